@@ -1,0 +1,40 @@
+# Every target sets up what it needs: a virtual environment in .venv with the project and its tools.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run test lint format docs bench soak clean
+
+run: $(STAMP)  ## serve the Flask example on http://127.0.0.1:8000
+	$(BIN)/asyncwsgi examples/flask_app.py:app
+
+test: lint  ## everything that has to hold before a change lands
+	$(BIN)/pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(STAMP)  ## write the option table from the declarations
+	$(BIN)/python docs/write_options.py
+
+bench: $(STAMP)  ## measure against the peers, side by side
+	$(BIN)/python bench/run.py
+
+soak: $(STAMP)  ## ten minutes of mixed load; memory, threads and descriptors must stay
+	$(BIN)/python bench/soak.py
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) bench/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,87 @@
+"""The access log: one record for each request, on the logger ``asyncwsgi.access``.
+
+Emits standard logging records and configures nothing; how they look is for whoever configures
+logging. Every field of the entry stands on the record as an attribute (``extra``).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+DEFAULT_FORMAT = '%(client)s "%(method)s %(target)s %(protocol)s" %(status)s %(size)s %(duration)s'
+
+# Whatever a terminal or a log reader could take for a command or for the end of a field.
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x22, 0x5C, *range(0x7F, 0xA0))}
+
+
+class AccessEntry(NamedTuple):
+    """What is known of one request when its response has ended."""
+
+    client: str
+    """Address of the peer; ``-`` for a Unix socket."""
+    method: str
+    target: str
+    protocol: str
+    status: int
+    size: int
+    """Bytes of the response as sent, head and framing included."""
+    seconds: float
+    """From the request's complete head to the end of its response."""
+    referer: str
+    user_agent: str
+
+    def fields(self) -> dict[str, Any]:
+        """The fields as strings and numbers that are safe to log."""
+        return {
+            "client": self.client,
+            "method": escape(self.method),
+            "target": escape(self.target),
+            "protocol": self.protocol,
+            "status": self.status,
+            "size": self.size,
+            "duration": f"{self.seconds * 1000:.1f}ms",
+            "seconds": round(self.seconds, 6),
+            "referer": escape(self.referer),
+            "user_agent": escape(self.user_agent),
+        }
+
+
+class AccessLogger:
+    """Writes one line per request; called in the worker thread, after the response's last byte."""
+
+    def __init__(self, line_format: str = DEFAULT_FORMAT) -> None:
+        self._format = line_format
+        self._logger = logging.getLogger("asyncwsgi.access")
+
+    def is_enabled(self) -> bool:
+        """Whether anyone would see an entry; asked before one is made."""
+        return self._logger.isEnabledFor(logging.INFO)
+
+    def log(self, entry: AccessEntry) -> None:
+        """Log one request that the application was called for."""
+        fields = entry.fields()
+        self._logger.info(self._format, fields, extra=fields)
+
+
+def escape(text: str) -> str:
+    """`text` with control characters, quotes and backslashes as ``\\xNN``."""
+    return text.translate(_ESCAPES)
+
+
+def check_format(line_format: str) -> None:
+    """Refuse a format that no entry can fill in.
+
+    Raises:
+        ValueError: names the field or the conversion that does not exist.
+    """
+    fields = AccessEntry("", "", "", "", 200, 0, 0.0, "", "").fields()
+    try:
+        line = line_format % fields
+    except KeyError as error:
+        names = ", ".join(fields)
+        raise ValueError(f"there is no field {error}; the fields are {names}") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{line_format!r} is no %(name)s format: {error}") from None
+    if line == line_format:
+        raise ValueError(f"{line_format!r} names no field; write %(status)s and the like")

@@ -1,0 +1,1 @@
+"""Where a worker thread meets the event loop, and the only place where it does."""

@@ -1,0 +1,87 @@
+"""What all exchanges of a server share: application, threads and the way back to the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from asyncwsgi.bridge.mailbox import Mailbox
+from asyncwsgi.bridge.saturation import SaturationWatch
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+    from asyncwsgi.access_log import AccessLogger
+    from asyncwsgi.bridge.exchange import Exchange
+    from asyncwsgi.bridge.request_body import RequestBody
+    from asyncwsgi.bridge.worker_threads import Workers
+    from asyncwsgi.config import Config
+
+
+class Bridge:
+    """Hands exchanges to worker threads."""
+
+    def __init__(
+        self,
+        application: WSGIApplication,
+        config: Config,
+        *,
+        mailbox: Mailbox,
+        workers: Workers,
+        access_logger: AccessLogger,
+        request_body_class: type[RequestBody],
+    ) -> None:
+        self.application = application
+        self.config = config
+        self.mailbox = mailbox
+        self.workers = workers
+        self.access_logger = access_logger
+        self.request_body_class = request_body_class
+        self.exchanges: set[Exchange] = set()
+        """Those that were submitted and have not ended."""
+        self.is_draining = False
+        """Set at shutdown: every response from now on closes its connection."""
+        self.room_size = max(1, config.response_buffer_size // 2)
+        """Bytes posted ahead of the transport; the transport's own buffer may hold as many."""
+        self._saturation = SaturationWatch(workers.limit)
+        self._is_idle = asyncio.Event()
+        self._date = ""
+        self._date_second = 0
+
+    def submit(self, exchange: Exchange) -> None:
+        """Have a worker thread run `exchange`. On the loop.
+
+        Raises:
+            WorkersBusy: too many wait already.
+        """
+        exchange.submitted_at = time.monotonic()
+        self.workers.submit(exchange)
+        self.exchanges.add(exchange)
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """To be called on the loop when a submitted exchange has ended."""
+        self.exchanges.discard(exchange)
+        self.workers.job_ended()
+        if not self.exchanges:
+            self._is_idle.set()
+
+    async def wait_until_idle(self) -> None:
+        """Wait until no exchange is in flight."""
+        while self.exchanges:
+            self._is_idle.clear()
+            await self._is_idle.wait()
+
+    def tick(self, now: float) -> None:
+        """What is due now and then. On the loop; `now` is monotonic."""
+        self.workers.expire_idle(now)
+        self._saturation.look(self.exchanges, now)
+
+    def date(self) -> str:
+        """The value of the Date header, made once a second. From any thread."""
+        now = int(time.time())
+        if now != self._date_second:
+            self._date = formatdate(now, usegmt=True)
+            self._date_second = now
+        return self._date

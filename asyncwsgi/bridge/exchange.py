@@ -1,0 +1,230 @@
+"""One request and its response: a job for a worker thread, a source of bytes for a connection.
+
+The application's call, its iteration and ``close()`` run in one thread and in one fresh Context:
+Flask pops what it pushed, and nothing leaks into the next request. Methods say on which side they
+run; fields have one writer each, so that no lock is needed.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import time
+from contextvars import Context
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Protocol
+
+from asyncwsgi.access_log import AccessEntry
+from asyncwsgi.errors import ClientDisconnected, RequestBodyError
+from asyncwsgi.http1.encoder import CONTINUE, ResponseEncoder
+from asyncwsgi.wsgi.application import run_application
+from asyncwsgi.wsgi.response import Response
+
+if TYPE_CHECKING:
+    from asyncwsgi.bridge.bridge import Bridge
+    from asyncwsgi.bridge.request_body import RequestBody
+    from asyncwsgi.http1.head import RequestHead
+
+logger = logging.getLogger("asyncwsgi.server")
+
+# nginx's status for a client that left before there was one.
+CLIENT_CLOSED_REQUEST = 499
+
+
+class Connection(Protocol):
+    """What an exchange needs of the connection it came by; all of it runs on the loop."""
+
+    def write(self, data: bytes | memoryview) -> bool:
+        """Send bytes. False: the client is slow, and `Exchange.resume` will be called."""
+
+    def resume_body(self) -> None:
+        """Read on: the request body has room."""
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """The application is done with the exchange."""
+
+
+class Exchange:
+    """One request on its way through the application.
+
+    Args:
+        bridge: what it shares with all others of the server.
+        connection: where its response goes.
+        head: the request's head.
+        environ: its environ, to which ``wsgi.input`` is added here.
+    """
+
+    def __init__(
+        self, bridge: Bridge, connection: Connection, head: RequestHead, environ: dict[str, Any]
+    ) -> None:
+        self.bridge = bridge
+        self.connection = connection
+        self.head = head
+        self.environ = environ
+        self.client: str = environ["REMOTE_ADDR"]
+        self.body: RequestBody | None = None
+        self.submitted_at = 0.0
+        self.started_at = 0.0
+        """When a thread took it, monotonic; 0.0 while it waits."""
+        self.keep_alive = False
+        """Whether the connection can be kept; settled when the exchange has ended."""
+        self.is_disconnected = False
+        self._is_over = False
+        self._encoder: ResponseEncoder | None = None
+        # Bytes: posted by the worker, taken and written on the loop.
+        self._posted_size = 0
+        self._taken_size = 0
+        self._written_size = 0
+        self._room: threading.Event | None = None
+
+    # On the loop.
+
+    def expect_body(self) -> RequestBody:
+        """Give the request a body, to be fed by the connection."""
+        body = self.bridge.request_body_class(
+            self.bridge.config.body_buffer_size,
+            on_wait=self._body_is_awaited,
+            on_room=self._body_has_room,
+        )
+        self.body = body
+        return body
+
+    def resume(self) -> None:
+        """Everything taken so far has been sent, or nearly."""
+        self._written_size = self._taken_size
+        self._notify_worker()
+
+    def disconnect(self) -> None:
+        """The client has gone: the application hears of it when it next reads or writes."""
+        self.is_disconnected = True
+        if self.body is not None:
+            self.body.fail(ClientDisconnected("the client left before its body was complete"))
+        if self._room is not None:
+            self._room.set()
+
+    def _write(self, data: bytes | memoryview) -> None:
+        if self.is_disconnected:
+            return
+        self._taken_size += len(data)
+        if self.connection.write(data):
+            self._written_size = self._taken_size
+            self._notify_worker()
+
+    def _notify_worker(self) -> None:
+        if self._room is not None and self._has_room():
+            self._room.set()
+
+    def _end(self, _: None) -> None:
+        self.bridge.exchange_ended(self)
+        self.connection.exchange_ended(self)
+
+    def _resume_body(self, _: None) -> None:
+        if not (self._is_over or self.is_disconnected):
+            self.connection.resume_body()
+
+    # In the worker thread.
+
+    def run(self) -> None:
+        """Run the application; skipped if the client left while the request was queued."""
+        if not self.is_disconnected:
+            self.started_at = time.monotonic()
+            Context().run(self._run)
+        self._is_over = True
+        self.bridge.mailbox.post(self._end, None)
+
+    def _run(self) -> None:
+        head, bridge = self.head, self.bridge
+        body = self.body
+        keep_alive = head.keep_alive and not bridge.is_draining
+        # A body that is never asked for may never come: then nothing can follow it.
+        is_certain = not head.fields.expects_continue or body is None or body.is_complete
+        self._encoder = ResponseEncoder(head.http_version, keep_alive=keep_alive and is_certain)
+        response = Response(head.method, self._encoder, self._transmit, bridge.date)
+        self.environ["wsgi.input"] = io.BytesIO() if body is None else body.open()
+        try:
+            run_application(bridge.application, self.environ, response)
+        except BaseException as error:
+            self.fail(response, error)
+        if response.is_truncated:
+            logger.error(
+                "%s %s: the application sent %d bytes less than its Content-Length",
+                head.method, head.target, response.missing_size,
+            )  # fmt: skip
+        self.keep_alive = response.keep_alive
+        if bridge.config.access_log and bridge.access_logger.is_enabled():
+            self._log(response)
+
+    def fail(self, response: Response, error: BaseException) -> None:
+        """Deal with what the application raised. In the worker thread.
+
+        Before the head has left the client is answered with a status; after it the connection is
+        cut, so that the framing shows that the body is not whole.
+        """
+        status = "500 Internal Server Error"
+        if isinstance(error, ClientDisconnected) and self.is_disconnected:
+            return
+        if isinstance(error, RequestBodyError):
+            logger.warning("%s %s: %s", self.head.method, self.head.target, error.reason)
+            status = f"{error.status} {HTTPStatus(error.status).phrase}"
+        else:
+            logger.error("%s %s failed", self.head.method, self.head.target, exc_info=error)
+        if not response.head_was_sent:
+            try:
+                response.fail(status, f"{status}\n".encode("ascii"))
+            except ClientDisconnected:
+                return
+
+    def _transmit(self, data: bytes) -> None:
+        limit = self.bridge.room_size
+        if len(data) <= limit:
+            self._post(data)
+            return
+        view = memoryview(data)
+        for start in range(0, len(data), limit):
+            self._post(view[start : start + limit])
+
+    def _post(self, data: bytes | memoryview) -> None:
+        if not self._has_room():
+            self._wait_for_room()
+        if self.is_disconnected or self._is_over:
+            raise ClientDisconnected("the client left, or the response is over")
+        self._posted_size += len(data)
+        self.bridge.mailbox.post(self._write, data)
+
+    def _has_room(self) -> bool:
+        return self._posted_size - self._written_size < self.bridge.room_size
+
+    def _wait_for_room(self) -> None:
+        # The loop looks at the event after it has changed what is asked here; so the event must
+        # be there before the question.
+        self._room = threading.Event()
+        if not (self._has_room() or self.is_disconnected):
+            self._room.wait()
+        self._room = None
+
+    def _body_is_awaited(self) -> None:
+        # RFC 9110 10.1.1: a 100 goes only before the final response.
+        if self.head.fields.expects_continue and self._posted_size == 0 and self._encoder:
+            self._encoder.keep_alive = self.head.keep_alive and not self.bridge.is_draining
+            if self.head.http_version == "1.1":
+                self._transmit(CONTINUE)
+
+    def _body_has_room(self) -> None:
+        self.bridge.mailbox.post(self._resume_body, None)
+
+    def _log(self, response: Response) -> None:
+        head, environ = self.head, self.environ
+        self.bridge.access_logger.log(
+            AccessEntry(
+                self.client or "-",
+                head.method,
+                head.target,
+                f"HTTP/{head.http_version}",
+                response.status or CLIENT_CLOSED_REQUEST,
+                self._posted_size,
+                time.monotonic() - self.submitted_at,
+                environ.get("HTTP_REFERER", "-"),
+                environ.get("HTTP_USER_AGENT", "-"),
+            )
+        )

@@ -1,0 +1,135 @@
+"""The body of a request: filled on the loop, read by the worker thread as ``wsgi.input``.
+
+Guarantees: bytes come out in the order they went in; a reader blocks until there are some, the body
+ends or it fails; the loop never blocks. Holds no more than the loop feeds: whoever feeds asks
+`is_full`, and is told by `on_room` when there is room again.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+READ_SIZE = 64 * 1024
+
+
+class RequestBody(io.RawIOBase):
+    """A pipe for one request body.
+
+    Args:
+        buffer_size: bytes held from which on `is_full` is true.
+        on_wait: called in the reader's thread before it first waits for bytes.
+        on_room: called in the reader's thread when a full body has room again.
+    """
+
+    def __init__(
+        self, buffer_size: int, *, on_wait: Callable[[], None], on_room: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self._buffer_size = buffer_size
+        self._on_wait: Callable[[], None] | None = on_wait
+        self._on_room = on_room
+        self._blocks: deque[bytes] = deque()
+        self._size = 0
+        self._is_complete = False
+        self._was_full = False
+        self._is_awaited = False
+        self._error: Exception | None = None
+        self._changed = threading.Condition(threading.Lock())
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the loop should stop feeding until `on_room` is called."""
+        return self._size >= self._buffer_size
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a reader waits for bytes that have not come."""
+        return self._is_awaited
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last byte has been fed."""
+        return self._is_complete
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes. On the loop."""
+        with self._changed:
+            self._blocks.append(data)
+            self._size += len(data)
+            self._was_full = self._was_full or self.is_full
+            self._changed.notify()
+
+    def finish(self) -> None:
+        """Say that the body is complete. On the loop."""
+        with self._changed:
+            self._is_complete = True
+            self._changed.notify_all()
+
+    def fail(self, error: Exception) -> None:
+        """Let readers fail with `error` once they have read what came. On the loop."""
+        with self._changed:
+            if not self._is_complete and self._error is None:
+                self._error = error
+                self._changed.notify_all()
+
+    def open(self) -> BinaryIO:
+        """The body as ``wsgi.input``; in memory at once if it has arrived whole."""
+        if self._is_complete:
+            return io.BytesIO(b"".join(self._blocks))
+        return io.BufferedReader(self, READ_SIZE)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill `buffer` with what is there, waiting for the first byte; 0 at the end.
+
+        Raises:
+            RequestBodyError: the body is malformed, too large or too slow.
+            ClientDisconnected: the client left before its body was complete.
+        """
+        view = memoryview(buffer).cast("B")
+        with self._changed:
+            self._wait()
+            if not self._blocks:
+                return self._end()
+            count = self._take(view)
+            has_room = self._was_full and self._size * 2 <= self._buffer_size
+            if has_room:
+                self._was_full = False
+        if has_room:
+            self._on_room()
+        return count
+
+    def _wait(self) -> None:
+        while not (self._blocks or self._is_complete or self._error):
+            if self._on_wait is not None:
+                self._on_wait()
+                self._on_wait = None
+            self._is_awaited = True
+            self._changed.wait()
+        self._is_awaited = False
+
+    def _end(self) -> int:
+        if self._error is not None:
+            raise self._error
+        return 0
+
+    def _take(self, view: memoryview) -> int:
+        count = 0
+        while self._blocks and count < len(view):
+            block = self._blocks.popleft()
+            part = block[: len(view) - count]
+            view[count : count + len(part)] = part
+            count += len(part)
+            if len(part) < len(block):
+                self._blocks.appendleft(block[len(part) :])
+        self._size -= count
+        return count

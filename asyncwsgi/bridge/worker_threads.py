@@ -1,0 +1,165 @@
+"""The threads that run the application.
+
+Why not a `ThreadPoolExecutor`: its exit hook joins workers that hang, it cannot be drained with a
+deadline, and its futures cost a quarter of the throughput of small requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+from concurrent.futures import Executor
+from queue import SimpleQueue
+from typing import Protocol
+
+from asyncwsgi.bridge.mailbox import Mailbox
+from asyncwsgi.errors import WorkersBusy
+
+logger = logging.getLogger("asyncwsgi.server")
+
+_numbers = itertools.count(1)
+
+
+class Job(Protocol):
+    """Something to run in a worker thread. It keeps its exceptions to itself."""
+
+    def run(self) -> None: ...
+
+
+class Workers(Protocol):
+    """What runs jobs. All but the jobs themselves happens on the loop."""
+
+    limit: int | None
+    """Most jobs that run at a time, if known."""
+
+    def submit(self, job: Job) -> None:
+        """Run `job` soon.
+
+        Raises:
+            WorkersBusy: as many jobs wait as may.
+        """
+
+    def job_ended(self) -> None:
+        """To be called once for each job that was submitted, when it has ended."""
+
+    def expire_idle(self, now: float) -> None:
+        """Let threads go that had nothing to do for long. `now`: seconds, monotonic."""
+
+    async def stop(self) -> None:
+        """Let every thread go that does not hang in a job, and wait for those."""
+
+
+class WorkerThreads:
+    """Daemon threads, started on demand up to a limit, that expire when idle.
+
+    Args:
+        mailbox: the way back to the loop.
+        limit: most threads.
+        queue_size: most jobs waiting for one.
+        idle_timeout: seconds after which threads beyond the need of that time end.
+    """
+
+    def __init__(
+        self, mailbox: Mailbox, *, limit: int, queue_size: int, idle_timeout: float
+    ) -> None:
+        self.limit: int | None = limit
+        self._limit = limit
+        self._mailbox = mailbox
+        self._queue_size = queue_size
+        self._idle_timeout = idle_timeout
+        # None tells the thread that takes it to end.
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._threads: set[threading.Thread] = set()
+        self._ending = 0
+        self._unfinished = 0
+        self._peak = 0
+        self._peak_since: float | None = None
+        self._ended = asyncio.Event()
+
+    def submit(self, job: Job) -> None:
+        unfinished = self._unfinished
+        available = len(self._threads) - self._ending
+        if unfinished >= available:
+            if available < self._limit:
+                self._start_thread()
+            elif unfinished - available >= self._queue_size:
+                raise WorkersBusy(f"{self._queue_size} requests wait for a worker thread")
+        self._unfinished = unfinished + 1
+        if unfinished >= self._peak:
+            self._peak = unfinished + 1
+        self._queue.put(job)
+
+    def job_ended(self) -> None:
+        self._unfinished -= 1
+
+    def expire_idle(self, now: float) -> None:
+        if self._peak_since is None:
+            self._peak_since = now
+        elif now - self._peak_since >= self._idle_timeout:
+            self._end(len(self._threads) - self._ending - self._peak)
+            self._peak = self._unfinished
+            self._peak_since = now
+
+    async def stop(self) -> None:
+        self._end(len(self._threads) - self._ending)
+        while len(self._threads) > self._unfinished:
+            self._ended.clear()
+            await self._ended.wait()
+
+    def _end(self, count: int) -> None:
+        for _ in range(count):
+            self._ending += 1
+            self._queue.put(None)
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(
+            target=self._work, name=f"asyncwsgi-worker-{next(_numbers)}", daemon=True
+        )
+        thread.start()
+        self._threads.add(thread)
+
+    def _work(self) -> None:
+        take = self._queue.get
+        while (job := take()) is not None:
+            try:
+                job.run()
+            except BaseException:
+                logger.exception("a worker thread's job failed")
+            del job  # an idle thread keeps no request alive
+        self._mailbox.post(self._thread_ended, threading.current_thread())
+
+    def _thread_ended(self, thread: threading.Thread) -> None:
+        thread.join()
+        self._threads.discard(thread)
+        self._ending -= 1
+        self._ended.set()
+
+
+class ExecutorWorkers:
+    """Any `concurrent.futures.Executor` in place of the worker threads. It stays its owner's."""
+
+    def __init__(self, executor: Executor, *, queue_size: int) -> None:
+        self.limit: int | None = None
+        self._executor = executor
+        self._queue_size = queue_size
+        self._unfinished = 0
+
+    def submit(self, job: Job) -> None:
+        if self._unfinished >= self._queue_size:
+            raise WorkersBusy(f"{self._queue_size} requests are with the executor")
+        try:
+            self._executor.submit(job.run)
+        except RuntimeError as error:
+            raise WorkersBusy(f"the executor takes no more requests: {error}") from error
+        self._unfinished += 1
+
+    def job_ended(self) -> None:
+        self._unfinished -= 1
+
+    def expire_idle(self, now: float) -> None:
+        """The executor's own affair."""
+
+    async def stop(self) -> None:
+        """The executor's own affair."""

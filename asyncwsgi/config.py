@@ -1,0 +1,229 @@
+"""Every option of a server, declared once.
+
+The keyword arguments of the doors, the command line, the ``ASYNCWSGI_*`` environment variables and
+the reference table in ``docs/`` are all made from these fields. Constructing a `Config` reads
+nothing and changes nothing outside itself.
+
+Units: a ``*_timeout`` is seconds, a ``*_size`` bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
+from ssl import SSLContext
+from typing import Any, Literal, get_args
+
+from asyncwsgi.access_log import DEFAULT_FORMAT, check_format
+from asyncwsgi.errors import ConfigError
+
+Loop = Literal["auto", "uvloop", "asyncio"]
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+
+KIB = 1024
+LARGEST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What the doors need to know of a field beyond its type and default."""
+
+    help: str
+    flags: tuple[str, ...] = ()
+    minimum: float | None = None
+    choices: tuple[str, ...] = ()
+    on_command_line: bool = True
+
+
+def _option(default: Any, text: str, *flags: str, **more: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"option": Option(text, flags, **more)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All options of one server.
+
+    Raises:
+        ConfigError: a value, or a combination of values, that cannot be served.
+    """
+
+    host: str = _option("127.0.0.1", "Host name or address to listen on.", "-h")
+    port: int = _option(8000, "Port to listen on; 0 takes a free one.", "-p", minimum=0)
+    bind: tuple[str, ...] = _option(
+        (),
+        "Listener in place of host and port: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N. "
+        "May be given several times.",
+        "-b",
+    )
+    backlog: int = _option(2048, "Connections the kernel may hold before accept.", minimum=1)
+
+    threads: int = _option(40, "Most worker threads; they start on demand.", minimum=1)
+    queue_size: int = _option(
+        2048, "Most requests waiting for a worker thread; beyond it 503.", minimum=1
+    )
+    thread_idle_timeout: float = _option(
+        60.0, "Seconds after which worker threads without work end.", minimum=0.01
+    )
+    executor: Executor | None = _option(
+        None, "Runs the application in place of the worker threads.", on_command_line=False
+    )
+
+    certfile: str | None = _option(None, "TLS certificate chain (PEM); turns TLS on.")
+    keyfile: str | None = _option(None, "TLS private key (PEM), if not in the certificate's file.")
+    ca_certs: str | None = _option(
+        None, "Authorities (PEM) that must have signed the client's certificate (mutual TLS)."
+    )
+    ssl_context: SSLContext | None = _option(
+        None, "A TLS context in place of certificate files.", on_command_line=False
+    )
+
+    head_timeout: float = _option(
+        15.0, "Seconds for a whole request head, from its first byte (408).", minimum=0.01
+    )
+    body_timeout: float = _option(
+        30.0, "Seconds without a byte of a request body that is awaited (408).", minimum=0.01
+    )
+    keep_alive_timeout: float = _option(
+        75.0, "Seconds a connection may wait for its next request.", minimum=0.01
+    )
+    send_timeout: float = _option(
+        60.0,
+        "Seconds without progress after which a client that does not read is cut.",
+        minimum=0.01,
+    )
+    drain_timeout: float = _option(
+        5.0,
+        "Seconds spent on reading what a client still sends after its response.",
+        minimum=0.01,
+    )
+    tls_handshake_timeout: float = _option(10.0, "Seconds for the TLS handshake.", minimum=0.01)
+    graceful_timeout: float = _option(
+        10.0, "Seconds that requests in flight get at shutdown before they are cut.", minimum=0
+    )
+
+    max_head_size: int = _option(
+        64 * KIB, "Most bytes of a request line and its headers (431).", minimum=256
+    )
+    max_headers: int = _option(200, "Most header lines of a request (431).", minimum=1)
+    max_target_size: int = _option(16 * KIB, "Most bytes of a request target (414).", minimum=1)
+    max_body_size: int = _option(0, "Most bytes of a request body (413); 0 is no limit.", minimum=0)
+    max_connections: int = _option(
+        0, "Most connections at a time; beyond it 503. 0 is no limit.", minimum=0
+    )
+    body_buffer_size: int = _option(
+        256 * KIB, "Bytes of a request body held before (and while) a thread reads it.", minimum=1
+    )
+    response_buffer_size: int = _option(
+        256 * KIB, "Unsent bytes of a response above which its worker thread waits.", minimum=1
+    )
+    drain_size: int = _option(
+        KIB * KIB,
+        "Bytes of an unread request body that are read to keep the connection.",
+        minimum=0,
+    )
+
+    root_path: str = _option("", "SCRIPT_NAME: the path at which a proxy mounts the application.")
+    access_log: bool = _option(True, "Log every request.")
+    access_log_format: str = _option(DEFAULT_FORMAT, "Format of an access line, %(name)s style.")
+    log_format: LogFormat = _option("text", "Form of log lines.", choices=get_args(LogFormat))
+    log_level: LogLevel = _option("info", "Least level logged.", choices=get_args(LogLevel))
+    loop: Loop = _option(
+        "auto", "Event loop; auto is uvloop where it is installed.", choices=get_args(Loop)
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            self._check(field, field.metadata["option"])
+        self._check_port()
+        self._check_tls()
+        self._check_root_path()
+        self._check_executor()
+        try:
+            check_format(self.access_log_format)
+        except ValueError as error:
+            raise ConfigError(f"access_log_format: {error}") from None
+
+    def _check(self, field: dataclasses.Field[Any], option: Option) -> None:
+        value = getattr(self, field.name)
+        if isinstance(field.default, bool | int | float | str | tuple):
+            self._check_type(field.name, value, type(field.default))
+        if option.minimum is not None and not value >= option.minimum:
+            raise ConfigError(f"{field.name} must be at least {option.minimum}, got {value!r}")
+        if option.choices and value not in option.choices:
+            choices = ", ".join(option.choices)
+            raise ConfigError(f"{field.name} must be one of {choices}, got {value!r}")
+
+    def _check_type(self, name: str, value: object, wanted: type) -> None:
+        if isinstance(value, bool) and wanted is not bool:
+            fits = False
+        else:
+            fits = isinstance(value, (int, float) if wanted is float else wanted)
+        if not fits:
+            got = type(value).__name__
+            raise ConfigError(f"{name} must be a {wanted.__name__}, got {value!r} ({got})")
+
+    def _check_port(self) -> None:
+        if self.port > LARGEST_PORT:
+            raise ConfigError(f"port must be at most {LARGEST_PORT}, got {self.port}")
+
+    def _check_tls(self) -> None:
+        if self.ssl_context is not None and self.certfile is not None:
+            raise ConfigError("certfile and ssl_context exclude each other; give one of them")
+        if self.certfile is None and self.ssl_context is None:
+            for name in ("keyfile", "ca_certs"):
+                if getattr(self, name) is not None:
+                    raise ConfigError(f"{name} needs certfile, which turns TLS on")
+        if self.ssl_context is not None and (self.keyfile or self.ca_certs):
+            raise ConfigError("keyfile and ca_certs go with certfile; ssl_context holds its own")
+
+    def _check_root_path(self) -> None:
+        # PEP 3333: SCRIPT_NAME is empty or begins with a slash, and is never "/" itself.
+        if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
+            raise ConfigError(
+                f"root_path must begin with a slash and not end with one, got {self.root_path!r}"
+            )
+
+    def _check_executor(self) -> None:
+        if isinstance(self.executor, ProcessPoolExecutor):
+            raise ConfigError(
+                "executor must run threads: a request cannot be pickled to another process; "
+                "use a ThreadPoolExecutor or leave it to the worker threads"
+            )
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Config:
+        """Make a `Config` of keyword arguments.
+
+        Raises:
+            ConfigError: also for a name that is no option, with the nearest one.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        for name in options:
+            if name not in known:
+                raise ConfigError(f"there is no option {name!r}{_nearest(name, known)}")
+        values = dict(options)
+        with contextlib.suppress(KeyError):
+            values["bind"] = _as_tuple(values["bind"])
+        return cls(**values)
+
+
+def _as_tuple(bind: object) -> object:
+    if isinstance(bind, str):
+        return (bind,)
+    return tuple(bind) if isinstance(bind, list) else bind
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    import difflib
+
+    matches = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else "; see docs/options.md"
+
+
+def option_fields() -> list[tuple[dataclasses.Field[Any], Option]]:
+    """Every field of `Config` with its `Option`, in order: what the doors are generated from."""
+    return [(field, field.metadata["option"]) for field in dataclasses.fields(Config)]

@@ -1,0 +1,388 @@
+"""One HTTP/1.1 connection: bytes in, exchanges to the bridge, bytes out.
+
+Driven by the transport's callbacks: no task per connection, no future per request. One exchange
+at a time; what a client pipelines behind it waits in the parser. All of it runs on the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import math
+import ssl
+from dataclasses import dataclass
+from typing import Any, cast
+
+from asyncwsgi.bridge.bridge import Bridge
+from asyncwsgi.bridge.exchange import Exchange
+from asyncwsgi.bridge.request_body import RequestBody
+from asyncwsgi.connections.registry import Registry
+from asyncwsgi.errors import (
+    ClientDisconnected,
+    RequestBodyError,
+    RequestRefused,
+    WorkersBusy,
+)
+from asyncwsgi.http1.encoder import refusal
+from asyncwsgi.http1.head import RequestHead
+from asyncwsgi.http1.parser import END_OF_BODY, NEED_DATA, HeadLimits, RequestParser
+from asyncwsgi.wsgi.environ import EnvironBuilder, address_keys
+
+logger = logging.getLogger("asyncwsgi.server")
+
+RETRY_AFTER = ("Retry-After", "1")
+PIPELINED_SIZE = 64 * 1024
+"""Bytes behind the request being answered from which on the client is not read."""
+
+
+class State(enum.Enum):
+    """What the connection is waiting for."""
+
+    IDLE = "the first byte of a request"
+    HEAD = "the rest of a request head"
+    BODY = "as much of the request body as a worker thread is worth"
+    RESPONDING = "the application"
+    DRAINING = "the rest of a request body that nobody read"
+    LINGERING = "the client to close, after the last byte was sent to it"
+    CLOSED = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """What all HTTP connections of a server share."""
+
+    bridge: Bridge
+    registry: Registry
+    limits: HeadLimits
+    environ: dict[str, Any]
+    exchange_class: type[Exchange] = Exchange
+
+
+class HttpConnection(asyncio.Protocol):
+    """Serves one client. Subclass and name it in ``Server.connection_class`` to change it."""
+
+    def __init__(self, frontend: Frontend) -> None:
+        self._frontend = frontend
+        self._bridge = frontend.bridge
+        self._config = frontend.bridge.config
+        self._registry = frontend.registry
+        self._parser = RequestParser(frontend.limits)
+        self._state = State.IDLE
+        self._deadline = math.inf
+        self._exchange: Exchange | None = None
+        # The body that is not complete yet, and how much of it has come.
+        self._body: RequestBody | None = None
+        self._body_size = 0
+        self._has_eof = False
+        self._is_framing_lost = False
+        self._is_reading = True
+        self._is_writable = True
+        self._unsent_size = 0
+        self._unsent_since = 0.0
+
+    # From the transport.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=self._bridge.room_size)
+        self._environs = EnvironBuilder(self._environ_base())
+        self._registry.add(self)
+        self._await_request()
+        if self._bridge.is_draining:
+            self._close()
+        elif self._registry.is_overfull:
+            self._refuse(RequestRefused(503, "too many connections; raise max_connections"))
+
+    def data_received(self, data: bytes) -> None:
+        state = self._state
+        if state is State.LINGERING or self._is_framing_lost:
+            return
+        self._parser.receive(data)
+        if state is State.IDLE or state is State.HEAD:
+            self._read_head()
+        elif self._body is not None:
+            self._read_body(self._body)
+        elif self._parser.unread_size > PIPELINED_SIZE:
+            self._pause_reading()
+
+    def eof_received(self) -> bool:
+        self._has_eof = True
+        if self._state is not State.RESPONDING:
+            self._close()
+            return False
+        if self._body is not None:
+            left = "the client closed before its request body was complete"
+            self._body.fail(ClientDisconnected(left))
+        # RFC 9112 9.6: the client may have shut its side only; the response is still delivered.
+        # asyncio's TLS knows no half-closed connection.
+        return self._transport.get_extra_info("ssl_object") is None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._state = State.CLOSED
+        self._deadline = math.inf
+        self._registry.discard(self)
+        if self._exchange is not None:
+            self._exchange.disconnect()
+
+    def pause_writing(self) -> None:
+        self._is_writable = False
+
+    def resume_writing(self) -> None:
+        self._is_writable = True
+        if self._exchange is not None:
+            self._exchange.resume()
+
+    # From the exchange.
+
+    def write(self, data: bytes | memoryview) -> bool:
+        """Send bytes; False if the client does not keep up."""
+        self._transport.write(data)
+        return self._is_writable
+
+    def resume_body(self) -> None:
+        """Read on: the request body has room."""
+        self._resume_reading()
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """The response is complete, or as complete as it gets."""
+        self._exchange = None
+        if self._state is State.CLOSED:
+            return
+        if not exchange.keep_alive or self._is_framing_lost or self._bridge.is_draining:
+            self._finish()
+        elif self._body is not None:
+            self._drain(self._body)
+        else:
+            self._await_request()
+            if self._parser.unread_size or self._has_eof:
+                self._resume_reading()
+                self._read_head()
+
+    # From the registry.
+
+    def tick(self, now: float) -> None:
+        """Act on deadlines."""
+        self._check_progress(now)
+        body = self._body
+        if self._state is State.RESPONDING and body is not None:
+            # The client owes bytes only while someone waits for them.
+            if not body.is_awaited:
+                self._deadline = math.inf
+            elif self._deadline == math.inf:
+                self._deadline = now + self._config.body_timeout
+        if now >= self._deadline:
+            self._deadline = math.inf
+            self._time_out()
+
+    def close_if_idle(self) -> None:
+        """Close unless a request is being received or answered."""
+        if self._state not in (State.BODY, State.RESPONDING):
+            self._close()
+
+    def abort(self) -> None:
+        """Close at once; what is unsent is lost."""
+        self._transport.abort()
+
+    # Requests.
+
+    def _environ_base(self) -> dict[str, Any]:
+        transport = self._transport
+        local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+        base = {**self._frontend.environ, **address_keys(local, peer), "wsgi.url_scheme": "http"}
+        ssl_object = transport.get_extra_info("ssl_object")
+        if ssl_object is not None:
+            base["wsgi.url_scheme"] = "https"
+            certificate = ssl_object.getpeercert(binary_form=True)
+            if certificate:
+                base["SSL_CLIENT_CERT"] = ssl.DER_cert_to_PEM_cert(certificate)
+        return base
+
+    def _await_request(self) -> None:
+        self._state = State.IDLE
+        self._deadline = self._registry.now + self._config.keep_alive_timeout
+
+    def _read_head(self) -> None:
+        try:
+            event = self._parser.next_event()
+        except RequestRefused as refused:
+            self._refuse(refused)
+            return
+        if isinstance(event, RequestHead):
+            self._begin(event)
+        elif self._has_eof:
+            self._close()
+        elif self._state is State.IDLE and self._parser.is_in_head:
+            self._state = State.HEAD
+            self._deadline = self._registry.now + self._config.head_timeout
+
+    def _begin(self, head: RequestHead) -> None:
+        exchange = self._frontend.exchange_class(
+            self._bridge, self, head, self._environs.build(head)
+        )
+        if head.fields.has_body:
+            self._begin_body(exchange)
+        else:
+            self._submit(exchange)
+
+    def _submit(self, exchange: Exchange) -> None:
+        self._state = State.RESPONDING
+        self._deadline = math.inf
+        self._exchange = exchange
+        try:
+            self._bridge.submit(exchange)
+        except WorkersBusy as busy:
+            self._refuse(RequestRefused(503, f"{busy}; raise threads or queue_size"))
+
+    def _begin_body(self, exchange: Exchange) -> None:
+        fields = exchange.head.fields
+        limit = self._config.max_body_size
+        if limit and (fields.content_length or 0) > limit and not fields.is_chunked:
+            size = fields.content_length
+            self._refuse(RequestRefused(413, f"request body of {size} bytes, at most {limit}"))
+            return
+        self._state = State.BODY
+        self._deadline = self._registry.now + self._config.body_timeout
+        self._exchange = exchange
+        self._body = exchange.expect_body()
+        self._body_size = 0
+        if fields.expects_continue:
+            # The client may wait for a 100, which goes out when the application first reads.
+            self._submit(exchange)
+        if self._body is not None:
+            self._read_body(self._body)
+
+    def _read_body(self, body: RequestBody) -> None:
+        try:
+            while (event := self._parser.next_event()) is not NEED_DATA:
+                if event is END_OF_BODY:
+                    self._end_body(body)
+                    return
+                self._take_body(body, cast("bytes", event))
+        except RequestRefused as refused:
+            self._fail_body(body, refused)
+            return
+        self._hold_body(body)
+
+    def _take_body(self, body: RequestBody, data: bytes) -> None:
+        self._body_size += len(data)
+        limit = self._config.max_body_size
+        if limit and self._body_size > limit:
+            raise RequestRefused(413, f"request body of more than {limit} bytes")
+        if self._state is not State.DRAINING:
+            body.feed(data)
+        elif self._body_size > self._config.drain_size:
+            raise RequestRefused(413, "unread request body larger than drain_size")
+
+    def _hold_body(self, body: RequestBody) -> None:
+        """Go on with a body of which more is to come."""
+        if self._state is State.DRAINING:
+            return
+        if self._state is State.BODY:
+            self._deadline = self._registry.now + self._config.body_timeout
+        else:
+            self._deadline = math.inf  # see tick()
+        if body.is_full:
+            self._pause_reading()
+            if self._state is State.BODY and self._exchange is not None:
+                self._submit(self._exchange)
+
+    def _end_body(self, body: RequestBody) -> None:
+        self._body = None
+        body.finish()
+        if self._state is State.BODY and self._exchange is not None:
+            self._submit(self._exchange)
+        elif self._state is State.DRAINING:
+            self._await_request()
+            self._read_head()
+        else:
+            self._deadline = math.inf
+
+    def _fail_body(self, body: RequestBody, refused: RequestRefused) -> None:
+        if self._state is State.BODY:
+            self._refuse(refused)
+        elif self._state is State.DRAINING:
+            self._finish()
+        else:
+            self._is_framing_lost = True
+            self._pause_reading()
+            body.fail(RequestBodyError(refused.status, refused.reason))
+
+    def _drain(self, body: RequestBody) -> None:
+        """Read what the application left of the body, so that the next request can follow."""
+        if self._has_eof:
+            self._finish()
+            return
+        self._state = State.DRAINING
+        self._deadline = self._registry.now + self._config.drain_timeout
+        self._body_size = 0
+        self._resume_reading()
+        self._read_body(body)
+
+    # Ends.
+
+    def _time_out(self) -> None:
+        state, config = self._state, self._config
+        if state is State.HEAD:
+            self._refuse(RequestRefused(408, f"no request head within {config.head_timeout:g} s"))
+        elif self._body is not None and state in (State.BODY, State.RESPONDING):
+            reason = f"no byte of the request body for {config.body_timeout:g} s"
+            self._fail_body(self._body, RequestRefused(408, reason))
+        else:
+            self._close()
+
+    def _check_progress(self, now: float) -> None:
+        unsent = self._transport.get_write_buffer_size()
+        if unsent != self._unsent_size or not unsent:
+            self._unsent_size = unsent
+            self._unsent_since = now
+        elif now - self._unsent_since >= self._config.send_timeout:
+            logger.info("%s reads nothing for %g s; cut", self._peer, self._config.send_timeout)
+            self.abort()
+
+    def _refuse(self, refused: RequestRefused) -> None:
+        """Answer in the application's place, and close."""
+        logger.warning("%s refused with %d: %s", self._peer, refused.status, refused.reason)
+        headers = [RETRY_AFTER] if refused.status == 503 else []
+        self._exchange = self._body = None
+        self._transport.write(refusal(refused.status, date=self._bridge.date(), headers=headers))
+        self._linger()
+
+    def _finish(self) -> None:
+        """Close behind a response."""
+        if self._body is None and not self._parser.unread_size:
+            self._close()
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Shut our side, and read on until the client has closed its own.
+
+        RFC 9112 9.6: closing while input is unread resets the connection, and the reset may
+        overtake the response.
+        """
+        if self._has_eof or not self._transport.can_write_eof():
+            self._close()  # asyncio's TLS lingers by itself: it waits for the peer's close_notify
+            return
+        self._state = State.LINGERING
+        self._deadline = self._registry.now + self._config.drain_timeout
+        self._transport.write_eof()
+        self._resume_reading()
+
+    def _close(self) -> None:
+        self._transport.close()
+
+    def _pause_reading(self) -> None:
+        if self._is_reading and not self._transport.is_closing():
+            self._is_reading = False
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._is_reading and not self._transport.is_closing():
+            self._is_reading = True
+            self._transport.resume_reading()
+
+    @property
+    def _peer(self) -> str:
+        peer = self._transport.get_extra_info("peername")
+        return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix client"

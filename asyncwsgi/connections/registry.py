@@ -1,0 +1,69 @@
+"""All open connections of a server: found, timed and closed together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+
+class Entry(Protocol):
+    """What the registry asks of a connection."""
+
+    def tick(self, now: float) -> None:
+        """Act on deadlines that have passed; `now` is monotonic."""
+
+    def close_if_idle(self) -> None:
+        """Close unless a request is being received or answered."""
+
+    def abort(self) -> None:
+        """Close at once; what is unsent is lost."""
+
+
+class Registry:
+    """Connections from `connection_made` to `connection_lost`.
+
+    Deadlines are kept by one coarse clock for all instead of a timer for each request: `now` is as
+    exact as the calls of `tick` are frequent.
+    """
+
+    def __init__(self, max_connections: int = 0) -> None:
+        self.now = time.monotonic()
+        self._max_connections = max_connections
+        self._connections: set[Entry] = set()
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether there are more connections than may be."""
+        return 0 < self._max_connections < len(self._connections)
+
+    def add(self, connection: Entry) -> None:
+        self._connections.add(connection)
+        self._is_empty.clear()
+
+    def discard(self, connection: Entry) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._is_empty.set()
+
+    def tick(self, now: float) -> None:
+        """Look at every deadline."""
+        self.now = now
+        for connection in list(self._connections):
+            connection.tick(now)
+
+    def close_idle(self) -> None:
+        for connection in list(self._connections):
+            connection.close_if_idle()
+
+    def abort_all(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
+
+    async def wait_until_empty(self) -> None:
+        await self._is_empty.wait()

@@ -1,0 +1,239 @@
+"""Requests out of bytes, by h11. Sans-io: no reads, no clock, no loop.
+
+One `h11.Connection` per request, by its public API alone. No byte reaches the application that h11
+has not accepted: a head is taken from memory only if h11 accepted those very header bytes before,
+on the same connection.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import h11
+
+from asyncwsgi.errors import RequestRefused
+from asyncwsgi.http1.head import HeaderFields, RequestHead, check_host
+
+
+class Signal(enum.Enum):
+    """What the parser returns when it has neither a head nor body bytes."""
+
+    NEED_DATA = "need data"
+    END_OF_BODY = "end of body"
+
+
+NEED_DATA: Final = Signal.NEED_DATA
+END_OF_BODY: Final = Signal.END_OF_BODY
+
+Event = RequestHead | bytes | Literal[Signal.NEED_DATA, Signal.END_OF_BODY]
+
+# A strict subset of h11's request line: an origin-form target, HTTP/1.1, CRLF.
+_PLAIN_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) (/[!-~]*) HTTP/1\.1\r\n")
+_ABSOLUTE_TARGET = re.compile(rb"(?i:https?)://([^/?#]+)(?:[/?#].*)?")
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+_TRANSFER_ENCODING = re.compile(rb"\n(?i:transfer-encoding):([^\r\n]*)")
+_TLS_HANDSHAKE = b"\x16\x03"
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    """Bounds of a request head; sizes in bytes."""
+
+    max_head_size: int = 64 * 1024
+    max_headers: int = 200
+    max_target_size: int = 16 * 1024
+
+
+class RequestParser:
+    """The requests of one connection, one after the other.
+
+    Feed bytes with `receive`, then ask `next_event` until it returns `NEED_DATA`: a `RequestHead`;
+    if that head announces a body, its pieces as bytes; then `END_OF_BODY`. The next request begins
+    with the next call. Whoever wants to answer in order asks no further until it has answered.
+    """
+
+    __slots__ = ("_buffer", "_h11", "_in_body", "_limits", "_memory")
+
+    def __init__(self, limits: HeadLimits | None = None) -> None:
+        self._limits = limits or HeadLimits()
+        # Between requests: bytes that nobody has looked at. In a head: all of its bytes so far.
+        self._buffer = b""
+        self._h11: h11.Connection | None = None
+        self._in_body = False
+        self._memory: tuple[bytes, HeaderFields] | None = None
+
+    @property
+    def is_in_head(self) -> bool:
+        """Whether some, but not all, bytes of a request head have arrived."""
+        return not self._in_body and bool(self._buffer)
+
+    @property
+    def unread_size(self) -> int:
+        """Bytes received behind the request that is being answered."""
+        return len(self._buffer)
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes as they came from the client."""
+        if not self._in_body:
+            self._buffer = self._buffer + data if self._buffer else data
+        if self._h11 is not None:
+            self._h11.receive_data(data)
+
+    def next_event(self) -> Event:
+        """The next event out of what was received.
+
+        Raises:
+            RequestRefused: these bytes are no request that can be served; the connection is lost.
+        """
+        if self._h11 is None:
+            if not self._skip_empty_lines():
+                return NEED_DATA
+            head = self._recall()
+            if head is not None:
+                return head
+            self._h11 = h11.Connection(
+                h11.SERVER, max_incomplete_event_size=self._limits.max_head_size
+            )
+            self._h11.receive_data(self._buffer)
+        return self._next_from_h11(self._h11)
+
+    def _skip_empty_lines(self) -> bool:
+        # RFC 9112 2.2: ignore empty lines before a request line. True: a request has begun.
+        if self._buffer.startswith(b"\r\n"):
+            self._buffer = _EMPTY_LINES.sub(b"", self._buffer, count=1)
+        return self._buffer not in (b"", b"\r")
+
+    def _recall(self) -> RequestHead | None:
+        if self._memory is None:
+            return None
+        line = _PLAIN_REQUEST_LINE.match(self._buffer)
+        if line is None:
+            return None
+        block, fields = self._memory
+        start = line.end()
+        end = start + len(block)
+        method, target = line.groups()
+        if (
+            end > self._limits.max_head_size
+            or len(target) > self._limits.max_target_size
+            or method == b"CONNECT"
+            or not self._buffer.startswith(block, start)
+        ):
+            return None
+        self._buffer = self._buffer[end:]
+        return RequestHead(method.decode("ascii"), target.decode("ascii"), "1.1", fields)
+
+    def _next_from_h11(self, connection: h11.Connection) -> Event:
+        try:
+            event = connection.next_event()
+        except h11.RemoteProtocolError as error:
+            raise self._refusal(error) from None
+        if event is h11.NEED_DATA:
+            return NEED_DATA
+        if isinstance(event, h11.Data):
+            return bytes(event.data)
+        if isinstance(event, h11.Request):
+            return self._accept(event, connection)
+        assert isinstance(event, h11.EndOfMessage)
+        self._end_request(connection)
+        return END_OF_BODY
+
+    def _accept(self, request: h11.Request, connection: h11.Connection) -> RequestHead:
+        head_size = len(self._buffer) - len(connection.trailing_data[0])
+        self._check(request, head_size)
+        fields = HeaderFields(request.headers.raw_items())
+        head = RequestHead(
+            request.method.decode("ascii"),
+            request.target.decode("ascii"),
+            request.http_version.decode("ascii"),
+            fields,
+        )
+        if fields.has_body:
+            self._in_body = True
+            self._buffer = b""
+            return head
+        if fields.is_plain:
+            self._remember(self._buffer[:head_size], fields)
+        self._end_request(connection)
+        return head
+
+    def _remember(self, head: bytes, fields: HeaderFields) -> None:
+        line = _PLAIN_REQUEST_LINE.match(head)
+        if line is not None and head.endswith(b"\r\n\r\n"):
+            self._memory = (head[line.end() :], fields)
+
+    def _end_request(self, connection: h11.Connection) -> None:
+        self._buffer = connection.trailing_data[0]
+        self._h11 = None
+        self._in_body = False
+
+    def _check(self, request: h11.Request, head_size: int) -> None:
+        limits = self._limits
+        if request.http_version not in (b"1.0", b"1.1"):
+            version = request.http_version.decode("ascii")
+            raise RequestRefused(505, f"HTTP/{version} is not served; expected HTTP/1.1 or 1.0")
+        if len(request.target) > limits.max_target_size:
+            raise _too_long("request target", len(request.target), limits.max_target_size)
+        if head_size > limits.max_head_size:
+            raise _too_large("request head", f"{head_size} bytes", limits.max_head_size)
+        if len(request.headers) > limits.max_headers:
+            raise _too_large("request head", f"{len(request.headers)} lines", limits.max_headers)
+        _check_target(request.method, request.target)
+
+    def _refusal(self, error: h11.RemoteProtocolError) -> RequestRefused:
+        status, reason = error.error_status_hint, str(error)
+        if self._in_body:
+            return RequestRefused(400, f"malformed request body: {reason}")
+        if self._buffer.startswith(_TLS_HANDSHAKE):
+            return RequestRefused(400, "TLS handshake on a plain HTTP listener; expected HTTP/1.1")
+        if status == 501:
+            return _transfer_encoding_refusal(self._buffer)
+        if status == 431:
+            return self._oversized_head()
+        return RequestRefused(400, f"malformed request head: {_shorten(reason)}")
+
+    def _oversized_head(self) -> RequestRefused:
+        limit = self._limits.max_head_size
+        if b"\n" not in self._buffer:
+            return _too_long("request line", len(self._buffer), limit)
+        return _too_large("request head", f"{len(self._buffer)} bytes", limit)
+
+
+def _check_target(method: bytes, target: bytes) -> None:
+    # RFC 9112 3.2: origin-form, absolute-form, or asterisk-form with OPTIONS alone.
+    if method == b"CONNECT":
+        raise RequestRefused(501, "CONNECT is not served: this server is no proxy")
+    if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
+        return
+    absolute = _ABSOLUTE_TARGET.fullmatch(target)
+    if absolute is None:
+        raise RequestRefused(
+            400, f"malformed request target {_shorten(repr(target))}; expected /path or http://..."
+        )
+    check_host(absolute[1])
+
+
+def _transfer_encoding_refusal(head: bytes) -> RequestRefused:
+    value = b",".join(_TRANSFER_ENCODING.findall(head))
+    codings = [coding.strip().lower() for coding in value.split(b",")]
+    shown = _shorten(value.decode("latin-1").strip())
+    # RFC 9112 6.3 and 7.1: chunked that is not last, or applied twice, leaves no framing: 400.
+    # 6.1: a coding that is not understood: 501.
+    if codings.count(b"chunked") > 1 or b"chunked" in codings[:-1]:
+        return RequestRefused(400, f"Transfer-Encoding {shown!r} ends nowhere; expected chunked")
+    return RequestRefused(501, f"Transfer-Encoding {shown!r} is not served; expected chunked")
+
+
+def _too_large(what: str, size: str, limit: int) -> RequestRefused:
+    return RequestRefused(431, f"{what} too large: {size}, at most {limit}")
+
+
+def _too_long(what: str, size: int, limit: int) -> RequestRefused:
+    return RequestRefused(414, f"{what} too long: {size} bytes, at most {limit}")
+
+
+def _shorten(text: str, limit: int = 120) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}..."

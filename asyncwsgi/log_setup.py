@@ -1,0 +1,87 @@
+"""Logging for processes that the server owns: the command line and `run`. Never for libraries."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from asyncwsgi.config import Config
+
+LOGGER = "asyncwsgi"
+ACCESS_FIELDS = (
+    "client", "method", "target", "protocol", "status", "size", "seconds", "referer", "user_agent",
+)  # fmt: skip
+
+_RESET = "\x1b[0m"
+_STATUS_COLOURS = {1: "\x1b[1m", 2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}
+_LEVEL_COLOURS = {
+    logging.DEBUG: "\x1b[2m",
+    logging.WARNING: "\x1b[33m",
+    logging.ERROR: "\x1b[31m",
+    logging.CRITICAL: "\x1b[1;31m",
+}
+
+
+class TextFormatter(logging.Formatter):
+    """Lines for people; access lines coloured by status, others by level."""
+
+    def __init__(self, *, is_coloured: bool) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
+        self._is_coloured = is_coloured
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        colour = self._colour(record) if self._is_coloured else ""
+        return f"{colour}{line}{_RESET}" if colour else line
+
+    def _colour(self, record: logging.LogRecord) -> str:
+        status = getattr(record, "status", None)
+        if isinstance(status, int):
+            return _STATUS_COLOURS.get(status // 100, "")
+        return _LEVEL_COLOURS.get(record.levelno, "")
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a line; access lines carry their fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        fields = record.__dict__
+        entry.update({name: fields[name] for name in ACCESS_FIELDS if name in fields})
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def is_logging_configured() -> bool:
+    """Whether the program has said where log lines go."""
+    return logging.getLogger(LOGGER).hasHandlers()
+
+
+def configure_logging(config: Config) -> None:
+    """Write the log of this package to standard error, as `config` says."""
+    handler = logging.StreamHandler(sys.stderr)
+    if config.log_format == "json":
+        handler.setFormatter(JSONFormatter())
+    else:
+        handler.setFormatter(TextFormatter(is_coloured=is_coloured(sys.stderr)))
+    logger = logging.getLogger(LOGGER)
+    logger.addHandler(handler)
+    # The application may configure the root logger as it likes; no line is written twice.
+    logger.propagate = False
+    logger.setLevel(config.log_level.upper())
+
+
+def is_coloured(stream: TextIO) -> bool:
+    """Whether colours suit `stream`: a terminal, unless NO_COLOR is set (no-color.org)."""
+    return not os.environ.get("NO_COLOR") and stream.isatty()

@@ -1,0 +1,204 @@
+"""The doors for programs: in a process of its own, in a running loop, in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from asyncwsgi.config import Config, Loop
+from asyncwsgi.errors import ConfigError
+from asyncwsgi.log_setup import configure_logging, is_logging_configured
+from asyncwsgi.server.server import Server
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+    from asyncwsgi.server.listeners import Address
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+def run(application: WSGIApplication, config: Config | None = None, **options: Any) -> int:
+    """Serve until SIGINT or SIGTERM, then drain; a second signal cuts what is still in flight.
+
+    Owns the process: it makes the loop, handles the signals (in the main thread) and, unless the
+    program has configured logging, writes the log to standard error.
+
+    Args:
+        application: the WSGI application.
+        config: all options at once; or give them by name (see `Config`).
+
+    Returns:
+        The exit code: 0 after a graceful stop, 128 plus the signal's number after a forced one.
+
+    Raises:
+        BindError: an address cannot be had.
+        ConfigError: options that cannot be served.
+    """
+    server = Server(application, config, **options)
+    if not is_logging_configured():
+        configure_logging(server.config)
+    with asyncio.Runner(loop_factory=loop_factory(server.config.loop)) as runner:
+        return runner.run(_serve_until_signal(server))
+
+
+async def serve(application: WSGIApplication, **options: Any) -> None:
+    """Serve in the running loop until cancelled, then drain.
+
+    Args and errors are those of `Server`.
+    """
+    async with Server(application, **options) as server:
+        await server.serve_forever()
+
+
+def serve_in_thread(application: WSGIApplication, **options: Any) -> ServerThread:
+    """Serve from a thread with a loop of its own: a context manager, ready on entry.
+
+    Args and errors are those of `Server`; errors are raised on entry.
+    """
+    return ServerThread(Server(application, **options))
+
+
+def loop_factory(loop: Loop) -> LoopFactory:
+    """What makes event loops of the kind asked for.
+
+    Raises:
+        ConfigError: uvloop is asked for and not installed.
+    """
+    if loop == "asyncio":
+        return asyncio.new_event_loop
+    try:
+        import uvloop
+    except ImportError:
+        if loop == "uvloop":
+            raise ConfigError(
+                "loop is 'uvloop', which is not installed; install it or take loop 'asyncio'"
+            ) from None
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+async def _serve_until_signal(server: Server) -> int:
+    stops = _Stops(server)
+    async with server:
+        with stops:
+            await server.serve_forever()
+    return stops.exit_code
+
+
+class _Stops:
+    """SIGINT and SIGTERM while a server runs: the first drains it, the second cuts it."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._replaced: dict[int, Any] = {}
+        self.exit_code = 0
+
+    def __enter__(self) -> Self:
+        # Only the main thread hears signals.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._replaced[number] = signal.signal(number, self._handle)
+                self._wake_on(number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._replaced.items():
+            if sys.platform != "win32":
+                self._loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+    def _wake_on(self, number: signal.Signals) -> None:
+        if sys.platform != "win32":
+            self._loop.add_signal_handler(number, self._stop, number)
+
+    def _handle(self, number: int, _: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop, number)
+
+    def _stop(self, number: int) -> None:
+        if self._task is None:
+            self._task = self._loop.create_task(self._server.shutdown())
+        else:
+            self.exit_code = 128 + number
+            self._server.abort()
+
+
+class ServerThread:
+    """A server in a thread with its own loop (see `serve_in_thread`)."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._thread = threading.Thread(target=self._run, name="asyncwsgi-server", daemon=True)
+        self._started: concurrent.futures.Future[asyncio.AbstractEventLoop] = (
+            concurrent.futures.Future()
+        )
+        self._failure: BaseException | None = None
+
+    @property
+    def url(self) -> str:
+        """See `Server.url`."""
+        return self.server.url
+
+    @property
+    def port(self) -> int:
+        """See `Server.port`."""
+        return self.server.port
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """See `Server.addresses`."""
+        return self.server.addresses
+
+    def start(self) -> None:
+        """Start the thread; return when clients are served, or raise what prevented it."""
+        self._thread.start()
+        try:
+            self._started.result()
+        except BaseException:
+            self._thread.join()
+            raise
+
+    def close(self) -> None:
+        """Drain, and wait for the thread. Raises what ended the loop, if it was not this."""
+        if self._thread.is_alive():
+            loop = self._started.result()
+            stopping = asyncio.run_coroutine_threadsafe(self.server.shutdown(), loop)
+            concurrent.futures.wait([stopping])
+            self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=loop_factory(self.server.config.loop)) as runner:
+                runner.run(self._serve())
+        except BaseException as error:
+            if self._started.done():
+                self._failure = error
+            else:
+                self._started.set_exception(error)
+
+    async def _serve(self) -> None:
+        async with self.server:
+            self._started.set_result(asyncio.get_running_loop())
+            await self.server.serve_forever()

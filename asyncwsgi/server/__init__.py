@@ -1,0 +1,1 @@
+"""The life of a server: listeners, TLS, start, graceful shutdown."""

@@ -1,0 +1,222 @@
+"""Listening sockets: TCP, Unix and inherited ones. Bound here, served elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import socket
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asyncwsgi.errors import BindError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asyncwsgi.config import Config
+
+Address = tuple[str, int] | str
+
+_TCP = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\[\]:/]*)):(?P<port>[0-9]{1,5})")
+_DESCRIPTOR = re.compile(r"fd://([0-9]+)")
+_LOCALHOST = ("127.0.0.1", "::1")
+_PORT_TRIES = 20
+_FAMILIES_MISSING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
+@dataclass(slots=True)
+class Listener:
+    """One bound socket and what is left to do when it is done with."""
+
+    sock: socket.socket
+    clean_up: Callable[[], None] = field(default=lambda: None)
+
+    @property
+    def is_unix(self) -> bool:
+        return self.sock.family == getattr(socket, "AF_UNIX", None)
+
+    @property
+    def address(self) -> Address:
+        """(host, port), or the path of a Unix socket."""
+        name = self.sock.getsockname()
+        return str(name) if self.is_unix else (str(name[0]), int(name[1]))
+
+    def close(self) -> None:
+        """Close the socket; remove the file of a Unix socket of ours."""
+        self.sock.close()
+        self.clean_up()
+
+
+def open_listeners(config: Config) -> list[Listener]:
+    """Bind every listener of `config`; all of them or none.
+
+    Raises:
+        BindError: an address cannot be had.
+        ConfigError: a ``bind`` that is none of the known forms.
+    """
+    listeners: list[Listener] = []
+    try:
+        if not config.bind:
+            listeners += _open_tcp(config.host, config.port)
+        for bind in config.bind:
+            listeners += _open_bind(bind)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def _open_bind(bind: str) -> list[Listener]:
+    if bind.startswith("unix:"):
+        return [_open_unix(bind.removeprefix("unix:").removeprefix("//"))]
+    if descriptor := _DESCRIPTOR.fullmatch(bind):
+        return [_open_descriptor(int(descriptor[1]))]
+    address = _TCP.fullmatch(bind)
+    if address is None or int(address["port"]) > 65535:
+        raise ConfigError(
+            f"cannot bind {bind!r}: expected HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N"
+        )
+    return _open_tcp(address["ipv6"] or address["host"] or "0.0.0.0", int(address["port"]))
+
+
+def _open_tcp(host: str, port: int) -> list[Listener]:
+    if host != "localhost":
+        return _bind_all(_resolve(host, port), host, port)
+    # Clients try ::1 first and do not always fall back; so both, on one port.
+    for _ in range(_PORT_TRIES if port == 0 else 1):
+        try:
+            return _open_localhost(port)
+        except BindError as error:
+            taken = error
+    raise taken
+
+
+def _open_localhost(port: int) -> list[Listener]:
+    opened: list[Listener] = []
+    for host in _LOCALHOST:
+        try:
+            found = _bind_all(_resolve(host, port), "localhost", port)
+        except BindError as error:
+            cause = error.__cause__
+            if opened and isinstance(cause, OSError) and cause.errno in _FAMILIES_MISSING:
+                break  # a machine without IPv6
+            for listener in opened:
+                listener.close()
+            raise
+        opened += found
+        port = opened[0].sock.getsockname()[1]
+    return opened
+
+
+def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
+    try:
+        found = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+        )
+    except OSError as error:
+        raise BindError(
+            f"cannot listen on {host!r}: {error.strerror}; expected a name or address of this "
+            "machine, such as 127.0.0.1"
+        ) from error
+    # A dict keeps the order and drops the repetitions that /etc/hosts brings.
+    return list(dict.fromkeys((family, name) for family, _, _, _, name in found))  # type: ignore[misc]
+
+
+def _bind_all(
+    addresses: list[tuple[socket.AddressFamily, tuple[str, int]]], host: str, port: int
+) -> list[Listener]:
+    listeners: list[Listener] = []
+    for family, name in addresses:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        listeners.append(Listener(sock))
+        try:
+            _bind_tcp(sock, name)
+        except OSError as error:
+            for listener in listeners:
+                listener.close()
+            raise _bind_error(f"{host} port {port}", error) from error
+    return listeners
+
+
+def _bind_tcp(sock: socket.socket, name: tuple[str, int]) -> None:
+    if os.name == "posix":
+        # A restarted server must not wait for connections of the last one to be forgotten.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sock.family == socket.AF_INET6:
+        # The same everywhere, and no clash with an IPv4 listener on the same port.
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind(name)
+
+
+def _bind_error(where: str, error: OSError) -> BindError:
+    cures = {
+        errno.EADDRINUSE: "it is in use; stop the other program or choose another port "
+        "(--port 0 takes a free one)",
+        errno.EACCES: "not allowed; choose a port above 1023 or ask for the right to it",
+        errno.EADDRNOTAVAIL: "no address of this machine; expected one such as 127.0.0.1",
+    }
+    cure = cures.get(error.errno or 0, error.strerror or str(error))
+    return BindError(f"cannot listen on {where}: {cure}")
+
+
+def _open_descriptor(number: int) -> Listener:
+    try:
+        # A duplicate: the descriptor stays with whoever passed it on.
+        sock = socket.socket(fileno=os.dup(number))
+    except OSError as error:
+        raise BindError(
+            f"cannot listen on fd://{number}: {error.strerror}; expected an open, bound socket"
+        ) from error
+    if sock.type != socket.SOCK_STREAM:
+        sock.close()
+        raise BindError(f"cannot listen on fd://{number}: expected a stream socket (TCP or Unix)")
+    return Listener(sock)
+
+
+def _open_unix(path: str) -> Listener:
+    if not hasattr(socket, "AF_UNIX"):
+        raise BindError(f"cannot listen on unix:{path}: this platform has no Unix sockets")
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+    except OSError as error:
+        sock.close()
+        raise _bind_error(f"unix:{path}", error) from error
+    mine = Path(path).stat()
+
+    def clean_up() -> None:
+        # Another server may have put its own file there meanwhile.
+        with contextlib.suppress(OSError):
+            if os.path.samestat(Path(path).stat(), mine):
+                Path(path).unlink()
+
+    return Listener(sock, clean_up)
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket file of a server that is gone; never a live one's, never another file."""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise BindError(f"cannot listen on unix:{path}: a file is there that is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+        except OSError as error:
+            raise _bind_error(f"unix:{path}", error) from error
+        else:
+            raise BindError(
+                f"cannot listen on unix:{path}: a running server listens there; stop it or choose "
+                "another path"
+            )

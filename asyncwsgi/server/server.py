@@ -1,0 +1,279 @@
+"""The life of one server in a running event loop: bind, serve, drain, stop.
+
+No signal handlers, no logging configuration, no loop policy, no global state: any number of servers
+may live in one loop. Whoever owns the process decides about the rest (see `asyncwsgi.running`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from asyncwsgi.access_log import AccessLogger
+from asyncwsgi.bridge.bridge import Bridge
+from asyncwsgi.bridge.exchange import Exchange
+from asyncwsgi.bridge.mailbox import Mailbox
+from asyncwsgi.bridge.request_body import RequestBody
+from asyncwsgi.bridge.worker_threads import ExecutorWorkers, Workers, WorkerThreads
+from asyncwsgi.config import Config
+from asyncwsgi.connections.http import Frontend, HttpConnection
+from asyncwsgi.connections.registry import Registry
+from asyncwsgi.errors import ConfigError
+from asyncwsgi.http1.parser import HeadLimits
+from asyncwsgi.server.listeners import Address, Listener, open_listeners
+from asyncwsgi.server.tls import server_context
+from asyncwsgi.wsgi.environ import server_environ
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from wsgiref.types import WSGIApplication
+
+logger = logging.getLogger("asyncwsgi.server")
+
+LONGEST_TICK = 1.0
+"""Seconds between looks at deadlines; fewer when a timeout is shorter than a few of them."""
+SHORTEST_TICK = 0.01
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class Server:
+    """A WSGI application on one or more listeners, served by the running loop.
+
+    ``async with Server(app, port=0) as server`` is bound and accepting inside the block, and drains
+    when it is left. The classes below are what it is built from; a subclass may replace them.
+
+    Args:
+        application: the WSGI application.
+        config: all options at once; or give them by name (see `Config`).
+
+    Raises:
+        ConfigError: options that cannot be served.
+    """
+
+    connection_class: type[HttpConnection] = HttpConnection
+    exchange_class: type[Exchange] = Exchange
+    request_body_class: type[RequestBody] = RequestBody
+    worker_threads_class: type[WorkerThreads] = WorkerThreads
+    access_logger_class: type[AccessLogger] = AccessLogger
+
+    def __init__(
+        self, application: WSGIApplication, config: Config | None = None, **options: Any
+    ) -> None:
+        if config is not None and options:
+            raise ConfigError("give either config or options, not both")
+        if not callable(application):
+            raise ConfigError(f"application {application!r} is not callable; expected a WSGI app")
+        self.application = application
+        self.config = config or Config.from_options(options)
+        self._listeners: list[Listener] = []
+        self._addresses: tuple[Address, ...] = ()
+        self._servers: list[asyncio.AbstractServer] = []
+        self._ssl_context: ssl.SSLContext | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._has_stopped = asyncio.Event()
+
+    # Life.
+
+    async def start(self) -> None:
+        """Bind and accept. When this returns, clients are served.
+
+        Raises:
+            BindError: an address cannot be had; nothing stays open.
+            ConfigError: TLS files that cannot be used.
+            RuntimeError: it was started before; make a new `Server`.
+        """
+        if self._listeners:
+            raise RuntimeError("this server was started before; make a new Server")
+        self._loop = asyncio.get_running_loop()
+        self._ssl_context = server_context(self.config)
+        self._listeners = open_listeners(self.config)
+        self._addresses = tuple(listener.address for listener in self._listeners)
+        self._registry = Registry(self.config.max_connections)
+        self._bridge = self._make_bridge()
+        self._frontend = self._make_frontend()
+        try:
+            for listener in self._listeners:
+                self._servers.append(await self._listen(listener))
+        except BaseException:
+            self._close_listeners()
+            raise
+        self._tick_interval = self._choose_tick_interval()
+        self._tick()
+        logger.info("listening on %s", ", ".join(self.urls))
+
+    async def serve_forever(self) -> None:
+        """Wait until the server has shut down, whoever asked for it."""
+        await self._has_stopped.wait()
+
+    async def shutdown(self) -> None:
+        """Stop gracefully: close the listeners and idle connections, let requests in flight end.
+
+        Those that have not ended after ``graceful_timeout`` seconds are cut. May be called more
+        than once, and while it runs.
+        """
+        if self._stopping is None:
+            self._stopping = self._loop.create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    def abort(self) -> None:
+        """Cut every connection at once; a graceful shutdown that waits for them then ends."""
+        self._registry.abort_all()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.shutdown()
+
+    async def _stop(self) -> None:
+        self._bridge.is_draining = True
+        try:
+            self._close_listeners()
+            self._registry.close_idle()
+            await self._drain()
+            await self._bridge.workers.stop()
+        finally:
+            if self._ticker is not None:
+                self._ticker.cancel()
+            self._has_stopped.set()
+
+    async def _drain(self) -> None:
+        timeout = self.config.graceful_timeout
+        try:
+            async with asyncio.timeout(timeout):
+                await self._registry.wait_until_empty()
+                await self._bridge.wait_until_idle()
+        except TimeoutError:
+            requests = [f"{e.head.method} {e.head.target}" for e in self._bridge.exchanges]
+            logger.warning(
+                "cut %d requests in flight after %g s: %s",
+                len(requests), timeout, ", ".join(requests[:5]) or "none with the application",
+            )  # fmt: skip
+            self.abort()
+            await self._registry.wait_until_empty()
+
+    # What it serves.
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The listening sockets, in the order of the options."""
+        return tuple(listener.sock for listener in self._listeners)
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens: (host, port) for TCP, the path for a Unix socket."""
+        return self._addresses
+
+    @property
+    def port(self) -> int:
+        """The port of the first TCP listener.
+
+        Raises:
+            LookupError: there is none.
+        """
+        for address in self._addresses:
+            if not isinstance(address, str):
+                return address[1]
+        raise LookupError("this server listens on no TCP port")
+
+    @property
+    def url(self) -> str:
+        """The URL of the first listener, without a slash at the end; ``unix:PATH`` for a socket."""
+        return self.urls[0]
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """A URL for each listener that a client on this machine can connect to."""
+        scheme = "http" if self._ssl_context is None else "https"
+        return tuple(_url(scheme, address) for address in self._addresses)
+
+    # Parts.
+
+    def _make_bridge(self) -> Bridge:
+        config = self.config
+        mailbox = Mailbox(self._loop)
+        return Bridge(
+            self.application,
+            config,
+            mailbox=mailbox,
+            workers=self._make_workers(mailbox),
+            access_logger=self.access_logger_class(config.access_log_format),
+            request_body_class=self.request_body_class,
+        )
+
+    def _make_workers(self, mailbox: Mailbox) -> Workers:
+        config = self.config
+        if config.executor is not None:
+            return ExecutorWorkers(config.executor, queue_size=config.queue_size)
+        return self.worker_threads_class(
+            mailbox,
+            limit=config.threads,
+            queue_size=config.queue_size,
+            idle_timeout=config.thread_idle_timeout,
+        )
+
+    def _make_frontend(self) -> Frontend:
+        config = self.config
+        return Frontend(
+            bridge=self._bridge,
+            registry=self._registry,
+            limits=HeadLimits(config.max_head_size, config.max_headers, config.max_target_size),
+            environ=server_environ(
+                root_path=config.root_path, multithread=self._bridge.workers.limit != 1
+            ),
+            exchange_class=self.exchange_class,
+        )
+
+    def _make_connection(self) -> HttpConnection:
+        return self.connection_class(self._frontend)
+
+    async def _listen(self, listener: Listener) -> asyncio.AbstractServer:
+        listen = self._loop.create_unix_server if listener.is_unix else self._loop.create_server
+        tls: dict[str, Any] = {}
+        if self._ssl_context is not None:
+            tls["ssl"] = self._ssl_context
+            tls["ssl_handshake_timeout"] = self.config.tls_handshake_timeout
+            tls["ssl_shutdown_timeout"] = self.config.drain_timeout
+        return await listen(
+            self._make_connection, sock=listener.sock, backlog=self.config.backlog, **tls
+        )
+
+    def _close_listeners(self) -> None:
+        for server in self._servers:
+            server.close()
+        for listener in self._listeners:
+            listener.close()
+
+    # Time.
+
+    def _choose_tick_interval(self) -> float:
+        config = self.config
+        shortest = min(
+            config.head_timeout, config.body_timeout, config.keep_alive_timeout,
+            config.send_timeout, config.drain_timeout, config.thread_idle_timeout,
+        )  # fmt: skip
+        return max(SHORTEST_TICK, min(LONGEST_TICK, shortest / 4))
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self._registry.tick(now)
+        self._bridge.tick(now)
+        self._ticker = self._loop.call_later(self._tick_interval, self._tick)
+
+
+def _url(scheme: str, address: Address) -> str:
+    if isinstance(address, str):
+        return f"unix:{address}"
+    host = _WILDCARDS.get(address[0], address[0])
+    return f"{scheme}://[{host}]:{address[1]}" if ":" in host else f"{scheme}://{host}:{address[1]}"

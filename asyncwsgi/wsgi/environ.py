@@ -1,0 +1,137 @@
+"""Request heads into environs (PEP 3333, "environ Variables"; RFC 3875 for the CGI keys)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from asyncwsgi.http1.head import HeaderFields, RequestHead
+from asyncwsgi.version import __version__
+from asyncwsgi.wsgi.file_wrapper import FileWrapper
+
+SERVER_SOFTWARE = f"asyncwsgi/{__version__}"
+
+# Header names repeat endlessly; their keys are worked out once. Bounded, since clients choose them.
+_MOST_KEYS = 1024
+_keys: dict[bytes, str] = {}
+
+
+def server_environ(*, root_path: str, multithread: bool) -> dict[str, Any]:
+    """The keys that are the same for every request of a server."""
+    return {
+        "GATEWAY_INTERFACE": "CGI/1.1",
+        "SERVER_SOFTWARE": SERVER_SOFTWARE,
+        "SCRIPT_NAME": root_path,
+        "wsgi.version": (1, 0),
+        "wsgi.multithread": multithread,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "wsgi.file_wrapper": FileWrapper,
+    }
+
+
+class EnvironBuilder:
+    """Makes the environs of one connection.
+
+    `base` holds the keys that no request changes: those of `server_environ`, the addresses and
+    the URL scheme.
+    """
+
+    __slots__ = ("_base", "_fields", "_prefix", "_template")
+
+    def __init__(self, base: Mapping[str, Any]) -> None:
+        self._base = base
+        self._prefix: str = base["SCRIPT_NAME"]
+        self._fields: HeaderFields | None = None
+        self._template: dict[str, Any] = {}
+
+    def build(self, head: RequestHead) -> dict[str, Any]:
+        """A new environ; only ``wsgi.input`` is missing."""
+        if head.fields is not self._fields:
+            self._template = {**self._base, **_header_keys(head.fields)}
+            self._fields = head.fields
+        target = head.target
+        environ = self._template.copy()
+        environ["REQUEST_METHOD"] = head.method
+        environ["REQUEST_URI"] = environ["RAW_URI"] = target
+        environ["SERVER_PROTOCOL"] = f"HTTP/{head.http_version}"
+        # Looked up for each request: programs and test runners replace sys.stderr.
+        environ["wsgi.errors"] = sys.stderr
+        if target[0] != "/":
+            target = self._resolve(target, environ)
+        path, _, environ["QUERY_STRING"] = target.partition("?")
+        if "%" in path:
+            path = unquote_to_bytes(path).decode("latin-1")
+        environ["PATH_INFO"] = self._without_prefix(path) if self._prefix else path
+        return environ
+
+    def _resolve(self, target: str, environ: dict[str, Any]) -> str:
+        if target == "*":
+            # RFC 9110 9.3.7: the server as a whole. PEP 3333 has no word for it; its root is
+            # nearest, and REQUEST_URI still tells.
+            return "/"
+        url = urlsplit(target)
+        # RFC 9112 3.2.2: the authority of an absolute-form target overrides Host.
+        environ["HTTP_HOST"] = url.netloc
+        return f"{url.path or '/'}?{url.query}"
+
+    def _without_prefix(self, path: str) -> str:
+        # A proxy may or may not have taken the prefix off already.
+        rest = path.removeprefix(self._prefix)
+        return rest if rest != path and (not rest or rest[0] == "/") else path
+
+
+def _header_keys(fields: HeaderFields) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    for name, value in fields.items:
+        key = _keys.get(name)
+        if key is None:
+            key = _key(name)
+        if not key:
+            continue
+        text = value.decode("latin-1")
+        if key in keys:
+            text = _join(key, keys[key], text)
+        keys[key] = text
+    if fields.is_chunked:
+        # RFC 9112 6.3: Transfer-Encoding overrides Content-Length.
+        keys.pop("CONTENT_LENGTH", None)
+        keys["wsgi.input_terminated"] = True
+    return keys
+
+
+def _join(key: str, first: str, second: str) -> str:
+    if key == "CONTENT_LENGTH":
+        return first  # h11 has refused any but equal ones
+    # RFC 9110 5.3: a list, in order. RFC 9113 8.2.3: cookies are joined by "; ".
+    separator = "; " if key == "HTTP_COOKIE" else ", "
+    return f"{first}{separator}{second}"
+
+
+def _key(name: bytes) -> str:
+    """The environ key of a header name; empty for one that must not reach the environ."""
+    if b"_" in name:
+        key = ""  # X_Forwarded_For would become the key of X-Forwarded-For
+    else:
+        key = name.decode("ascii").upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = f"HTTP_{key}"
+    if len(_keys) < _MOST_KEYS:
+        _keys[name] = key
+    return key
+
+
+def address_keys(local: object, peer: object) -> dict[str, str]:
+    """``SERVER_*`` and ``REMOTE_*`` from socket names as asyncio reports them.
+
+    TCP sockets name themselves (host, port, ...). Unix sockets have no numbers; they get the
+    names that PEP 3333 cannot do without.
+    """
+    keys = {"SERVER_NAME": "localhost", "SERVER_PORT": "80", "REMOTE_ADDR": ""}
+    if isinstance(local, Sequence) and not isinstance(local, str | bytes):
+        keys.update(SERVER_NAME=str(local[0]), SERVER_PORT=str(local[1]))
+    if isinstance(peer, Sequence) and not isinstance(peer, str | bytes) and len(peer) >= 2:
+        keys.update(REMOTE_ADDR=str(peer[0]), REMOTE_PORT=str(peer[1]))
+    return keys

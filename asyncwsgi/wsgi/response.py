@@ -1,0 +1,329 @@
+"""What an application may send and when it leaves (PEP 3333, "The start_response() Callable").
+
+Blocking code with one way out: bytes are handed to `transmit`, framed by `encoder`. Knows nothing
+of threads, sockets or the loop.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol
+
+from asyncwsgi.errors import ApplicationError
+
+Headers = list[tuple[str, str]]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+
+_STATUS = re.compile(r"[2-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*")
+# RFC 9110 5.1 and 5.5. One search over all values; latin-1 as PEP 3333 demands.
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUES = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+# RFC 9110 7.6.1 and PEP 3333, "Other HTTP Features": the server's business alone.
+_HOP_BY_HOP = frozenset(
+    {
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "trailers",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_SPECIAL = frozenset({"connection", "content-length", "date", "keep-alive", "server"})
+
+# Up to this size a block is copied behind its head; beyond it the copy costs more than it saves.
+JOINED_SIZE = 64 * 1024
+
+# Names repeat from response to response: what is known of one is "", or the special name it is.
+_MOST_NAMES = 1024
+_names: dict[str, str] = {}
+
+
+class Encoder(Protocol):
+    """How a frontend frames a response."""
+
+    keep_alive: bool
+
+    def head(self, status: str, headers: Headers, *, is_open_ended: bool, date: str) -> bytes: ...
+
+    def block(self, data: bytes) -> bytes: ...
+
+    def end(self) -> bytes: ...
+
+
+class Response:
+    """The response of one application call.
+
+    Args:
+        method: the request's method; HEAD gets no body.
+        encoder: frames what is sent.
+        transmit: takes encoded bytes in order; may block, and raises if the client is gone.
+        clock: returns the value of the Date header.
+    """
+
+    __slots__ = (
+        "_clock", "_encoder", "_headers", "_is_single", "_length", "_method", "_sent_size",
+        "_special", "_status", "_transmit", "_was_called", "head_was_sent", "is_finished",
+        "is_truncated",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        method: str,
+        encoder: Encoder,
+        transmit: Callable[[bytes], None],
+        clock: Callable[[], str],
+    ) -> None:
+        self._method = method
+        self._encoder = encoder
+        self._transmit = transmit
+        self._clock = clock
+        self._was_called = False
+        self._status = ""
+        self._headers: Headers = []
+        self._special: dict[str, str] = {}
+        self._length: int | None = None
+        self._is_single = False
+        self._sent_size = 0
+        self.head_was_sent = False
+        self.is_finished = False
+        """The last byte was handed over."""
+        self.is_truncated = False
+        """The application gave less than its Content-Length: the connection must close."""
+
+    @property
+    def status(self) -> int:
+        """The status code; 0 before `start_response`."""
+        return int(self._status[:3] or 0)
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the next request can follow on the connection."""
+        return self.is_finished and not self.is_truncated and self._encoder.keep_alive
+
+    def start_response(
+        self, status: str, headers: Headers, exc_info: ExcInfo | None = None, /
+    ) -> Callable[[bytes], object]:
+        """PEP 3333's ``start_response``.
+
+        Raises:
+            ApplicationError: status or headers are not what PEP 3333 and RFC 9110 allow, or it is
+                called twice without `exc_info`.
+        """
+        if exc_info is not None:
+            try:
+                self._raise_if_too_late(exc_info)
+            finally:
+                exc_info = None  # PEP 3333: no reference cycle with the traceback
+        elif self._was_called:
+            raise ApplicationError(
+                "start_response() was called twice; PEP 3333 allows that only with exc_info"
+            )
+        self._was_called = True
+        _check_status(status)
+        self._special = _check_headers(headers)
+        self._length = _content_length(self._special.get("content-length"))
+        self._status = status
+        # A copy: PEP 3333 lets the server change the list, but apps keep lists of their own.
+        self._headers = headers.copy()
+        return self._write
+
+    def _raise_if_too_late(self, exc_info: ExcInfo) -> None:
+        if self.head_was_sent:
+            if exc_info[1] is None:
+                raise ApplicationError("start_response() got an empty exc_info after the head left")
+            raise exc_info[1].with_traceback(exc_info[2])
+
+    def expect_single_block(self) -> None:
+        """Say that the iterable has exactly one block, so that its size is the body's."""
+        self._is_single = True
+
+    def send(self, block: bytes) -> bool:
+        """Send a block of the body. False: the body is complete, what follows is dropped."""
+        if not isinstance(block, bytes):
+            raise ApplicationError(
+                f"the application yielded a {type(block).__name__}; PEP 3333 wants bytes"
+            )
+        if not block:
+            return True
+        if not self.head_was_sent:
+            return self._send_head_with(block)
+        if self._length is not None:
+            block = block[: self._length - self._sent_size]
+        if block and self._has_body:
+            self._sent_size += len(block)
+            self._transmit(self._encoder.block(block))
+        return not self._is_complete
+
+    def finish(self) -> None:
+        """End the response; the head leaves now if nothing else took it along."""
+        if not self.head_was_sent:
+            if self._length is None and self._has_body:
+                self._add_length(0)
+            self._transmit(self._encode_head() + self._encoder.end())
+        elif self._has_body and (end := self._encoder.end()):
+            self._transmit(end)
+        self.is_truncated = self._has_body and self._sent_size < (self._length or 0)
+        self.is_finished = True
+
+    def fail(self, status: str, body: bytes) -> None:
+        """Answer with an error in place of what the application had begun."""
+        self._status = status
+        self._headers = [("Content-Type", "text/plain; charset=utf-8")]
+        self._special = {}
+        self._length = None
+        self._is_single = True
+        self._encoder.keep_alive = False
+        self.send(body)
+        self.finish()
+
+    @property
+    def missing_size(self) -> int:
+        """Bytes by which a finished body falls short of its Content-Length."""
+        return (self._length or 0) - self._sent_size
+
+    @property
+    def _has_body(self) -> bool:
+        # RFC 9110 6.4.1: no content for HEAD, 204 and 304.
+        return self._method != "HEAD" and self._may_have_length
+
+    @property
+    def _may_have_length(self) -> bool:
+        return self._status[:3] not in ("204", "304")
+
+    @property
+    def _is_complete(self) -> bool:
+        return not self._has_body or (self._length is not None and self._sent_size >= self._length)
+
+    def _write(self, data: bytes, /) -> None:
+        """PEP 3333's ``write``."""
+        room = None if self._length is None else self._length - self._sent_size
+        self._is_single = False
+        self.send(data)
+        if room is not None and self._has_body and len(data) > room:
+            raise ApplicationError(
+                f"write() was given {len(data)} bytes, {len(data) - room} of them beyond the "
+                f"Content-Length of {self._length}"
+            )
+
+    def _send_head_with(self, block: bytes) -> bool:
+        """Send the head and the first block at once: one crossing for a small response."""
+        if self._is_single and self._length is None and self._may_have_length:
+            self._add_length(len(block))
+        head = self._encode_head()
+        if not self._has_body:
+            self._transmit(head)
+            return False
+        if self._length is not None:
+            block = block[: self._length]
+        self._sent_size = len(block)
+        if 0 < len(block) <= JOINED_SIZE:
+            self._transmit(head + self._encoder.block(block))
+        else:
+            self._transmit(head)
+            if block:
+                self._transmit(self._encoder.block(block))
+        return not self._is_complete
+
+    def _encode_head(self) -> bytes:
+        if not self._was_called and not self._status:
+            raise ApplicationError("the application did not call start_response()")
+        special = self._special
+        if "connection" in special or "keep-alive" in special:
+            self._take_off_connection_headers()
+        if self._status[:3] == "204" and "content-length" in special:
+            # RFC 9110 8.6: no Content-Length in a 204.
+            self._headers = [h for h in self._headers if h[0].lower() != "content-length"]
+        if "server" not in special:
+            self._headers.append(("Server", "asyncwsgi"))
+        self.head_was_sent = True
+        return self._encoder.head(
+            self._status,
+            self._headers,
+            is_open_ended=self._length is None and self._has_body,
+            date="" if "date" in special else self._clock(),
+        )
+
+    def _take_off_connection_headers(self) -> None:
+        # PEP 3333 lets a server refuse these; applications set "keep-alive" on event streams,
+        # where it is harmless, and "close", which is honoured.
+        if "close" in self._special.get("connection", "").lower():
+            self._encoder.keep_alive = False
+        connection = ("connection", "keep-alive")
+        self._headers = [h for h in self._headers if h[0].lower() not in connection]
+
+    def _add_length(self, size: int) -> None:
+        self._length = size
+        self._headers.append(("Content-Length", str(size)))
+
+
+def _check_status(status: str) -> None:
+    if not isinstance(status, str):
+        raise ApplicationError(
+            f"start_response() got a {type(status).__name__} status; PEP 3333 wants str"
+        )
+    if not _STATUS.fullmatch(status):
+        raise ApplicationError(
+            f"start_response() got the status {status!r}; expected a final status such as '200 OK'"
+        )
+
+
+def _check_headers(headers: Headers) -> dict[str, str]:
+    """The special headers by lower-case name; their values joined if they repeat."""
+    if not isinstance(headers, list):
+        raise ApplicationError(
+            f"start_response() got headers as {type(headers).__name__}; PEP 3333 wants a list"
+        )
+    special: dict[str, str] = {}
+    if {type(item) for item in headers} - {tuple}:
+        raise ApplicationError("start_response() got headers that are no tuples of two str")
+    try:
+        for name, value in headers:
+            known = _names.get(name)
+            if known is None:
+                known = _check_name(name)
+            if known:
+                special[known] = f"{special[known]},{value}" if known in special else value
+        values = "".join([value for _, value in headers])
+    except (TypeError, ValueError) as error:
+        raise ApplicationError(
+            f"start_response() got headers that are no tuples of two str: {error}"
+        ) from None
+    if not _VALUES.fullmatch(values):
+        _refuse_value(headers)
+    return special
+
+
+def _check_name(name: str) -> str:
+    if not isinstance(name, str):
+        raise ApplicationError(f"header name {name!r} is {type(name).__name__}; PEP 3333 wants str")
+    if not _NAME.fullmatch(name):
+        raise ApplicationError(f"header name {name!r} is not a token (RFC 9110 5.1)")
+    lower = name.lower()
+    if lower in _HOP_BY_HOP:
+        raise ApplicationError(f"header {name!r} is hop-by-hop; PEP 3333 leaves it to the server")
+    known = lower if lower in _SPECIAL else ""
+    if len(_names) < _MOST_NAMES:
+        _names[name] = known
+    return known
+
+
+def _refuse_value(headers: Headers) -> None:
+    for name, value in headers:
+        if not _VALUES.fullmatch(value):
+            raise ApplicationError(
+                f"header {name!r} has the value {value!r}; expected latin-1 without control "
+                "characters (RFC 9110 5.5)"
+            )
+
+
+def _content_length(value: str | None) -> int | None:
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit()):
+        raise ApplicationError(f"Content-Length {value!r} is no number of bytes")
+    return int(value)

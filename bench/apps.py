@@ -1,0 +1,37 @@
+"""The applications under load: as little as a WSGI application can do, and a plain Flask view.
+
+Every path answers 200, so that a load script may ask for what it likes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Flask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+GREETING = b"Hello, world!"
+HEADERS = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(GREETING)))]
+
+
+def plain(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    # PEP 3333 lets a server change the list it is given, so each response gets its own.
+    start_response("200 OK", HEADERS.copy())
+    return [GREETING]
+
+
+flask_app = Flask(__name__)
+
+
+@flask_app.get("/user/<name>")
+def user(name: str) -> str:
+    return f"Hello, {name}!"
+
+
+@flask_app.get("/", defaults={"rest": "world"})
+@flask_app.get("/<path:rest>")
+def anywhere(rest: str) -> str:
+    return f"Hello, {rest}!"

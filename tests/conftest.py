@@ -1,0 +1,57 @@
+"""Fixtures that serve an application for real: sockets, threads, loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol
+from wsgiref.validate import validator
+
+import pytest
+
+from asyncwsgi import Server, ServerThread
+from tests.client import Client, connect
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+
+class Serve(Protocol):
+    """Starts a server on a free port of 127.0.0.1 (or where `bind` says) in a thread of its own."""
+
+    def __call__(
+        self,
+        application: WSGIApplication,
+        *,
+        validate: bool = True,
+        server_class: type[Server] = Server,
+        **options: Any,
+    ) -> ServerThread: ...
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Servers for one test; the application is checked by `wsgiref.validate` unless told not to."""
+    with ExitStack() as stack:
+
+        def start(
+            application: WSGIApplication,
+            *,
+            validate: bool = True,
+            server_class: type[Server] = Server,
+            **options: Any,
+        ) -> ServerThread:
+            options.setdefault("graceful_timeout", 2.0)
+            if "bind" not in options:
+                options.setdefault("port", 0)
+            app = validator(application) if validate else application
+            return stack.enter_context(ServerThread(server_class(app, **options)))
+
+        yield start
+
+
+@pytest.fixture
+def client_of() -> Iterator[Callable[[ServerThread], Client]]:
+    """Connections to servers, closed when the test ends."""
+    with ExitStack() as stack:
+        yield lambda server: stack.enter_context(connect(server.addresses[0]))
