@@ -44,6 +44,8 @@ def load_application(name: str) -> WSGIApplication:
         raise AppImportError(
             f"{name!r} is a {type(found).__name__}, no WSGI application; name a callable"
         )
+    if inspect.iscoroutinefunction(found) or inspect.iscoroutinefunction(type(found).__call__):
+        raise AppImportError(f"{name!r} is an ASGI application; this server wants WSGI")
     return cast("WSGIApplication", found)
 
 
@@ -132,7 +134,7 @@ def _attribute(module: ModuleType, node: ast.expr, expression: str) -> Any:
     except AttributeError:
         raise AppImportError(
             f"module {module.__name__!r} has no {ast.unparse(node)!r}; it has "
-            f"{', '.join(_callables(module)) or 'no callable'}"
+            f"{', '.join(_callables(module)[:10]) or 'no callable'}"
         ) from None
 
 
@@ -140,8 +142,14 @@ def _callables(module: ModuleType) -> list[str]:
     return [
         name
         for name, value in vars(module).items()
-        if not name.startswith("_") and callable(value) and not inspect.isclass(value)
-    ][:10]
+        if not name.startswith("_") and callable(value) and not _is_imported(value, module)
+    ]
+
+
+def _is_imported(value: object, module: ModuleType) -> bool:
+    if inspect.isroutine(value) or inspect.isclass(value):
+        return value.__module__ != module.__name__
+    return False
 
 
 def _literals(call: ast.Call, expression: str) -> tuple[list[Any], dict[str, Any]]:

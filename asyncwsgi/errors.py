@@ -42,7 +42,7 @@ class RequestBodyError(AsyncWSGIError, OSError):
     """Raised by ``wsgi.input`` when the rest of the request body cannot be had.
 
     `status` is what the client is told if the application lets the error pass before its
-    response has begun: 400 (malformed chunk), 408 (too slow) or 413 (too large).
+    response has begun: 400 (malformed or cut short), 408 (too slow) or 413 (too large).
     """
 
     def __init__(self, status: int, reason: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from asyncwsgi.bridge.mailbox import Mailbox
 from asyncwsgi.config import Config, Loop
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.log_setup import configure_logging, is_logging_configured
@@ -106,8 +107,8 @@ class _Stops:
         # Only the main thread hears signals.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._replaced[number] = signal.signal(number, self._handle)
-                self._wake_on(number)
+                self._replaced[number] = signal.getsignal(number)
+                self._listen(number)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -116,12 +117,12 @@ class _Stops:
                 self._loop.remove_signal_handler(number)
             signal.signal(number, handler)
 
-    def _wake_on(self, number: signal.Signals) -> None:
+    def _listen(self, number: signal.Signals) -> None:
         if sys.platform != "win32":
             self._loop.add_signal_handler(number, self._stop, number)
-
-    def _handle(self, number: int, _: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop, number)
+        else:
+            mailbox = Mailbox(self._loop)
+            signal.signal(number, lambda heard, _: mailbox.post(self._stop, heard))
 
     def _stop(self, number: int) -> None:
         if self._task is None:

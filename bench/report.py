@@ -76,7 +76,7 @@ class CaseReport:
     def ratio(self, peer: Row | None) -> float | None:
         """Requests/s of asyncwsgi in units of the peer's, if both were measured."""
         own = self.rows.get(OWN)
-        if own is None or peer is None or not peer.requests_per_second:
+        if not (own and peer and own.requests_per_second and peer.requests_per_second):
             return None
         return own.requests_per_second / peer.requests_per_second
 

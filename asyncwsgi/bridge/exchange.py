@@ -71,7 +71,7 @@ class Exchange:
         """Whether the connection can be kept; settled when the exchange has ended."""
         self.is_disconnected = False
         self._is_over = False
-        self._encoder: ResponseEncoder | None = None
+        self._has_sent_continue = False
         # Bytes: posted by the worker, taken and written on the loop.
         self._posted_size = 0
         self._taken_size = 0
@@ -116,6 +116,12 @@ class Exchange:
             self._room.set()
 
     def _end(self, _: None) -> None:
+        if self.body is not None:
+            # Threads that the application left behind must not wait for a body nobody feeds.
+            self.body.fail(ClientDisconnected("the response is over"))
+        # The body knows the exchange, and so does wsgi.input: no cycle outlives the request.
+        self.body = None
+        self.environ = {}
         self.bridge.exchange_ended(self)
         self.connection.exchange_ended(self)
 
@@ -136,11 +142,8 @@ class Exchange:
     def _run(self) -> None:
         head, bridge = self.head, self.bridge
         body = self.body
-        keep_alive = head.keep_alive and not bridge.is_draining
-        # A body that is never asked for may never come: then nothing can follow it.
-        is_certain = not head.fields.expects_continue or body is None or body.is_complete
-        self._encoder = ResponseEncoder(head.http_version, keep_alive=keep_alive and is_certain)
-        response = Response(head.method, self._encoder, self._transmit, bridge.date)
+        encoder = ResponseEncoder(head.http_version, self._can_keep_connection)
+        response = Response(head.method, encoder, self._transmit, bridge.date)
         self.environ["wsgi.input"] = io.BytesIO() if body is None else body.open()
         try:
             run_application(bridge.application, self.environ, response)
@@ -155,6 +158,14 @@ class Exchange:
         if bridge.config.access_log and bridge.access_logger.is_enabled():
             self._log(response)
 
+    def _can_keep_connection(self) -> bool:
+        if self.bridge.is_draining or not self.head.keep_alive:
+            return False
+        # RFC 9110 10.1.1: a body that was not asked for may never come; nothing can follow it.
+        body = self.body
+        is_certain = self._has_sent_continue or body is None or body.is_complete
+        return is_certain or not self.head.fields.expects_continue
+
     def fail(self, response: Response, error: BaseException) -> None:
         """Deal with what the application raised. In the worker thread.
 
@@ -165,7 +176,7 @@ class Exchange:
         if isinstance(error, ClientDisconnected) and self.is_disconnected:
             return
         if isinstance(error, RequestBodyError):
-            logger.warning("%s %s: %s", self.head.method, self.head.target, error.reason)
+            logger.info("%s %s: %s", self.head.method, self.head.target, error.reason)
             status = f"{error.status} {HTTPStatus(error.status).phrase}"
         else:
             logger.error("%s %s failed", self.head.method, self.head.target, exc_info=error)
@@ -205,10 +216,10 @@ class Exchange:
 
     def _body_is_awaited(self) -> None:
         # RFC 9110 10.1.1: a 100 goes only before the final response.
-        if self.head.fields.expects_continue and self._posted_size == 0 and self._encoder:
-            self._encoder.keep_alive = self.head.keep_alive and not self.bridge.is_draining
-            if self.head.http_version == "1.1":
-                self._transmit(CONTINUE)
+        head = self.head
+        if head.fields.expects_continue and head.http_version == "1.1" and not self._posted_size:
+            self._has_sent_continue = True
+            self._transmit(CONTINUE)
 
     def _body_has_room(self) -> None:
         self.bridge.mailbox.post(self._resume_body, None)

@@ -35,6 +35,7 @@ class Mailbox:
             try:
                 self._loop.call_soon_threadsafe(self._deliver)
             except RuntimeError:
+                self._is_scheduled = False
                 self._calls.clear()
 
     def _deliver(self) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 READ_SIZE = 64 * 1024
+SMALL_SIZE = 1024
+"""Blocks below it grow: a client that sends single bytes must not cost an object for each."""
 
 
 class RequestBody(io.RawIOBase):
@@ -61,7 +63,10 @@ class RequestBody(io.RawIOBase):
     def feed(self, data: bytes) -> None:
         """Add bytes. On the loop."""
         with self._changed:
-            self._blocks.append(data)
+            if self._blocks and len(self._blocks[-1]) < SMALL_SIZE:
+                self._blocks[-1] += data
+            else:
+                self._blocks.append(data)
             self._size += len(data)
             self._was_full = self._was_full or self.is_full
             self._changed.notify()
@@ -96,8 +101,14 @@ class RequestBody(io.RawIOBase):
             ClientDisconnected: the client left before its body was complete.
         """
         view = memoryview(buffer).cast("B")
+        if self._on_wait is not None and not self._is_ready:
+            on_wait, self._on_wait = self._on_wait, None
+            on_wait()
         with self._changed:
-            self._wait()
+            while not self._is_ready:
+                self._is_awaited = True
+                self._changed.wait()
+            self._is_awaited = False
             if not self._blocks:
                 return self._end()
             count = self._take(view)
@@ -108,14 +119,9 @@ class RequestBody(io.RawIOBase):
             self._on_room()
         return count
 
-    def _wait(self) -> None:
-        while not (self._blocks or self._is_complete or self._error):
-            if self._on_wait is not None:
-                self._on_wait()
-                self._on_wait = None
-            self._is_awaited = True
-            self._changed.wait()
-        self._is_awaited = False
+    @property
+    def _is_ready(self) -> bool:
+        return bool(self._blocks or self._is_complete or self._error)
 
     def _end(self) -> int:
         if self._error is not None:

@@ -67,6 +67,8 @@ class WorkerThreads:
         self.limit: int | None = limit
         self._limit = limit
         self._mailbox = mailbox
+        self._loop = asyncio.get_running_loop()
+        self._batch: list[Job] = []
         self._queue_size = queue_size
         self._idle_timeout = idle_timeout
         # None tells the thread that takes it to end.
@@ -85,11 +87,23 @@ class WorkerThreads:
             if available < self._limit:
                 self._start_thread()
             elif unfinished - available >= self._queue_size:
-                raise WorkersBusy(f"{self._queue_size} requests wait for a worker thread")
+                raise WorkersBusy(
+                    f"{self._queue_size} requests wait for a worker thread; "
+                    "raise threads or queue_size"
+                )
         self._unfinished = unfinished + 1
         if unfinished >= self._peak:
             self._peak = unfinished + 1
-        self._queue.put(job)
+        # All jobs of one round of the loop are handed over at once: a worker that is woken by the
+        # first takes the interpreter from the loop, and each further one costs two switches.
+        if not self._batch:
+            self._loop.call_soon(self._hand_over)
+        self._batch.append(job)
+
+    def _hand_over(self) -> None:
+        for job in self._batch:
+            self._queue.put(job)
+        self._batch.clear()
 
     def job_ended(self) -> None:
         self._unfinished -= 1
@@ -148,7 +162,10 @@ class ExecutorWorkers:
 
     def submit(self, job: Job) -> None:
         if self._unfinished >= self._queue_size:
-            raise WorkersBusy(f"{self._queue_size} requests are with the executor")
+            raise WorkersBusy(
+                f"{self._queue_size} requests are with the executor; "
+                "give it more threads or raise queue_size"
+            )
         try:
             self._executor.submit(job.run)
         except RuntimeError as error:

@@ -10,7 +10,6 @@ import asyncio
 import enum
 import logging
 import math
-import ssl
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,20 +17,18 @@ from asyncwsgi.bridge.bridge import Bridge
 from asyncwsgi.bridge.exchange import Exchange
 from asyncwsgi.bridge.request_body import RequestBody
 from asyncwsgi.connections.registry import Registry
-from asyncwsgi.errors import (
-    ClientDisconnected,
-    RequestBodyError,
-    RequestRefused,
-    WorkersBusy,
-)
+from asyncwsgi.connections.transport import ClientTransport
+from asyncwsgi.errors import RequestBodyError, RequestRefused, WorkersBusy
 from asyncwsgi.http1.encoder import refusal
 from asyncwsgi.http1.head import RequestHead
-from asyncwsgi.http1.parser import END_OF_BODY, NEED_DATA, HeadLimits, RequestParser
-from asyncwsgi.wsgi.environ import EnvironBuilder, address_keys
+from asyncwsgi.http1.parser import END_OF_BODY, NEED_DATA, Event, HeadLimits, RequestParser
+from asyncwsgi.wsgi.environ import EnvironBuilder
 
 logger = logging.getLogger("asyncwsgi.server")
 
 RETRY_AFTER = ("Retry-After", "1")
+MOST_PIECES = 256
+"""Pieces of a chunked body that are parsed before other connections have their turn."""
 PIPELINED_SIZE = 64 * 1024
 """Bytes behind the request being answered from which on the client is not read."""
 
@@ -76,17 +73,12 @@ class HttpConnection(asyncio.Protocol):
         self._body_size = 0
         self._has_eof = False
         self._is_framing_lost = False
-        self._is_reading = True
-        self._is_writable = True
-        self._unsent_size = 0
-        self._unsent_since = 0.0
 
     # From the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=self._bridge.room_size)
-        self._environs = EnvironBuilder(self._environ_base())
+        self._client = ClientTransport(cast("asyncio.Transport", transport), self._bridge.room_size)
+        self._environs = EnvironBuilder({**self._frontend.environ, **self._client.environ_keys()})
         self._registry.add(self)
         self._await_request()
         if self._bridge.is_draining:
@@ -103,8 +95,8 @@ class HttpConnection(asyncio.Protocol):
             self._read_head()
         elif self._body is not None:
             self._read_body(self._body)
-        elif self._parser.unread_size > PIPELINED_SIZE:
-            self._pause_reading()
+        else:
+            self._hold_back()
 
     def eof_received(self) -> bool:
         self._has_eof = True
@@ -112,11 +104,11 @@ class HttpConnection(asyncio.Protocol):
             self._close()
             return False
         if self._body is not None:
-            left = "the client closed before its request body was complete"
-            self._body.fail(ClientDisconnected(left))
+            reason = "the client closed before its request body was complete"
+            self._body.fail(RequestBodyError(400, reason))
         # RFC 9112 9.6: the client may have shut its side only; the response is still delivered.
         # asyncio's TLS knows no half-closed connection.
-        return self._transport.get_extra_info("ssl_object") is None
+        return not self._client.is_tls
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._state = State.CLOSED
@@ -126,28 +118,33 @@ class HttpConnection(asyncio.Protocol):
             self._exchange.disconnect()
 
     def pause_writing(self) -> None:
-        self._is_writable = False
+        self._client.is_writable = False
 
     def resume_writing(self) -> None:
-        self._is_writable = True
+        self._client.is_writable = True
         if self._exchange is not None:
             self._exchange.resume()
+        elif self._state is State.IDLE and self._parser.unread_size:
+            self._read_head()
 
     # From the exchange.
 
     def write(self, data: bytes | memoryview) -> bool:
         """Send bytes; False if the client does not keep up."""
-        self._transport.write(data)
-        return self._is_writable
+        client = self._client
+        client.write(data)
+        return client.is_writable
 
     def resume_body(self) -> None:
         """Read on: the request body has room."""
-        self._resume_reading()
+        if self._body is not None and not self._is_framing_lost:
+            self._client.resume_reading()
+            self._read_body(self._body)
 
     def exchange_ended(self, exchange: Exchange) -> None:
         """The response is complete, or as complete as it gets."""
         self._exchange = None
-        if self._state is State.CLOSED:
+        if self._client.is_closing:
             return
         if not exchange.keep_alive or self._is_framing_lost or self._bridge.is_draining:
             self._finish()
@@ -156,14 +153,13 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._await_request()
             if self._parser.unread_size or self._has_eof:
-                self._resume_reading()
                 self._read_head()
 
     # From the registry.
 
     def tick(self, now: float) -> None:
         """Act on deadlines."""
-        self._check_progress(now)
+        self._client.cut_if_stuck(now, self._config.send_timeout)
         body = self._body
         if self._state is State.RESPONDING and body is not None:
             # The client owes bytes only while someone waits for them.
@@ -182,32 +178,25 @@ class HttpConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once; what is unsent is lost."""
-        self._transport.abort()
+        self._client.abort()
 
     # Requests.
-
-    def _environ_base(self) -> dict[str, Any]:
-        transport = self._transport
-        local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-        base = {**self._frontend.environ, **address_keys(local, peer), "wsgi.url_scheme": "http"}
-        ssl_object = transport.get_extra_info("ssl_object")
-        if ssl_object is not None:
-            base["wsgi.url_scheme"] = "https"
-            certificate = ssl_object.getpeercert(binary_form=True)
-            if certificate:
-                base["SSL_CLIENT_CERT"] = ssl.DER_cert_to_PEM_cert(certificate)
-        return base
 
     def _await_request(self) -> None:
         self._state = State.IDLE
         self._deadline = self._registry.now + self._config.keep_alive_timeout
 
     def _read_head(self) -> None:
+        if not self._client.is_writable:
+            # Who does not read the answers gets no more of them; see resume_writing().
+            self._hold_back()
+            return
         try:
             event = self._parser.next_event()
         except RequestRefused as refused:
             self._refuse(refused)
             return
+        self._client.resume_reading()
         if isinstance(event, RequestHead):
             self._begin(event)
         elif self._has_eof:
@@ -215,6 +204,11 @@ class HttpConnection(asyncio.Protocol):
         elif self._state is State.IDLE and self._parser.is_in_head:
             self._state = State.HEAD
             self._deadline = self._registry.now + self._config.head_timeout
+
+    def _hold_back(self) -> None:
+        """Let requests wait that come before the one in hand is answered."""
+        if self._parser.unread_size > PIPELINED_SIZE:
+            self._client.pause_reading()
 
     def _begin(self, head: RequestHead) -> None:
         exchange = self._frontend.exchange_class(
@@ -232,7 +226,7 @@ class HttpConnection(asyncio.Protocol):
         try:
             self._bridge.submit(exchange)
         except WorkersBusy as busy:
-            self._refuse(RequestRefused(503, f"{busy}; raise threads or queue_size"))
+            self._refuse(RequestRefused(503, str(busy)))
 
     def _begin_body(self, exchange: Exchange) -> None:
         fields = exchange.head.fields
@@ -253,16 +247,31 @@ class HttpConnection(asyncio.Protocol):
             self._read_body(self._body)
 
     def _read_body(self, body: RequestBody) -> None:
+        pieces: list[bytes] = []
+        event: Event = NEED_DATA
         try:
-            while (event := self._parser.next_event()) is not NEED_DATA:
-                if event is END_OF_BODY:
-                    self._end_body(body)
-                    return
-                self._take_body(body, cast("bytes", event))
+            # Bounded: tiny chunks are cheap to send and dear to parse; others want the loop too.
+            for _ in range(MOST_PIECES):
+                event = self._parser.next_event()
+                if not isinstance(event, bytes):
+                    break
+                pieces.append(event)
+            self._take_body(body, b"".join(pieces))
         except RequestRefused as refused:
             self._fail_body(body, refused)
             return
-        self._hold_body(body)
+        if event is END_OF_BODY:
+            self._end_body(body)
+        else:
+            self._hold_body(body)
+        if isinstance(event, bytes):
+            self._client.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_more_body, body)
+
+    def _read_more_body(self, body: RequestBody) -> None:
+        # While draining nobody empties the body, and nobody fills it.
+        if self._body is body and (self._state is State.DRAINING or not body.is_full):
+            self.resume_body()
 
     def _take_body(self, body: RequestBody, data: bytes) -> None:
         self._body_size += len(data)
@@ -270,7 +279,8 @@ class HttpConnection(asyncio.Protocol):
         if limit and self._body_size > limit:
             raise RequestRefused(413, f"request body of more than {limit} bytes")
         if self._state is not State.DRAINING:
-            body.feed(data)
+            if data:
+                body.feed(data)
         elif self._body_size > self._config.drain_size:
             raise RequestRefused(413, "unread request body larger than drain_size")
 
@@ -283,7 +293,7 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._deadline = math.inf  # see tick()
         if body.is_full:
-            self._pause_reading()
+            self._client.pause_reading()
             if self._state is State.BODY and self._exchange is not None:
                 self._submit(self._exchange)
 
@@ -305,7 +315,7 @@ class HttpConnection(asyncio.Protocol):
             self._finish()
         else:
             self._is_framing_lost = True
-            self._pause_reading()
+            self._client.pause_reading()
             body.fail(RequestBodyError(refused.status, refused.reason))
 
     def _drain(self, body: RequestBody) -> None:
@@ -316,7 +326,7 @@ class HttpConnection(asyncio.Protocol):
         self._state = State.DRAINING
         self._deadline = self._registry.now + self._config.drain_timeout
         self._body_size = 0
-        self._resume_reading()
+        self._client.resume_reading()
         self._read_body(body)
 
     # Ends.
@@ -331,21 +341,12 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._close()
 
-    def _check_progress(self, now: float) -> None:
-        unsent = self._transport.get_write_buffer_size()
-        if unsent != self._unsent_size or not unsent:
-            self._unsent_size = unsent
-            self._unsent_since = now
-        elif now - self._unsent_since >= self._config.send_timeout:
-            logger.info("%s reads nothing for %g s; cut", self._peer, self._config.send_timeout)
-            self.abort()
-
     def _refuse(self, refused: RequestRefused) -> None:
         """Answer in the application's place, and close."""
-        logger.warning("%s refused with %d: %s", self._peer, refused.status, refused.reason)
+        logger.warning("%s refused with %d: %s", self._client.peer, refused.status, refused.reason)
         headers = [RETRY_AFTER] if refused.status == 503 else []
         self._exchange = self._body = None
-        self._transport.write(refusal(refused.status, date=self._bridge.date(), headers=headers))
+        self._client.write(refusal(refused.status, date=self._bridge.date(), headers=headers))
         self._linger()
 
     def _finish(self) -> None:
@@ -361,28 +362,12 @@ class HttpConnection(asyncio.Protocol):
         RFC 9112 9.6: closing while input is unread resets the connection, and the reset may
         overtake the response.
         """
-        if self._has_eof or not self._transport.can_write_eof():
-            self._close()  # asyncio's TLS lingers by itself: it waits for the peer's close_notify
+        if self._has_eof or not self._client.half_close():
+            self._close()
             return
         self._state = State.LINGERING
         self._deadline = self._registry.now + self._config.drain_timeout
-        self._transport.write_eof()
-        self._resume_reading()
+        self._client.resume_reading()
 
     def _close(self) -> None:
-        self._transport.close()
-
-    def _pause_reading(self) -> None:
-        if self._is_reading and not self._transport.is_closing():
-            self._is_reading = False
-            self._transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if not self._is_reading and not self._transport.is_closing():
-            self._is_reading = True
-            self._transport.resume_reading()
-
-    @property
-    def _peer(self) -> str:
-        peer = self._transport.get_extra_info("peername")
-        return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix client"
+        self._client.close()

@@ -5,7 +5,7 @@ What may be sent at all is settled before (see `asyncwsgi.wsgi.response`); here 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
 SERVER_NAME = "asyncwsgi"
@@ -18,15 +18,20 @@ class ResponseEncoder:
 
     RFC 9112 6: by Content-Length where it is known, else chunked to HTTP/1.1 and until the
     connection closes to HTTP/1.0.
+
+    Args:
+        http_version: the request's, ``1.1`` or ``1.0``.
+        can_keep: asked when the head is encoded whether the connection can be kept.
     """
 
-    __slots__ = ("_is_chunked", "_is_http_1_1", "keep_alive")
+    __slots__ = ("_can_keep", "_is_chunked", "_is_http_1_1", "keep_alive")
 
-    def __init__(self, http_version: str, *, keep_alive: bool) -> None:
+    def __init__(self, http_version: str, can_keep: Callable[[], bool]) -> None:
         self._is_http_1_1 = http_version == "1.1"
+        self._can_keep = can_keep
         self._is_chunked = False
-        self.keep_alive = keep_alive
-        """Whether the connection can be kept; settled when the head is encoded."""
+        self.keep_alive = True
+        """Set it to False to have the connection closed; settled when the head is encoded."""
 
     def head(
         self, status: str, headers: Iterable[tuple[str, str]], *, is_open_ended: bool, date: str
@@ -41,6 +46,7 @@ class ResponseEncoder:
             lines.append(f"Date: {date}\r\n")
         if is_open_ended:
             self._frame_open_end(lines)
+        self.keep_alive = self.keep_alive and self._can_keep()
         lines.append("\r\n" if self.keep_alive else "Connection: close\r\n\r\n")
         return "".join(lines).encode("latin-1")
 
@@ -72,5 +78,5 @@ def refusal(status: int, *, date: str, headers: Iterable[tuple[str, str]] = ()) 
         ("Content-Length", str(len(body))),
         *headers,
     ]
-    encoder = ResponseEncoder("1.1", keep_alive=False)
+    encoder = ResponseEncoder("1.1", lambda: False)
     return encoder.head(f"{status} {phrase}", fields, is_open_ended=False, date=date) + body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ from asyncwsgi.errors import RequestRefused
 
 # RFC 3986 3.2.2 and 3.2.3 without userinfo: a registered name, an IPv4 or a bracketed IP literal,
 # and a port. Empty is allowed (RFC 9110 7.2).
-_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[([0-9A-Fa-f:.]+)\])(?::[0-9]*)?")
 
 
 class HeaderFields:
@@ -105,5 +106,14 @@ def check_host(value: bytes) -> None:
     Raises:
         RequestRefused: with status 400.
     """
-    if not _HOST.fullmatch(value):
+    match = _HOST.fullmatch(value)
+    if match is None or (match[1] is not None and not _is_ipv6(match[1])):
         raise RequestRefused(400, f"malformed Host {value[:80]!r}; expected name[:port]")
+
+
+def _is_ipv6(literal: bytes) -> bool:
+    try:
+        ipaddress.IPv6Address(literal.decode("ascii"))
+    except ValueError:
+        return False
+    return True

@@ -31,11 +31,13 @@ END_OF_BODY: Final = Signal.END_OF_BODY
 Event = RequestHead | bytes | Literal[Signal.NEED_DATA, Signal.END_OF_BODY]
 
 # A strict subset of h11's request line: an origin-form target, HTTP/1.1, CRLF.
-_PLAIN_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) (/[!-~]*) HTTP/1\.1\r\n")
-_ABSOLUTE_TARGET = re.compile(rb"(?i:https?)://([^/?#]+)(?:[/?#].*)?")
+_PLAIN_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) (/[!-~]*) HTTP/1\.1(?=\r\n)")
+# RFC 9110 4.2.1: an http URI without a host is invalid.
+_ABSOLUTE_TARGET = re.compile(rb"(?i:https?)://([^/?#:][^/?#]*)(?:[/?#].*)?")
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+_FOLD = re.compile(rb"\r?\n[ \t]+")
 _TRANSFER_ENCODING = re.compile(rb"\n(?i:transfer-encoding):([^\r\n]*)")
-_TLS_HANDSHAKE = b"\x16\x03"
+_TLS_HANDSHAKE = b"\x16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +157,16 @@ class RequestParser:
             self._in_body = True
             self._buffer = b""
             return head
-        if fields.is_plain:
-            self._remember(self._buffer[:head_size], fields)
+        if fields.is_plain and head.http_version == "1.1" and head.target[0] == "/":
+            self._remember(head_size, fields)
         self._end_request(connection)
         return head
 
-    def _remember(self, head: bytes, fields: HeaderFields) -> None:
-        line = _PLAIN_REQUEST_LINE.match(head)
-        if line is not None and head.endswith(b"\r\n\r\n"):
-            self._memory = (head[line.end() :], fields)
+    def _remember(self, head_size: int, fields: HeaderFields) -> None:
+        # h11 takes a bare LF for a line end too; only heads without are remembered.
+        block = self._buffer[self._buffer.index(b"\n") - 1 : head_size]
+        if block.startswith(b"\r\n") and block.endswith(b"\r\n\r\n"):
+            self._memory = (block, fields)
 
     def _end_request(self, connection: h11.Connection) -> None:
         self._buffer = connection.trailing_data[0]
@@ -217,7 +220,8 @@ def _check_target(method: bytes, target: bytes) -> None:
 
 
 def _transfer_encoding_refusal(head: bytes) -> RequestRefused:
-    value = b",".join(_TRANSFER_ENCODING.findall(head))
+    # RFC 9112 5.2: a folded line goes on where the last one ended.
+    value = b",".join(_TRANSFER_ENCODING.findall(_FOLD.sub(b" ", head)))
     codings = [coding.strip().lower() for coding in value.split(b",")]
     shown = _shorten(value.decode("latin-1").strip())
     # RFC 9112 6.3 and 7.1: chunked that is not last, or applied twice, leaves no framing: 400.

@@ -37,6 +37,8 @@ logger = logging.getLogger("asyncwsgi.server")
 LONGEST_TICK = 1.0
 """Seconds between looks at deadlines; fewer when a timeout is shorter than a few of them."""
 SHORTEST_TICK = 0.01
+CUT_TIMEOUT = 1.0
+"""Seconds that the application gets to notice that its clients were cut."""
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -75,6 +77,7 @@ class Server:
         self._ssl_context: ssl.SSLContext | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._was_cut = asyncio.Event()
         self._has_stopped = asyncio.Event()
 
     # Life.
@@ -104,7 +107,8 @@ class Server:
             raise
         self._tick_interval = self._choose_tick_interval()
         self._tick()
-        logger.info("listening on %s", ", ".join(self.urls))
+        scheme = self._scheme
+        logger.info("listening on %s", ", ".join(_url(scheme, a) for a in self._addresses))
 
     async def serve_forever(self) -> None:
         """Wait until the server has shut down, whoever asked for it."""
@@ -116,13 +120,19 @@ class Server:
         Those that have not ended after ``graceful_timeout`` seconds are cut. May be called more
         than once, and while it runs.
         """
+        if not self._servers:
+            self._has_stopped.set()
+            return
         if self._stopping is None:
             self._stopping = self._loop.create_task(self._stop())
         await asyncio.shield(self._stopping)
 
     def abort(self) -> None:
         """Cut every connection at once; a graceful shutdown that waits for them then ends."""
-        self._registry.abort_all()
+        if self._servers:
+            if self._stopping is not None:
+                self._was_cut.set()
+            self._registry.abort_all()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -138,6 +148,7 @@ class Server:
 
     async def _stop(self) -> None:
         self._bridge.is_draining = True
+        logger.info("stopping; %d requests in flight", len(self._bridge.exchanges))
         try:
             self._close_listeners()
             self._registry.close_idle()
@@ -150,18 +161,29 @@ class Server:
 
     async def _drain(self) -> None:
         timeout = self.config.graceful_timeout
-        try:
-            async with asyncio.timeout(timeout):
-                await self._registry.wait_until_empty()
-                await self._bridge.wait_until_idle()
-        except TimeoutError:
-            requests = [f"{e.head.method} {e.head.target}" for e in self._bridge.exchanges]
-            logger.warning(
-                "cut %d requests in flight after %g s: %s",
-                len(requests), timeout, ", ".join(requests[:5]) or "none with the application",
-            )  # fmt: skip
+        over = self._loop.create_task(self._wait_until_over())
+        cut = self._loop.create_task(self._was_cut.wait())
+        first = asyncio.FIRST_COMPLETED
+        done, _ = await asyncio.wait({over, cut}, timeout=timeout, return_when=first)
+        if not done:
+            self._warn_of_cut(timeout)
             self.abort()
-            await self._registry.wait_until_empty()
+        # Whoever was cut hears of it when it next reads or writes, and then tidies up.
+        await asyncio.wait({over}, timeout=CUT_TIMEOUT)
+        over.cancel()
+        cut.cancel()
+
+    async def _wait_until_over(self) -> None:
+        await self._registry.wait_until_empty()
+        await self._bridge.wait_until_idle()
+
+    def _warn_of_cut(self, timeout: float) -> None:
+        requests = [f"{e.head.method} {e.head.target}" for e in self._bridge.exchanges]
+        logger.warning(
+            "cut after graceful_timeout of %g s; in flight: %s",
+            timeout,
+            ", ".join(requests[:5]) or "nothing but connections",
+        )
 
     # What it serves.
 
@@ -195,8 +217,11 @@ class Server:
     @property
     def urls(self) -> tuple[str, ...]:
         """A URL for each listener that a client on this machine can connect to."""
-        scheme = "http" if self._ssl_context is None else "https"
-        return tuple(_url(scheme, address) for address in self._addresses)
+        return tuple(_url(self._scheme, _reachable(address)) for address in self._addresses)
+
+    @property
+    def _scheme(self) -> str:
+        return "http" if self._ssl_context is None else "https"
 
     # Parts.
 
@@ -272,8 +297,15 @@ class Server:
         self._ticker = self._loop.call_later(self._tick_interval, self._tick)
 
 
+def _reachable(address: Address) -> Address:
+    """What a client on this machine connects to; nobody can connect to a wildcard."""
+    if isinstance(address, str):
+        return address
+    return _WILDCARDS.get(address[0], address[0]), address[1]
+
+
 def _url(scheme: str, address: Address) -> str:
     if isinstance(address, str):
         return f"unix:{address}"
-    host = _WILDCARDS.get(address[0], address[0])
+    host = address[0]
     return f"{scheme}://[{host}]:{address[1]}" if ":" in host else f"{scheme}://{host}:{address[1]}"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 from asyncwsgi.http1.head import HeaderFields, RequestHead
 from asyncwsgi.version import __version__
 from asyncwsgi.wsgi.file_wrapper import FileWrapper
+
+_AUTHORITY = re.compile(r"[^/?#]*")
 
 SERVER_SOFTWARE = f"asyncwsgi/{__version__}"
 
@@ -57,8 +61,9 @@ class EnvironBuilder:
         environ["REQUEST_METHOD"] = head.method
         environ["REQUEST_URI"] = environ["RAW_URI"] = target
         environ["SERVER_PROTOCOL"] = f"HTTP/{head.http_version}"
-        # Looked up for each request: programs and test runners replace sys.stderr.
-        environ["wsgi.errors"] = sys.stderr
+        # Looked up for each request: programs and test runners replace sys.stderr,
+        # and a process without one (pythonw) has None there.
+        environ["wsgi.errors"] = sys.stderr or io.StringIO()
         if target[0] != "/":
             target = self._resolve(target, environ)
         path, _, environ["QUERY_STRING"] = target.partition("?")
@@ -72,10 +77,12 @@ class EnvironBuilder:
             # RFC 9110 9.3.7: the server as a whole. PEP 3333 has no word for it; its root is
             # nearest, and REQUEST_URI still tells.
             return "/"
-        url = urlsplit(target)
+        _, _, rest = target.partition("://")
+        size = len(_AUTHORITY.match(rest)[0])  # type: ignore[index]
         # RFC 9112 3.2.2: the authority of an absolute-form target overrides Host.
-        environ["HTTP_HOST"] = url.netloc
-        return f"{url.path or '/'}?{url.query}"
+        environ["HTTP_HOST"] = rest[:size]
+        rest = rest[size:].partition("#")[0]
+        return rest if rest.startswith("/") else f"/{rest}"
 
     def _without_prefix(self, path: str) -> str:
         # A proxy may or may not have taken the prefix off already.

@@ -30,6 +30,12 @@ class FileWrapper:
             return getattr(self.file, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    # Its own iterator: Werkzeug seeks in what iter() gives it.
     def __iter__(self) -> Iterator[bytes]:
-        while block := self.file.read(self.block_size):
-            yield block
+        return self
+
+    def __next__(self) -> bytes:
+        block = self.file.read(self.block_size)
+        if not block:
+            raise StopIteration
+        return block

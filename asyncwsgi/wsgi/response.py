@@ -133,10 +133,13 @@ class Response:
         return self._write
 
     def _raise_if_too_late(self, exc_info: ExcInfo) -> None:
-        if self.head_was_sent:
-            if exc_info[1] is None:
-                raise ApplicationError("start_response() got an empty exc_info after the head left")
-            raise exc_info[1].with_traceback(exc_info[2])
+        try:
+            if self.head_was_sent:
+                if exc_info[1] is None:
+                    raise ApplicationError("start_response() got no exception in exc_info")
+                raise exc_info[1].with_traceback(exc_info[2])
+        finally:
+            del exc_info  # this frame is in that traceback
 
     def expect_single_block(self) -> None:
         """Say that the iterable has exactly one block, so that its size is the body's."""
@@ -148,6 +151,8 @@ class Response:
             raise ApplicationError(
                 f"the application yielded a {type(block).__name__}; PEP 3333 wants bytes"
             )
+        if self.is_finished:
+            raise ApplicationError("write() was called after the end of the response")
         if not block:
             return True
         if not self.head_was_sent:
@@ -230,8 +235,8 @@ class Response:
         return not self._is_complete
 
     def _encode_head(self) -> bytes:
-        if not self._was_called and not self._status:
-            raise ApplicationError("the application did not call start_response()")
+        if not self._status:
+            raise ApplicationError("the application has not called start_response() with success")
         special = self._special
         if "connection" in special or "keep-alive" in special:
             self._take_off_connection_headers()

@@ -1,0 +1,203 @@
+"""The warning that all worker threads are busy: once per episode, and it says what holds them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from asyncwsgi import Config
+from asyncwsgi.access_log import AccessLogger
+from asyncwsgi.bridge.bridge import Bridge
+from asyncwsgi.bridge.exchange import Exchange
+from asyncwsgi.bridge.mailbox import Mailbox
+from asyncwsgi.bridge.request_body import RequestBody
+from asyncwsgi.bridge.saturation import SaturationWatch
+from asyncwsgi.bridge.worker_threads import WorkerThreads
+from asyncwsgi.http1.head import HeaderFields, RequestHead
+from tests.apps import hello
+from tests.client import TIMEOUT
+from tests.conftest import Serve
+from tests.connections.helpers import ClientOf, Gate, messages
+
+NOW = 1000.0
+
+
+class NoConnection:
+    """Where the responses of these exchanges would go, if they were run."""
+
+    def write(self, data: bytes | memoryview) -> bool:
+        raise AssertionError("nothing is written here")
+
+    def resume_body(self) -> None:
+        raise AssertionError("there is no body here")
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        raise AssertionError("no exchange ends here")
+
+
+@pytest.fixture
+async def bridge() -> Bridge:
+    mailbox = Mailbox(asyncio.get_running_loop())
+    return Bridge(
+        hello,
+        Config(),
+        mailbox=mailbox,
+        workers=WorkerThreads(mailbox, limit=2, queue_size=1, idle_timeout=60),
+        access_logger=AccessLogger(),
+        request_body_class=RequestBody,
+    )
+
+
+def exchange(
+    bridge: Bridge, target: str, *, waited: float = 0.0, held: float = 0.0, method: str = "GET"
+) -> Exchange:
+    """A request that waits for its thread since `waited` seconds, or holds one since `held`."""
+    head = RequestHead(method, target, "1.1", HeaderFields([(b"host", b"test")]))
+    made = Exchange(bridge, NoConnection(), head, {"REMOTE_ADDR": "127.0.0.1"})
+    made.submitted_at = NOW - waited - held
+    if held:
+        made.started_at = NOW - held
+    return made
+
+
+class TestWatch:
+    def test_it_says_who_waits_what_holds_the_threads_and_what_to_do(
+        self, bridge: Bridge, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        exchanges = [
+            exchange(bridge, "/slow?secret=1", held=7.25),
+            exchange(bridge, "/slow?secret=2", held=3.0),
+            exchange(bridge, "/once", held=1.5, method="POST"),
+            exchange(bridge, "/next", waited=1.5),
+            exchange(bridge, "/after", waited=0.5),
+        ]
+        SaturationWatch(3).look(exchanges, NOW)
+        (record,) = caplog.records
+        assert (record.name, record.levelno) == ("asyncwsgi.server", logging.WARNING)
+        line = record.getMessage()
+        for part in (
+            "all 3 worker threads are busy", "2 requests wait",
+            "GET /slow (2 threads, 7.2 s), POST /once (1 thread", "raise threads",
+        ):  # fmt: skip
+            assert part in line
+        assert "secret" not in line
+        assert "/next" not in line
+
+    def test_it_names_the_five_that_hold_most(
+        self, bridge: Bridge, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        exchanges = [exchange(bridge, f"/{n}", held=1.0 + n) for n in range(7)]
+        SaturationWatch(7).look([*exchanges, exchange(bridge, "/next", waited=2.0)], NOW)
+        (line,) = messages(caplog.records)
+        assert "/6 (1 thread" in line
+        assert "3.0 s) and 2 more" in line
+        assert "/1 " not in line
+
+    def test_a_short_wait_is_not_worth_a_word(
+        self, bridge: Bridge, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        exchanges = [
+            exchange(bridge, "/slow", held=100.0),
+            exchange(bridge, "/next", waited=1.0),
+        ]  # fmt: skip
+        SaturationWatch(1).look(exchanges, NOW)
+        assert messages(caplog.records) == []
+
+    def test_busy_threads_are_not_worth_a_word_while_nobody_waits(
+        self, bridge: Bridge, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        SaturationWatch(1).look([exchange(bridge, "/slow", held=100.0)], NOW)
+        assert messages(caplog.records) == []
+
+    def test_it_warns_once_per_episode(
+        self, bridge: Bridge, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        watch = SaturationWatch(1)
+        busy = [exchange(bridge, "/slow", held=2.0), exchange(bridge, "/next", waited=2.0)]
+        for later in range(5):
+            watch.look(busy, NOW + later)
+        assert len(caplog.records) == 1
+        watch.look([], NOW + 5)
+        watch.look([exchange(bridge, "/quick", held=1.0)], NOW + 6)
+        for later in range(5):
+            watch.look(busy, NOW + 10 + later)
+        assert len(caplog.records) == 2
+
+    def test_the_cure_for_a_busy_executor_is_not_the_option_threads(
+        self, bridge: Bridge, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        # That option says nothing about an executor, which is its owner's.
+        exchanges = [exchange(bridge, "/slow", held=2.0), exchange(bridge, "/next", waited=2.0)]
+        SaturationWatch(None).look(exchanges, NOW)
+        (line,) = messages(caplog.records)
+        assert "executor" in line
+        assert "raise threads" not in line
+
+
+class Records(logging.Handler):
+    """Lets a test wait for a log record."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.put(record)
+
+    def wait(self) -> str:
+        """The next message."""
+        return self._records.get(timeout=TIMEOUT).getMessage()
+
+
+@pytest.fixture
+def records() -> Iterator[Records]:
+    handler = Records()
+    logger = logging.getLogger("asyncwsgi.server")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+# The shortest timeout sets the pace at which a server looks at its requests.
+QUICK = 0.05
+
+
+def test_a_server_whose_threads_are_all_busy_warns_once(
+    serve: Serve, client_of: ClientOf, records: Records, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = Gate()
+    server = serve(gate, threads=2, drain_timeout=QUICK)
+    clients = [client_of(server) for _ in range(3)]
+    for client in clients[:2]:
+        client.request(target="/held?secret=1")
+        gate.wait_until_entered()
+    clients[2].request("POST", "/held/waiting")
+    line = records.wait()
+    assert "all 2 worker threads are busy" in line
+    assert re.search(r"\b1 requests? waits?; held by GET /held \(2 threads, [0-9.]+ s\)", line)
+    assert "raise threads" in line
+    gate.open()
+    assert [client.reply().status for client in clients] == [200] * 3
+    server.close()
+    assert [text for text in messages(caplog.records) if "busy" in text] == [line]
+
+
+def test_a_server_whose_executor_is_busy_warns(
+    serve: Serve, client_of: ClientOf, records: Records
+) -> None:
+    gate = Gate()
+    with ThreadPoolExecutor(1) as executor:
+        server = serve(gate, executor=executor, drain_timeout=QUICK)
+        clients = [client_of(server) for _ in range(2)]
+        clients[0].request(target="/held")
+        gate.wait_until_entered()
+        clients[1].request(target="/held/waiting")
+        assert "held by GET /held (1 thread" in records.wait()
+        gate.open()
+        assert [client.reply().status for client in clients] == [200] * 2

@@ -1,0 +1,33 @@
+"""Every connection test runs on every event loop there is: their transports differ."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from asyncwsgi import Server, ServerThread
+from tests.conftest import Serve
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+LOOPS = ["asyncio", "uvloop"] if find_spec("uvloop") else ["asyncio"]
+
+
+@pytest.fixture(params=LOOPS)
+def serve(request: pytest.FixtureRequest, serve: Serve) -> Serve:
+    """As everywhere, on the loop that is the test's turn."""
+
+    def start(
+        application: WSGIApplication,
+        *,
+        validate: bool = True,
+        server_class: type[Server] = Server,
+        **options: Any,
+    ) -> ServerThread:
+        options.setdefault("loop", request.param)
+        return serve(application, validate=validate, server_class=server_class, **options)
+
+    return start

@@ -1,0 +1,271 @@
+"""What a stopping server still does for its clients, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.apps import Endless, echo, hello
+from tests.client import connect
+from tests.server.helpers import (
+    FOREVER,
+    TwoBlocks,
+    aget,
+    begin_shutdown,
+    connected,
+    refuses,
+    request_in_flight,
+    soon,
+    until_read,
+)
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse
+
+SOON = 0.05
+"""A `graceful_timeout` for tests in which it has to pass."""
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Applications that hang here hang on: they need no second to notice that they were cut."""
+    monkeypatch.setattr("asyncwsgi.server.server.CUT_TIMEOUT", 0)
+
+
+class TestAtOnce:
+    """What happens before the last request has ended."""
+
+    async def test_the_listener_closes(self) -> None:
+        async with request_in_flight() as held:
+            stopping = await held.begin_shutdown()
+            assert refuses(held.address)
+            assert not stopping.done()
+
+    async def test_a_unix_listener_closes(self, tmp_path: Path) -> None:
+        async with request_in_flight(bind=f"unix:{tmp_path}/socket") as held:
+            stopping = await held.begin_shutdown()
+            assert refuses(held.address)
+            assert not stopping.done()
+
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            pytest.param(b"", id="that has sent nothing"),
+            pytest.param(b"GET / HTTP/1.1\r\nHost: te", id="in mid head"),
+            pytest.param(b"no HTTP\r\n\r\n", id="that was refused and does not leave"),
+        ],
+    )
+    async def test_a_connection_without_a_request_closes(self, sent: bytes) -> None:
+        async with connected(hello, graceful_timeout=FOREVER, drain_timeout=FOREVER) as (
+            server,
+            client,
+        ):
+            client.send(sent)
+            await until_read(server.addresses[0])
+            await soon(server.shutdown())
+            await asyncio.to_thread(client.read_all)
+
+    async def test_a_connection_that_waits_for_its_next_request_closes(self) -> None:
+        async with connected(hello, graceful_timeout=FOREVER) as (server, client):
+            client.request()
+            reply = await asyncio.to_thread(client.reply)
+            assert reply.header("Connection") is None
+            await soon(server.shutdown())
+            assert await asyncio.to_thread(client.is_closed)
+
+
+class TestARequestInFlight:
+    async def test_ends_and_says_that_its_connection_closes(self) -> None:
+        # RFC 9112 9.6: the server sends "close" in the last response on a connection.
+        async with request_in_flight() as held:
+            stopping = await held.begin_shutdown()
+            held.application.release()
+            reply = await held.reply()
+            assert (reply.status, reply.body) == (200, b"Hello, world!")
+            assert reply.header("Connection") == "close"
+            assert await asyncio.to_thread(held.client.is_closed)
+            await soon(stopping)
+
+    async def test_ends_its_response_if_that_had_begun(self) -> None:
+        app = TwoBlocks()
+        async with connected(app) as (server, client):
+            client.request()
+            assert await asyncio.to_thread(client.read_line) == b"HTTP/1.1 200 OK\r\n"
+            stopping = await begin_shutdown(server)
+            app.release()
+            rest = await asyncio.to_thread(client.read_all)
+            assert rest.endswith(b"\r\n\r\n6\r\nfirst \r\n6\r\nsecond\r\n0\r\n\r\n")
+            await soon(stopping)
+
+    async def test_still_receives_its_body(self) -> None:
+        async with connected(echo) as (server, client):
+            client.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nfirst")
+            await until_read(server.addresses[0])
+            stopping = await begin_shutdown(server)
+            client.send(b" last")
+            reply = await asyncio.to_thread(client.reply)
+            assert (reply.body, reply.header("Connection")) == (b"first last", "close")
+            await soon(stopping)
+
+    async def test_ends_even_if_it_waits_for_a_thread(self) -> None:
+        async with request_in_flight(threads=1) as held:
+            with connect(held.address) as queued:
+                queued.request("GET", "/queued")
+                await until_read(held.address)
+                stopping = await held.begin_shutdown()
+                held.application.release()
+                assert (await asyncio.to_thread(queued.reply)).status == 200
+                await soon(stopping)
+
+    async def test_is_the_last_of_its_connection(self) -> None:
+        async with request_in_flight() as held:
+            held.client.request("GET", "/pipelined")
+            await until_read(held.address)
+            await held.begin_shutdown()
+            held.application.release()
+            assert (await held.reply()).status == 200
+            # The request behind it was not answered; RFC 9112 9.6 lets the client repeat it.
+            assert await asyncio.to_thread(held.client.is_closed)
+            held.client.close()
+
+
+class TestGracefulTimeout:
+    """What has not ended when it has passed is cut."""
+
+    async def test_a_hung_application_does_not_hold_up_the_stop(self) -> None:
+        async with request_in_flight(graceful_timeout=SOON) as held:
+            await soon(held.server.shutdown())
+            assert await asyncio.to_thread(held.client.is_closed)
+
+    async def test_zero_cuts_at_once(self) -> None:
+        async with request_in_flight(graceful_timeout=0) as held:
+            await soon(held.server.shutdown())
+            assert await asyncio.to_thread(held.client.is_closed)
+
+    async def test_a_warning_names_what_was_cut(self, caplog: pytest.LogCaptureFixture) -> None:
+        async with request_in_flight(graceful_timeout=SOON) as held:
+            await soon(held.server.shutdown())
+        assert warnings_of(caplog) == ["cut 1 requests in flight after 0.05 s: GET /"]
+
+    async def test_the_warning_names_five_at_most(self, caplog: pytest.LogCaptureFixture) -> None:
+        async with request_in_flight(graceful_timeout=SOON) as held:
+            clients = [connect(held.address) for _ in range(7)]
+            for client in clients:
+                client.request()
+            await asyncio.to_thread(held.application.wait_until_entered, 7)
+            await soon(held.server.shutdown())
+            for client in clients:
+                client.close()
+        (warning,) = warnings_of(caplog)
+        assert warning.startswith("cut 8 requests in flight")
+        assert warning.count("GET /") == 5
+
+    async def test_no_warning_is_given_when_all_have_ended(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with request_in_flight() as held:
+            stopping = await held.begin_shutdown()
+            held.application.release()
+            await held.reply()
+            await soon(stopping)
+        assert warnings_of(caplog) == []
+
+    async def test_the_client_of_a_cut_response_sees_that_it_is_not_whole(self) -> None:
+        async with connected(Endless(), graceful_timeout=SOON) as (server, client):
+            client.request()
+            assert await asyncio.to_thread(client.read_line) == b"HTTP/1.1 200 OK\r\n"
+            await soon(server.shutdown())
+            # RFC 9112 8: a chunked body without its last chunk is incomplete. And the end is an
+            # end: after a reset the client could not have what had been sent before.
+            assert not (await asyncio.to_thread(client.read_all)).endswith(b"0\r\n\r\n")
+
+    async def test_the_iterable_of_a_cut_response_is_closed(self) -> None:
+        app = Endless()
+        async with connected(app, graceful_timeout=SOON) as (server, client):
+            client.request()
+            assert await asyncio.to_thread(client.read_line) == b"HTTP/1.1 200 OK\r\n"
+            await soon(server.shutdown())
+            assert await asyncio.to_thread(app.was_closed.wait, 10)
+        assert app.closings == 1
+
+    async def test_an_application_that_waits_for_a_body_hears_of_the_cut(self) -> None:
+        app = Reading()
+        async with connected(app, graceful_timeout=SOON) as (server, client):
+            client.send(
+                b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n"
+                b"Expect: 100-continue\r\n\r\n"
+            )
+            assert await asyncio.to_thread(client.read_line) == b"HTTP/1.1 100 Continue\r\n"
+            await soon(server.shutdown())
+        assert await asyncio.to_thread(app.failed.wait, 10)
+
+
+class TestAbort:
+    async def test_it_cuts_connections_and_the_server_goes_on(self) -> None:
+        async with request_in_flight() as held:
+            held.server.abort()
+            assert await asyncio.to_thread(held.idle.is_closed)
+            assert await asyncio.to_thread(held.client.is_closed)
+            held.application.release()
+            assert (await aget(held.address)).status == 200
+
+    async def test_a_shutdown_that_waits_for_a_request_then_ends(self) -> None:
+        async with request_in_flight(graceful_timeout=FOREVER) as held:
+            stopping = await held.begin_shutdown()
+            held.server.abort()
+            # The application hangs on: a thread cannot be killed, only left behind.
+            await soon(stopping)
+            assert await asyncio.to_thread(held.client.is_closed)
+
+    async def test_a_later_shutdown_still_lets_requests_end(self) -> None:
+        app = TwoBlocks()
+        async with connected(app, graceful_timeout=FOREVER) as (server, idle):
+            server.abort()
+            assert await asyncio.to_thread(idle.is_closed)
+            with connect(server.addresses[0]) as client:
+                client.request()
+                assert await asyncio.to_thread(client.read_line) == b"HTTP/1.1 200 OK\r\n"
+                stopping = await begin_shutdown(server)
+                assert not stopping.done()
+                app.release()
+                received = await asyncio.to_thread(client.read_all)
+                assert received.endswith(b"second\r\n0\r\n\r\n")
+                await soon(stopping)
+
+    async def test_a_shutdown_that_waits_for_a_slow_client_then_ends(self) -> None:
+        app = Endless()
+        async with connected(app, graceful_timeout=FOREVER, send_timeout=FOREVER) as (
+            server,
+            client,
+        ):
+            client.request()
+            assert await asyncio.to_thread(client.read_line) == b"HTTP/1.1 200 OK\r\n"
+            stopping = await begin_shutdown(server)
+            server.abort()
+            await soon(stopping)
+        assert await asyncio.to_thread(app.was_closed.wait, 10)
+
+
+class Reading:
+    """Reads the request body; `failed` is set when that fails."""
+
+    def __init__(self) -> None:
+        self.failed = threading.Event()
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            environ["wsgi.input"].read()
+        except OSError:
+            self.failed.set()
+            raise
+        return hello(environ, start_response)
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]

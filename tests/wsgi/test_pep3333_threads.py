@@ -1,0 +1,288 @@
+"""One thread and one Context per request, nothing shared between requests, over real sockets."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from werkzeug.local import Local
+
+from asyncwsgi import Server
+from asyncwsgi.bridge.worker_threads import Job, WorkerThreads
+from tests.apps import Held, hello
+from tests.client import Client
+from tests.conftest import Serve
+from tests.wsgi.staging import GET, PLAIN, ClientOf, Environ, take
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+
+
+class Steps:
+    """Calls `step` in the application's call, in each iteration and in close(); keeps results."""
+
+    def __init__(self, step: Callable[[str], object]) -> None:
+        self._step = step
+        self.results: list[object] = []
+        self.has_closed = threading.Semaphore(0)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", PLAIN)
+        self.results.append(self._step(f"call {environ['PATH_INFO']}"))
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        for number in range(3):
+            self.results.append(self._step(f"block {number}"))
+            yield b"spam"
+
+    def close(self) -> None:
+        self.results.append(self._step("close"))
+        self.has_closed.release()
+
+
+@pytest.fixture(params=["worker threads", "executor"])
+def options(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """What serves the application: the server's own threads or a given executor."""
+    if request.param == "worker threads":
+        yield {}
+    else:
+        with ThreadPoolExecutor(4) as executor:
+            yield {"executor": executor}
+
+
+def test_call_iteration_and_close_run_in_one_thread(
+    options: dict[str, Any], serve: Serve, client_of: ClientOf
+) -> None:
+    application = Steps(lambda step: threading.get_ident())
+    client = client_of(serve(application, **options))
+    client.get()
+    take(application.has_closed)
+    assert len(application.results) == 5
+    assert len(set(application.results)) == 1
+    assert application.results[0] != threading.get_ident()
+
+
+def test_a_thread_local_of_the_call_is_there_until_close(
+    options: dict[str, Any], serve: Serve, client_of: ClientOf
+) -> None:
+    local = threading.local()
+
+    def step(name: str) -> object:
+        if name.startswith("call"):
+            local.name = name
+        return local.name
+
+    application = Steps(step)
+    client = client_of(serve(application, **options))
+    for path in ("/first", "/second"):
+        client.get(path)
+        take(application.has_closed)
+    assert application.results == ["call /first"] * 5 + ["call /second"] * 5
+
+
+def test_call_iteration_and_close_run_in_one_context(
+    options: dict[str, Any], serve: Serve, client_of: ClientOf
+) -> None:
+    # Flask resets in close() the token it got in the call; another Context would refuse it.
+    tokens: list[contextvars.Token[str]] = []
+
+    def step(name: str) -> object:
+        if name.startswith("call"):
+            tokens.append(variable.set(name))
+        value = variable.get()
+        if name == "close":
+            variable.reset(tokens.pop())
+        return value
+
+    application = Steps(step)
+    client = client_of(serve(application, **options))
+    for path in ("/first", "/second"):
+        client.get(path)
+        take(application.has_closed)
+    assert application.results == ["call /first"] * 5 + ["call /second"] * 5
+
+
+def test_a_generator_keeps_its_context_from_block_to_block(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    def application(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", PLAIN)
+        token = variable.set("spam")
+        yield variable.get().encode()
+        yield variable.get().encode()
+        variable.reset(token)
+
+    assert client_of(serve(application)).get().body == b"spamspam"
+
+
+@pytest.mark.parametrize("is_same_connection", [True, False], ids=["keep-alive", "reconnected"])
+def test_nothing_set_in_one_request_is_there_in_the_next(
+    is_same_connection: bool, serve: Serve, client_of: ClientOf
+) -> None:
+    # One thread serves both; Local is what Werkzeug keeps the state of a request in.
+    local = Local()
+    seen: list[tuple[str, str]] = []
+
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        seen.append((variable.get("unset"), getattr(local, "name", "unset")))
+        variable.set("left behind")
+        local.name = "left behind"
+        return hello(environ, start_response)
+
+    server = serve(application, threads=1)
+    client = client_of(server)
+    client.get()
+    (client if is_same_connection else client_of(server)).get()
+    assert seen == [("unset", "unset")] * 2
+
+
+def test_nothing_set_by_a_request_that_failed_is_there_in_the_next(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    seen: list[str] = []
+
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        seen.append(variable.get("unset"))
+        variable.set("left behind")
+        raise LookupError("spam")
+
+    server = serve(application, threads=1)
+    assert [client_of(server).get().status for _ in range(2)] == [500, 500]
+    assert seen == ["unset"] * 2
+
+
+def test_nothing_set_by_whoever_started_the_server_is_there(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    seen: list[str] = []
+
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        seen.append(variable.get("unset"))
+        return hello(environ, start_response)
+
+    token = variable.set("the program's own")
+    try:
+        server = serve(application)
+    finally:
+        variable.reset(token)
+    client_of(server).get()
+    assert seen == ["unset"]
+
+
+def test_requests_that_run_at_a_time_see_nothing_of_each_other(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    all_inside = threading.Barrier(4)
+    seen: list[tuple[str, str]] = []
+
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        variable.set(environ["PATH_INFO"])
+        all_inside.wait(10)
+        seen.append((environ["PATH_INFO"], variable.get()))
+        return hello(environ, start_response)
+
+    server = serve(application)
+    clients = [client_of(server) for _ in range(4)]
+    for number, client in enumerate(clients):
+        client.request(target=f"/{number}")
+    assert [client.reply().status for client in clients] == [200] * 4
+    assert sorted(seen) == [(f"/{number}", f"/{number}") for number in range(4)]
+
+
+class CountingThreads(WorkerThreads):
+    """Tells of every request that was handed to the worker threads."""
+
+    submitted = threading.Semaphore(0)
+
+    def submit(self, job: Job) -> None:
+        super().submit(job)
+        self.submitted.release()
+
+
+class Counting(Server):
+    worker_threads_class = CountingThreads
+
+
+class Counted:
+    """Counts how many requests are inside the application, at most and per connection."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self.most_inside = 0
+        self.order: list[str] = []
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        with self._lock:
+            self._inside += 1
+            self.most_inside = max(self.most_inside, self._inside)
+            self.order.append(environ["PATH_INFO"])
+        start_response("200 OK", PLAIN)
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"spam"
+
+    def close(self) -> None:
+        with self._lock:
+            self._inside -= 1
+
+
+def test_one_thread_serves_one_request_at_a_time(serve: Serve, client_of: ClientOf) -> None:
+    counted = Counted()
+    held = Held(counted)
+    server = serve(held, threads=1, server_class=Counting)
+    clients = [client_of(server) for _ in range(8)]
+    for client in clients:
+        client.request()
+    take(CountingThreads.submitted, len(clients))
+    held.wait_until_entered()
+    held.release()
+    assert [client.reply().body for client in clients] == [b"spam"] * 8
+    assert counted.most_inside == 1
+
+
+def test_several_threads_serve_as_many_requests_at_a_time(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    held = Held()
+    server = serve(held, threads=4)
+    clients: list[Client] = [client_of(server) for _ in range(4)]
+    for client in clients:
+        client.request()
+    held.wait_until_entered(4)
+    held.release()
+    assert [client.reply().status for client in clients] == [200] * 4
+
+
+def test_pipelined_requests_are_answered_in_order_and_one_at_a_time(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    application = Counted()
+    client = client_of(serve(application, threads=8))
+    paths = [f"/{number}" for number in range(100)]
+    client.send(b"".join(GET.replace(b"/", path.encode(), 1) for path in paths))
+    assert [client.reply().body for _ in paths] == [b"spam"] * 100
+    assert application.order == paths
+    assert application.most_inside == 1
+
+
+def test_a_pipelined_request_waits_for_the_one_before_it(serve: Serve, client_of: ClientOf) -> None:
+    held = Held()
+    server = serve(held, threads=8)
+    client = client_of(server)
+    client.send(GET * 3)
+    held.wait_until_entered()
+    # Another connection is served by then; the pipelined requests are not even entered.
+    client_of(server).request()
+    held.wait_until_entered()
+    assert not held.entered.acquire(blocking=False)
+    held.release()
+    assert [client.reply().status for _ in range(3)] == [200] * 3

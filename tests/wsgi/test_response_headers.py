@@ -1,0 +1,202 @@
+"""The status and headers of an application: what is refused, what is sent, what the server adds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from asyncwsgi.errors import ApplicationError
+from asyncwsgi.wsgi.response import Headers
+from tests.wsgi.recording import DATE, PLAIN, Recording, length, started
+
+REFUSED: list[Any] = [
+    pytest.param(b"200 OK", PLAIN, id="status as bytes"),
+    pytest.param(200, PLAIN, id="status as a number"),
+    pytest.param(None, PLAIN, id="no status"),
+    pytest.param("", PLAIN, id="empty status"),
+    pytest.param("200", PLAIN, id="status without a space"),
+    pytest.param("OK", PLAIN, id="status without a number"),
+    pytest.param(" 200 OK", PLAIN, id="status behind a space"),
+    pytest.param("20 OK", PLAIN, id="status of two digits"),
+    pytest.param("2000 OK", PLAIN, id="status of four digits"),
+    pytest.param("20\u0660 OK", PLAIN, id="status of other digits"),
+    pytest.param("000 OK", PLAIN, id="status below all classes"),
+    # RFC 9110 15.2: interim; nothing but the server's own 100 goes before the final response.
+    pytest.param("100 Continue", PLAIN, id="status 100"),
+    pytest.param("101 Switching Protocols", PLAIN, id="status 101"),
+    pytest.param("200 OK\r\nX-Evil: 1", PLAIN, id="status with a line end"),
+    pytest.param("200 OK\n", PLAIN, id="status with a line end at its end"),
+    pytest.param("200 OK\0", PLAIN, id="status with a NUL"),
+    pytest.param("200 \u20ac", PLAIN, id="status beyond latin-1"),
+    pytest.param("200 OK", tuple(PLAIN), id="headers as a tuple"),
+    pytest.param("200 OK", dict(PLAIN), id="headers as a dict"),
+    pytest.param("200 OK", iter(PLAIN), id="headers as an iterator"),
+    pytest.param("200 OK", None, id="no headers"),
+    pytest.param("200 OK", [["X-A", "1"]], id="a header as a list"),
+    pytest.param("200 OK", ["ab"], id="a header as a string"),
+    pytest.param("200 OK", [None], id="a header as None"),
+    pytest.param("200 OK", [()], id="a header of nothing"),
+    pytest.param("200 OK", [("X-A",)], id="a header of one"),
+    pytest.param("200 OK", [("X-A", "1", "2")], id="a header of three"),
+    pytest.param("200 OK", [(b"X-A", "1")], id="name as bytes"),
+    pytest.param("200 OK", [(["X-A"], "1")], id="name as a list"),
+    pytest.param("200 OK", [(None, "1")], id="name as None"),
+    pytest.param("200 OK", [("X-A", b"1")], id="value as bytes"),
+    pytest.param("200 OK", [("X-A", 1)], id="value as a number"),
+    pytest.param("200 OK", [("X-A", None)], id="value as None"),
+    pytest.param("200 OK", [("Content-Length", 1)], id="length as a number"),
+    pytest.param("200 OK", [("", "1")], id="empty name"),
+    pytest.param("200 OK", [("X A", "1")], id="name with a space"),
+    pytest.param("200 OK", [("X-A ", "1")], id="name before a space"),
+    pytest.param("200 OK", [("X-A:", "1")], id="name with a colon"),
+    pytest.param("200 OK", [("X-A\r\nX-Evil", "1")], id="name with a line end"),
+    pytest.param("200 OK", [("X-A\n", "1")], id="name with a line end at its end"),
+    pytest.param("200 OK", [("X-\xe4", "1")], id="name beyond ASCII"),
+    pytest.param("200 OK", [("X-A", "1\r\nX-Evil: 1")], id="value with a line end"),
+    pytest.param("200 OK", [("X-A", "1\nX-Evil: 1")], id="value with a bare LF"),
+    pytest.param("200 OK", [("X-A", "1\rX-Evil: 1")], id="value with a bare CR"),
+    pytest.param("200 OK", [("X-A", "1\n")], id="value with a line end at its end"),
+    pytest.param("200 OK", [("X-A", "1\r\n 2")], id="folded value"),
+    pytest.param("200 OK", [("X-A", "\0")], id="value with a NUL"),
+    pytest.param("200 OK", [("X-A", "\x1b[0m")], id="value with an escape"),
+    pytest.param("200 OK", [("X-A", "\x7f")], id="value with a DEL"),
+    pytest.param("200 OK", [("X-A", "\u20ac")], id="value beyond latin-1"),
+    pytest.param("200 OK", [("X-A", "\udc80")], id="value with a surrogate"),
+    pytest.param("200 OK", [("X-A", "1"), ("X-B", "\n")], id="second value"),
+    pytest.param("200 OK", [("Content-Length", "spam")], id="length in words"),
+    pytest.param("200 OK", [("Content-Length", "")], id="empty length"),
+    pytest.param("200 OK", [("Content-Length", "-1")], id="negative length"),
+    pytest.param("200 OK", [("Content-Length", "+1")], id="length with a sign"),
+    pytest.param("200 OK", [("Content-Length", "1_0")], id="length with an underscore"),
+    pytest.param("200 OK", [("Content-Length", "\xb2")], id="length of other digits"),
+    pytest.param("200 OK", [("Content-Length", "1"), ("content-length", "2")], id="two lengths"),
+    *[
+        # RFC 9110 7.6.1; PEP 3333: "a server should consider it a fatal error".
+        pytest.param("200 OK", [(name, "spam")], id=f"hop-by-hop {name}")
+        for name in (
+            "Proxy-Authenticate", "Proxy-Authorization", "TE", "Trailer", "Trailers",
+            "Transfer-Encoding", "TRANSFER-encoding", "Upgrade",
+        )
+    ],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "headers"), REFUSED)
+def test_what_must_not_be_sent_is_refused_at_once(status: Any, headers: Any) -> None:
+    # Twice: what is known of a header's name is remembered.
+    for _ in range(2):
+        response = Recording()
+        with pytest.raises(ApplicationError) as refused:
+            response.start_response(status, headers)
+        assert isinstance(refused.value, AssertionError)
+        assert str(refused.value).isprintable()
+        assert response.transmitted == []
+
+
+@pytest.mark.parametrize(
+    "status", ["200 OK", "200 ", "204 No Content", "299 \xe9\ttab", "599 x", "999 y"]
+)
+def test_status_lines_are_sent_as_they_are(status: str) -> None:
+    response = started(status)
+    response.finish()
+    assert response.wire.startswith(f"HTTP/1.1 {status}\r\n".encode("latin-1"))
+    assert response.status == int(status[:3])
+
+
+class Text(str):
+    """A str of the application's own, as markupsafe's Markup is one."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("X-A", "", id="empty value"),
+        pytest.param("X-A", " 1\t2 ", id="spaces and tabs"),
+        pytest.param("X-A", "\x80\xe9\xff", id="latin-1"),
+        pytest.param("!#$%&'*+-.^_`|~0aZ", "1", id="name of every kind of character"),
+        pytest.param(Text("X-A"), Text("1"), id="subclass of str"),
+    ],
+)
+def test_headers_are_sent_as_they_are(name: str, value: str) -> None:
+    response = started(headers=[(name, value)])
+    response.finish()
+    assert f"\r\n{name}: {value}\r\n".encode("latin-1") in response.wire
+
+
+def test_headers_keep_their_order_and_their_duplicates() -> None:
+    headers = [("X-B", "1"), ("Set-Cookie", "a=1"), *PLAIN, ("Set-Cookie", "b=2"), ("x-a", "")]
+    response = started(headers=headers)
+    response.finish()
+    sent = [(name.decode(), value.decode()) for name, value in response.received().headers]
+    assert sent[: len(headers)] == headers
+
+
+class TestServersHeaders:
+    """Date, Server and Connection."""
+
+    def test_date_and_server_are_added(self) -> None:
+        response = started()
+        response.finish()
+        received = response.received()
+        assert received.header(b"date") == DATE.encode()
+        assert received.header(b"server") == b"asyncwsgi"
+
+    @pytest.mark.parametrize("name", ["Date", "date", "Server", "SERVER"])
+    def test_those_of_the_application_stay(self, name: str) -> None:
+        response = started(headers=[(name, "spam")])
+        response.finish()
+        received = response.received()
+        assert received.header(name.lower().encode()) == b"spam"
+        assert {b"date", b"server"} <= {key.lower() for key, _ in received.headers}
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            pytest.param([("Connection", "close")], id="close"),
+            pytest.param([("connection", "Close")], id="close in other letters"),
+            pytest.param([("Connection", "keep-alive, close")], id="close in a list"),
+            pytest.param([("Connection", "x"), ("Connection", "close")], id="close in two lines"),
+        ],
+    )
+    def test_a_close_of_the_application_is_honoured(self, headers: Headers) -> None:
+        response = started(headers=[*length(4), *headers])
+        response.send(b"spam")
+        response.finish()
+        received = response.received()
+        assert received.header(b"connection") == b"close"
+        assert (received.keep_alive, response.keep_alive) == (False, False)
+
+    @pytest.mark.parametrize(
+        "header",
+        [("Connection", "keep-alive"), ("CONNECTION", "Keep-Alive"), ("Keep-Alive", "timeout=5")],
+        ids="{0[0]}: {0[1]}".format,
+    )
+    def test_a_keep_alive_of_the_application_is_taken_off(self, header: tuple[str, str]) -> None:
+        response = started(headers=[*PLAIN, header, ("X-A", "1")])
+        response.finish()
+        received = response.received()
+        assert received.header(header[0].lower().encode()) is None
+        assert received.header(b"x-a") == b"1"
+        assert (received.keep_alive, response.keep_alive) == (True, True)
+
+    def test_a_keep_alive_of_the_application_keeps_nothing_open(self) -> None:
+        response = Recording(can_keep=False)
+        response.start_response("200 OK", [*length(0), ("Connection", "keep-alive")])
+        response.finish()
+        assert response.received().header(b"connection") == b"close"
+        assert not response.keep_alive
+
+
+def test_names_of_headers_without_number_are_no_different() -> None:
+    # What is remembered of names is bounded; what is not remembered is checked each time.
+    for number in range(2000):
+        Recording().start_response("200 OK", [(f"X-{number}", "1")])
+    response = started(headers=[("X-Unheard-Of", "1"), ("dAtE", "then"), ("cOnNeCtIoN", "close")])
+    response.finish()
+    assert response.received().header(b"date") == b"then"
+    assert not response.keep_alive
+    with pytest.raises(ApplicationError, match="hop-by-hop"):
+        Recording().start_response("200 OK", [("tRaNsFeR-eNcOdInG", "chunked")])
