@@ -70,6 +70,8 @@ class Exchange:
         self.keep_alive = False
         """Whether the connection can be kept; settled when the exchange has ended."""
         self.is_disconnected = False
+        self.was_cancelled = False
+        """Whether no thread will ever take it."""
         self._is_over = False
         self._has_sent_continue = False
         # Bytes: posted by the worker, taken and written on the loop.
@@ -133,10 +135,17 @@ class Exchange:
 
     def run(self) -> None:
         """Run the application; skipped if the client left while the request was queued."""
-        if not self.is_disconnected:
-            self.started_at = time.monotonic()
-            Context().run(self._run)
-        self._is_over = True
+        try:
+            if not self.is_disconnected:
+                self.started_at = time.monotonic()
+                Context().run(self._run)
+        finally:
+            self._is_over = True
+            self.bridge.mailbox.post(self._end, None)
+
+    def cancel(self) -> None:
+        """Be told that `run` will never be called. From any thread."""
+        self.was_cancelled = True
         self.bridge.mailbox.post(self._end, None)
 
     def _run(self) -> None:
@@ -226,13 +235,14 @@ class Exchange:
 
     def _log(self, response: Response) -> None:
         head, environ = self.head, self.environ
+        was_begun = response.head_was_sent and self._posted_size
         self.bridge.access_logger.log(
             AccessEntry(
                 self.client or "-",
                 head.method,
                 head.target,
                 f"HTTP/{head.http_version}",
-                response.status or CLIENT_CLOSED_REQUEST,
+                response.status if was_begun else CLIENT_CLOSED_REQUEST,
                 self._posted_size,
                 time.monotonic() - self.submitted_at,
                 environ.get("HTTP_REFERER", "-"),

@@ -37,9 +37,10 @@ class SaturationWatch:
         limit = self._thread_limit
         logger.warning(
             "all %s busy for more than %g s and %d requests wait; held by %s; "
-            "raise threads, or make these requests faster",
+            "%s, or make these requests faster",
             f"{limit} worker threads are" if limit else "threads of the executor are",
             PATIENCE, waiting, _holders(exchanges, now),
+            "raise threads" if limit else "give the executor more workers",
         )  # fmt: skip
 
 

@@ -27,6 +27,9 @@ class Job(Protocol):
 
     def run(self) -> None: ...
 
+    def cancel(self) -> None:
+        """Be told that `run` will never be called. From any thread."""
+
 
 class Workers(Protocol):
     """What runs jobs. All but the jobs themselves happens on the loop."""
@@ -117,6 +120,7 @@ class WorkerThreads:
             self._peak_since = now
 
     async def stop(self) -> None:
+        self._hand_over()
         self._end(len(self._threads) - self._ending)
         while len(self._threads) > self._unfinished:
             self._ended.clear()
@@ -167,10 +171,11 @@ class ExecutorWorkers:
                 "give it more threads or raise queue_size"
             )
         try:
-            self._executor.submit(job.run)
+            future = self._executor.submit(job.run)
         except RuntimeError as error:
             raise WorkersBusy(f"the executor takes no more requests: {error}") from error
         self._unfinished += 1
+        future.add_done_callback(lambda done: job.cancel() if done.cancelled() else None)
 
     def job_ended(self) -> None:
         self._unfinished -= 1

@@ -40,6 +40,7 @@ class State(enum.Enum):
     HEAD = "the rest of a request head"
     BODY = "as much of the request body as a worker thread is worth"
     RESPONDING = "the application"
+    BLOCKED = "the client to take its last response, before its next request is begun"
     DRAINING = "the rest of a request body that nobody read"
     LINGERING = "the client to close, after the last byte was sent to it"
     CLOSED = "nothing"
@@ -100,7 +101,7 @@ class HttpConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._has_eof = True
-        if self._state is not State.RESPONDING:
+        if self._state not in (State.RESPONDING, State.BLOCKED):
             self._close()
             return False
         if self._body is not None:
@@ -124,8 +125,8 @@ class HttpConnection(asyncio.Protocol):
         self._client.is_writable = True
         if self._exchange is not None:
             self._exchange.resume()
-        elif self._state is State.IDLE and self._parser.unread_size:
-            self._read_head()
+        elif self._state is State.BLOCKED:
+            self._next_request()
 
     # From the exchange.
 
@@ -146,14 +147,15 @@ class HttpConnection(asyncio.Protocol):
         self._exchange = None
         if self._client.is_closing:
             return
+        if exchange.was_cancelled:
+            self._refuse(RequestRefused(503, "the executor has cancelled the request"))
+            return
         if not exchange.keep_alive or self._is_framing_lost or self._bridge.is_draining:
             self._finish()
         elif self._body is not None:
             self._drain(self._body)
         else:
-            self._await_request()
-            if self._parser.unread_size or self._has_eof:
-                self._read_head()
+            self._next_request()
 
     # From the registry.
 
@@ -186,11 +188,17 @@ class HttpConnection(asyncio.Protocol):
         self._state = State.IDLE
         self._deadline = self._registry.now + self._config.keep_alive_timeout
 
-    def _read_head(self) -> None:
+    def _next_request(self) -> None:
         if not self._client.is_writable:
             # Who does not read the answers gets no more of them; see resume_writing().
-            self._hold_back()
+            self._state = State.BLOCKED
+            self._deadline = math.inf
             return
+        self._await_request()
+        if self._parser.unread_size or self._has_eof or not self._client.is_reading:
+            self._read_head()
+
+    def _read_head(self) -> None:
         try:
             event = self._parser.next_event()
         except RequestRefused as refused:
@@ -303,8 +311,7 @@ class HttpConnection(asyncio.Protocol):
         if self._state is State.BODY and self._exchange is not None:
             self._submit(self._exchange)
         elif self._state is State.DRAINING:
-            self._await_request()
-            self._read_head()
+            self._next_request()
         else:
             self._deadline = math.inf
 

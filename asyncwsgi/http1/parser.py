@@ -35,6 +35,7 @@ _PLAIN_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) (/[!-~]*) HTT
 # RFC 9110 4.2.1: an http URI without a host is invalid.
 _ABSOLUTE_TARGET = re.compile(rb"(?i:https?)://([^/?#:][^/?#]*)(?:[/?#].*)?")
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _TRANSFER_ENCODING = re.compile(rb"\n(?i:transfer-encoding):([^\r\n]*)")
 _TLS_HANDSHAKE = b"\x16"
@@ -200,8 +201,9 @@ class RequestParser:
 
     def _oversized_head(self) -> RequestRefused:
         limit = self._limits.max_head_size
-        if b"\n" not in self._buffer:
-            return _too_long("request line", len(self._buffer), limit)
+        line, end, _ = self._buffer.partition(b"\n")
+        if not end or len(line) > limit:
+            return _too_long("request line", len(line), limit)
         return _too_large("request head", f"{len(self._buffer)} bytes", limit)
 
 
@@ -220,6 +222,7 @@ def _check_target(method: bytes, target: bytes) -> None:
 
 
 def _transfer_encoding_refusal(head: bytes) -> RequestRefused:
+    head = _END_OF_HEAD.split(head, maxsplit=1)[0]
     # RFC 9112 5.2: a folded line goes on where the last one ended.
     value = b",".join(_TRANSFER_ENCODING.findall(_FOLD.sub(b" ", head)))
     codings = [coding.strip().lower() for coding in value.split(b",")]

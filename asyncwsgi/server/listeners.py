@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Address = tuple[str, int] | str
 
 _TCP = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\[\]:/]*)):(?P<port>[0-9]{1,5})")
+_UNIX = re.compile(r"unix:(?://)?(.+)")
 _DESCRIPTOR = re.compile(r"fd://([0-9]+)")
 _LOCALHOST = ("127.0.0.1", "::1")
 _PORT_TRIES = 20
@@ -33,6 +34,8 @@ class Listener:
     """One bound socket and what is left to do when it is done with."""
 
     sock: socket.socket
+    name: str
+    """What it was asked for as, for messages."""
     clean_up: Callable[[], None] = field(default=lambda: None)
 
     @property
@@ -64,6 +67,8 @@ def open_listeners(config: Config) -> list[Listener]:
             listeners += _open_tcp(config.host, config.port)
         for bind in config.bind:
             listeners += _open_bind(bind)
+        for listener in listeners:
+            _listen(listener, config.backlog)
     except BaseException:
         for listener in listeners:
             listener.close()
@@ -71,9 +76,17 @@ def open_listeners(config: Config) -> list[Listener]:
     return listeners
 
 
+def _listen(listener: Listener, backlog: int) -> None:
+    # Linux refuses a taken address here if it did not in bind().
+    try:
+        listener.sock.listen(backlog)
+    except OSError as error:
+        raise _bind_error(listener.name, error) from error
+
+
 def _open_bind(bind: str) -> list[Listener]:
-    if bind.startswith("unix:"):
-        return [_open_unix(bind.removeprefix("unix:").removeprefix("//"))]
+    if unix := _UNIX.fullmatch(bind):
+        return [_open_unix(unix[1])]
     if descriptor := _DESCRIPTOR.fullmatch(bind):
         return [_open_descriptor(int(descriptor[1]))]
     address = _TCP.fullmatch(bind)
@@ -118,10 +131,11 @@ def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[str
         found = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
         )
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of the DNS at all
+        reason = error.strerror if isinstance(error, OSError) else error
         raise BindError(
-            f"cannot listen on {host!r}: {error.strerror}; expected a name or address of this "
-            "machine, such as 127.0.0.1"
+            f"cannot listen on {host!r}: {reason}; expected a name or address of this machine, "
+            "such as 127.0.0.1"
         ) from error
     # A dict keeps the order and drops the repetitions that /etc/hosts brings.
     return list(dict.fromkeys((family, name) for family, _, _, _, name in found))  # type: ignore[misc]
@@ -133,13 +147,13 @@ def _bind_all(
     listeners: list[Listener] = []
     for family, name in addresses:
         sock = socket.socket(family, socket.SOCK_STREAM)
-        listeners.append(Listener(sock))
+        listeners.append(Listener(sock, f"{host} port {port}"))
         try:
             _bind_tcp(sock, name)
         except OSError as error:
             for listener in listeners:
                 listener.close()
-            raise _bind_error(f"{host} port {port}", error) from error
+            raise _bind_error(listeners[-1].name, error) from error
     return listeners
 
 
@@ -166,16 +180,18 @@ def _bind_error(where: str, error: OSError) -> BindError:
 
 def _open_descriptor(number: int) -> Listener:
     try:
-        # A duplicate: the descriptor stays with whoever passed it on.
-        sock = socket.socket(fileno=os.dup(number))
+        given = socket.socket(fileno=number)
     except OSError as error:
         raise BindError(
             f"cannot listen on fd://{number}: {error.strerror}; expected an open, bound socket"
         ) from error
+    # A duplicate: the descriptor stays with whoever passed it on.
+    sock = given.dup()
+    given.detach()
     if sock.type != socket.SOCK_STREAM:
         sock.close()
         raise BindError(f"cannot listen on fd://{number}: expected a stream socket (TCP or Unix)")
-    return Listener(sock)
+    return Listener(sock, f"fd://{number}")
 
 
 def _open_unix(path: str) -> Listener:
@@ -196,7 +212,7 @@ def _open_unix(path: str) -> Listener:
             if os.path.samestat(Path(path).stat(), mine):
                 Path(path).unlink()
 
-    return Listener(sock, clean_up)
+    return Listener(sock, f"unix:{path}", clean_up)
 
 
 def _remove_stale(path: str) -> None:

@@ -27,7 +27,8 @@ def server_environ(*, root_path: str, multithread: bool) -> dict[str, Any]:
     return {
         "GATEWAY_INTERFACE": "CGI/1.1",
         "SERVER_SOFTWARE": SERVER_SOFTWARE,
-        "SCRIPT_NAME": root_path,
+        # PEP 3333: strings are bytes in disguise.
+        "SCRIPT_NAME": root_path.encode("utf-8").decode("latin-1"),
         "wsgi.version": (1, 0),
         "wsgi.multithread": multithread,
         "wsgi.multiprocess": False,
@@ -138,7 +139,9 @@ def address_keys(local: object, peer: object) -> dict[str, str]:
     """
     keys = {"SERVER_NAME": "localhost", "SERVER_PORT": "80", "REMOTE_ADDR": ""}
     if isinstance(local, Sequence) and not isinstance(local, str | bytes):
-        keys.update(SERVER_NAME=str(local[0]), SERVER_PORT=str(local[1]))
+        host = str(local[0])
+        # RFC 3875 4.1.14: an IPv6 address stands in brackets, as in a URL.
+        keys.update(SERVER_NAME=f"[{host}]" if ":" in host else host, SERVER_PORT=str(local[1]))
     if isinstance(peer, Sequence) and not isinstance(peer, str | bytes) and len(peer) >= 2:
         keys.update(REMOTE_ADDR=str(peer[0]), REMOTE_PORT=str(peer[1]))
     return keys

@@ -125,8 +125,9 @@ class Response:
             )
         self._was_called = True
         _check_status(status)
-        self._special = _check_headers(headers)
-        self._length = _content_length(self._special.get("content-length"))
+        special = _check_headers(headers)
+        self._length = _content_length(special.get("content-length"))
+        self._special = special
         self._status = status
         # A copy: PEP 3333 lets the server change the list, but apps keep lists of their own.
         self._headers = headers.copy()

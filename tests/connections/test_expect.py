@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.apps import echo, hello
-from tests.client import Client
+from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
-from tests.connections.helpers import ClientOf, Gate, Paths, messages, nothing_came
+from tests.connections.helpers import TURNS, ClientOf, Gate, Paths, messages, nothing_came
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -90,14 +91,21 @@ def test_a_body_that_was_never_asked_for_is_no_request(serve: Serve, client_of: 
 
 
 def test_no_100_follows_the_beginning_of_a_response(serve: Serve, client_of: ClientOf) -> None:
+    reads = threading.Event()
+
     def early(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [("Content-Type", "text/plain")])
         yield b"early "
+        reads.set()
         yield environ["wsgi.input"].read(4)
 
-    client = client_of(serve(early))
+    server = serve(early)
+    client, other = client_of(server), client_of(server)
     expect(client)
     received = client.read_line()
+    assert reads.wait(TIMEOUT)
+    for _ in range(TURNS):
+        other.get()
     client.send(b"spam")
     received += client.read_all()
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -135,13 +136,17 @@ def test_a_client_whose_pipeline_had_to_wait_is_answered_to_the_end(
     gate = Gate()
     server = serve(gate)
     client, other = client_of(server), client_of(server)
-    requests = get("/held") + get("/next") * 2999  # half as much again as is read ahead
-    client.send(requests)
+    # Ten times what is read ahead.
+    padded = get("/next").replace(b"Host", b"X-Padding: " + b"x" * 2000 + b"\r\nHost")
+    client.send(get("/held"))
     gate.wait_until_entered()
+    sender = threading.Thread(target=client.send, args=[padded * 400])
+    sender.start()
     other.get()
     gate.open()
-    bodies = [client.reply().body for _ in range(3000)]
-    assert bodies == [b"/held"] + [b"/next"] * 2999
+    bodies = [client.reply().body for _ in range(401)]
+    sender.join()
+    assert bodies == [b"/held"] + [b"/next"] * 400
 
 
 class Large:

@@ -49,11 +49,8 @@ def one_header(name: bytes, value: bytes) -> Request:
     return Request("GET", "/", (HOST, (name, value)))
 
 
-def posted(
-    body: bytes, size: bytes, *, keep_alive: bool = True, expects_continue: bool = False
-) -> Request:
-    headers = (HOST, (b"Content-Length", size))
-    return Request("POST", "/", headers, "1.1", keep_alive, expects_continue, body)
+def posted(body: bytes, size: bytes) -> Request:
+    return Request("POST", "/", (HOST, (b"Content-Length", size)), body=body)
 
 
 def connections(keep_alive: bool, *values: bytes) -> Request:

@@ -151,7 +151,9 @@ class TestGracefulTimeout:
     async def test_a_warning_names_what_was_cut(self, caplog: pytest.LogCaptureFixture) -> None:
         async with request_in_flight(graceful_timeout=SOON) as held:
             await soon(held.server.shutdown())
-        assert warnings_of(caplog) == ["cut 1 requests in flight after 0.05 s: GET /"]
+        (warning,) = warnings_of(caplog)
+        assert "graceful_timeout of 0.05 s" in warning
+        assert warning.endswith("in flight: GET /")
 
     async def test_the_warning_names_five_at_most(self, caplog: pytest.LogCaptureFixture) -> None:
         async with request_in_flight(graceful_timeout=SOON) as held:
@@ -163,7 +165,6 @@ class TestGracefulTimeout:
             for client in clients:
                 client.close()
         (warning,) = warnings_of(caplog)
-        assert warning.startswith("cut 8 requests in flight")
         assert warning.count("GET /") == 5
 
     async def test_no_warning_is_given_when_all_have_ended(
@@ -226,6 +227,7 @@ class TestAbort:
     async def test_a_later_shutdown_still_lets_requests_end(self) -> None:
         app = TwoBlocks()
         async with connected(app, graceful_timeout=FOREVER) as (server, idle):
+            await until_read(server.addresses[0])
             server.abort()
             assert await asyncio.to_thread(idle.is_closed)
             with connect(server.addresses[0]) as client:

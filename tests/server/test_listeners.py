@@ -113,6 +113,8 @@ class TestTCP:
     def test_all_of_ipv6_leaves_the_port_free_in_ipv4(self, serve: Serve) -> None:
         port = serve(hello, bind="[::]:0").port
         with socket.socket() as sock:
+            # Connections of another test may still be remembered on that port.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(("127.0.0.1", port))
 
     def test_a_port_in_use_names_the_cure(self, listening: socket.socket) -> None:
@@ -125,13 +127,15 @@ class TestTCP:
         )
         assert isinstance(caught.value.__cause__, OSError)
 
-    async def test_an_address_given_twice_is_in_use(self, listening: socket.socket) -> None:
-        # Linux lets two sockets bind one address, and refuses only the second that listens.
-        port = listening.getsockname()[1]
-        listening.close()
+    def test_an_address_given_twice_is_in_use(self) -> None:
+        # Linux lets two sockets bind one address, and refuses only the second that listens;
+        # uvloop reports that to its exception handler alone, so no loop may be left to find out.
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port = sock.getsockname()[1]
         before = descriptors()
         with pytest.raises(BindError, match="in use"):
-            await Server(hello, bind=(f"127.0.0.1:{port}", f"127.0.0.1:{port}")).start()
+            open_bind(f"127.0.0.1:{port}", f"127.0.0.1:{port}")
         assert descriptors() == before
 
     def test_an_address_of_another_machine_is_refused(self) -> None:
@@ -193,10 +197,8 @@ class TestUnix:
     def test_the_path_of_a_running_server_is_refused(self, serve: Serve, tmp_path: Path) -> None:
         path = str(tmp_path / "socket")
         serve(hello, bind=f"unix:{path}")
-        before = descriptors()
         with pytest.raises(BindError, match="a running server listens there; stop it or choose"):
             open_bind(f"unix:{path}")
-        assert descriptors() == before
         assert get(path).status == 200
 
     def test_a_file_that_is_no_socket_is_refused_and_left_alone(self, tmp_path: Path) -> None:
@@ -295,12 +297,12 @@ class TestInheritedDescriptor:
                 open_bind(f"fd://{sock.fileno()}")
             assert descriptors() == before
 
-    async def test_a_connected_socket_is_refused(self) -> None:
+    def test_a_connected_socket_is_refused(self) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             before = descriptors()
             with pytest.raises(BindError, match=f"fd://{ours.fileno()}"):
-                await Server(hello, bind=f"fd://{ours.fileno()}").start()
+                open_bind(f"fd://{ours.fileno()}")
             assert descriptors() == before
 
 

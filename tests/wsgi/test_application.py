@@ -136,38 +136,38 @@ class BadLength(list[bytes]):
 
 class TestIteration:
     @pytest.mark.parametrize(
-        "body",
+        "make",
         [
-            pytest.param([b"spam", b"eggs"], id="list"),
-            pytest.param((b"spam", b"eggs"), id="tuple"),
-            pytest.param({b"spam": 1, b"eggs": 2}, id="dict"),
-            pytest.param((block for block in (b"spam", b"eggs")), id="generator"),
-            pytest.param(iter([b"spam", b"eggs"]), id="iterator"),
-            pytest.param(map(bytes, [b"spam", b"eggs"]), id="map"),
-            pytest.param(NewIterable(), id="object with __iter__"),
-            pytest.param(OldIterable(), id="object with __getitem__"),
-            pytest.param(BadLength([b"spam", b"eggs"]), id="length that cannot be asked"),
-            pytest.param([b"", b"spam", b"", b"eggs", b""], id="with empty blocks"),
+            pytest.param(lambda: [b"spam", b"eggs"], id="list"),
+            pytest.param(lambda: (b"spam", b"eggs"), id="tuple"),
+            pytest.param(lambda: {b"spam": 1, b"eggs": 2}, id="dict"),
+            pytest.param(lambda: (block for block in (b"spam", b"eggs")), id="generator"),
+            pytest.param(lambda: iter([b"spam", b"eggs"]), id="iterator"),
+            pytest.param(lambda: map(bytes, [b"spam", b"eggs"]), id="map"),
+            pytest.param(lambda: NewIterable(), id="object with __iter__"),
+            pytest.param(lambda: OldIterable(), id="object with __getitem__"),
+            pytest.param(lambda: BadLength([b"spam", b"eggs"]), id="length that cannot be asked"),
+            pytest.param(lambda: [b"", b"spam", b"", b"eggs", b""], id="with empty blocks"),
         ],
     )
-    def test_every_kind_of_iterable_is_a_body(self, body: Any) -> None:
-        recording = answer(returning(body))
+    def test_every_kind_of_iterable_is_a_body(self, make: Callable[[], Any]) -> None:
+        recording = answer(returning(make()))
         assert recording.received().body == b"spameggs"
         assert recording.keep_alive
 
     @pytest.mark.parametrize(
-        "body",
+        "make",
         [
-            pytest.param([], id="list"),
-            pytest.param((), id="tuple"),
-            pytest.param(iter([]), id="iterator"),
-            pytest.param((block for block in ()), id="generator"),
-            pytest.param([b""], id="an empty block"),
-            pytest.param(b"", id="bytes"),
+            pytest.param(list, id="list"),
+            pytest.param(tuple, id="tuple"),
+            pytest.param(lambda: iter([]), id="iterator"),
+            pytest.param(lambda: (block for block in list[bytes]()), id="generator"),
+            pytest.param(lambda: [b""], id="an empty block"),
+            pytest.param(lambda: b"", id="bytes"),
         ],
     )
-    def test_every_kind_of_empty_iterable_is_an_empty_body(self, body: Any) -> None:
-        received = answer(returning(body)).received()
+    def test_every_kind_of_empty_iterable_is_an_empty_body(self, make: Callable[[], Any]) -> None:
+        received = answer(returning(make())).received()
         assert (received.status, received.body) == (200, b"")
         assert received.header(b"content-length") == b"0"
 

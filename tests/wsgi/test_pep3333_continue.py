@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.apps import Held, echo, hello
 from tests.conftest import Serve
-from tests.wsgi.staging import PLAIN, ClientOf, Environ, Reads, wait_for
+from tests.wsgi.staging import PLAIN, ClientOf, Environ, Reads, take, wait_for
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -50,9 +50,24 @@ def test_no_100_is_sent_to_http_1_0(serve: Serve, client_of: ClientOf) -> None:
     # RFC 9110 10.1.1: a server MUST ignore the expectation in an HTTP/1.0 request.
     application = Reads(lambda body: body.read(-1))
     client = client_of(serve(application))
-    client.send(EXPECTING % b"1.0" + b"spam")
+    client.send(EXPECTING % b"1.0")
+    take(application.entered)
+    client.send(b"spam")
     assert client.read_line() == b"HTTP/1.1 200 OK\r\n"
     assert application.result == b"spam"
+
+
+def test_a_body_that_was_asked_for_and_read_in_part_keeps_the_connection(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    # After the 100 the rest is sure to come, so what follows it can be told from it.
+    client = client_of(serve(Reads(lambda body: body.read(2))))
+    client.send(EXPECTING % b"1.1")
+    assert client.read(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.send(b"sp")
+    assert client.reply().header("Connection") is None
+    client.send(b"am")
+    assert client.get().status == 200
 
 
 def test_no_100_is_sent_once_the_final_response_has_begun(

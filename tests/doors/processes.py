@@ -1,0 +1,107 @@
+"""Programs in processes of their own: started, listened to, signalled and waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.client import TIMEOUT, Client, connect
+
+READY = "listening on "
+
+
+class Process:
+    """A Python program.
+
+    Args:
+        arguments: what follows the interpreter on its command line.
+        directory: where it runs.
+        environment: variables besides those of this process; those of ``asyncwsgi`` are its own.
+        descriptors: what it inherits besides the standard streams.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        directory: Path,
+        environment: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> None:
+        own = {k: v for k, v in os.environ.items() if not k.startswith(("ASYNCWSGI_", "PYTHONDEV"))}
+        self._process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=directory,
+            env={**own, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=descriptors,
+            text=True,
+            encoding="utf-8",
+        )
+        self.output = ""
+        """Its standard output; whole when it has ended."""
+        self.log = ""
+        """Its standard error, as far as it was read; whole when it has ended."""
+
+    def read_until(self, text: str) -> str:
+        """Wait for a line with `text` on standard error; that line."""
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self.log += line
+            if text in line:
+                return line.rstrip("\n")
+        raise AssertionError(f"the program ended without {text!r}:\n{self.log}")
+
+    def urls(self) -> list[str]:
+        """Wait until it listens; where."""
+        return self.read_until(READY).rpartition(READY)[2].split(", ")
+
+    def connect(self) -> Client:
+        """Wait until it listens; a connection to the first of its listeners."""
+        return connect(address_of(self.urls()[0]))
+
+    def send_signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end_input(self) -> None:
+        """Close its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.stdin = None
+
+    def wait(self) -> int:
+        """Wait until it ends; its exit code."""
+        output, log = self._process.communicate(timeout=TIMEOUT)
+        self.output += output
+        self.log += log
+        return self._process.returncode
+
+    def interrupt(self) -> int:
+        """Do what Ctrl+C does, and wait for the end; the exit code."""
+        self.send_signal(signal.SIGINT)
+        return self.wait()
+
+    def close(self) -> None:
+        """Kill it if it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(TIMEOUT)
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def address_of(url: str) -> tuple[str, int] | str:
+    """Where to connect to for a URL of the "listening on" line."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return parts.path
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return parts.hostname, parts.port

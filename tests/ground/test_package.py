@@ -1,0 +1,34 @@
+"""The package as it is installed: names, version, types, entry point."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points, version
+from importlib.resources import files
+
+import pytest
+
+import asyncwsgi
+from asyncwsgi import cli
+
+
+@pytest.mark.parametrize("name", asyncwsgi.__all__)
+def test_every_name_that_is_promised_is_there(name: str) -> None:
+    assert getattr(asyncwsgi, name) is not None
+
+
+def test_the_promised_names_are_in_order_and_there_once() -> None:
+    assert asyncwsgi.__all__ == sorted(set(asyncwsgi.__all__))
+
+
+def test_the_version_is_that_of_the_installed_distribution() -> None:
+    assert asyncwsgi.__version__ == version("asyncwsgi")
+
+
+def test_type_checkers_are_told_that_there_are_types() -> None:
+    # PEP 561.
+    assert (files("asyncwsgi") / "py.typed").is_file()
+
+
+def test_the_command_is_the_command_line() -> None:
+    (command,) = entry_points(group="console_scripts", name="asyncwsgi")
+    assert command.load() is cli.main

@@ -1,0 +1,288 @@
+"""HTTPS: contexts, client certificates, and clients that do not keep to the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncwsgi import Config, ConfigError, Server
+from tests.apps import echo, hello, show_environ
+from tests.client import Client, connect
+from tests.conftest import Serve
+from tests.server.certificates import Certificates
+from tests.server.helpers import FOREVER, aget, connected, descriptors, get, soon
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def trusting(certificates: Certificates) -> ssl.SSLContext:
+    """The context of a client without a certificate of its own."""
+    return certificates.client_context()
+
+
+@pytest.fixture
+def own(certificates: Certificates) -> dict[str, Any]:
+    """The options that turn TLS on."""
+    return {"certfile": certificates.files.both}
+
+
+def noise(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged besides the server's own reports of normal life."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.WARNING or record.exc_info
+    ]
+
+
+class TestContext:
+    @pytest.mark.parametrize(
+        "files", [("both", None), ("chain", "key")], ids=["in one file", "in two files"]
+    )
+    def test_certificate_and_key(
+        self,
+        serve: Serve,
+        certificates: Certificates,
+        trusting: ssl.SSLContext,
+        files: tuple[str, str | None],
+    ) -> None:
+        chain, key = [name and getattr(certificates.files, name) for name in files]
+        server = serve(hello, certfile=chain, keyfile=key)
+        assert server.url == f"https://127.0.0.1:{server.port}"
+        assert get(server.addresses[0], tls=trusting).body == b"Hello, world!"
+
+    def test_a_context_of_the_embedding_program(
+        self, serve: Serve, certificates: Certificates, trusting: ssl.SSLContext
+    ) -> None:
+        server = serve(hello, ssl_context=certificates.server_context())
+        assert server.url == f"https://127.0.0.1:{server.port}"
+        assert get(server.addresses[0], tls=trusting).body == b"Hello, world!"
+
+    def test_the_environ_says_https(
+        self, serve: Serve, own: dict[str, Any], trusting: ssl.SSLContext
+    ) -> None:
+        server = serve(show_environ, **own)
+        environ = json.loads(get(server.addresses[0], tls=trusting).body)
+        assert environ["wsgi.url_scheme"] == "https"
+        assert "SSL_CLIENT_CERT" not in environ
+
+    def test_a_client_that_offers_http_2_learns_that_http_1_1_is_spoken(
+        self, serve: Serve, own: dict[str, Any], trusting: ssl.SSLContext
+    ) -> None:
+        trusting.set_alpn_protocols(["h2", "http/1.1"])  # RFC 7301
+        with connect(serve(hello, **own).addresses[0], trusting) as client:
+            assert isinstance(client.sock, ssl.SSLSocket)
+            assert client.sock.selected_alpn_protocol() == "http/1.1"
+            assert client.get().status == 200
+
+    def test_a_unix_socket_can_speak_tls(
+        self, serve: Serve, own: dict[str, Any], trusting: ssl.SSLContext, tmp_path: Path
+    ) -> None:
+        server = serve(hello, bind=f"unix:{tmp_path}/socket", **own)
+        assert get(server.addresses[0], tls=trusting).status == 200
+
+
+class TestClientCertificate:
+    """Mutual TLS."""
+
+    @pytest.fixture
+    def mutual(self, own: dict[str, Any], certificates: Certificates) -> dict[str, Any]:
+        return {**own, "ca_certs": certificates.files.authority}
+
+    def test_it_is_in_the_environ(
+        self, serve: Serve, mutual: dict[str, Any], certificates: Certificates
+    ) -> None:
+        server = serve(show_environ, **mutual)
+        context = certificates.client_context(is_certified=True)
+        environ = json.loads(get(server.addresses[0], tls=context).body)
+        assert environ["SSL_CLIENT_CERT"].split() == certificates.client_pem.split()
+
+    def test_a_client_without_one_is_not_served(
+        self,
+        serve: Serve,
+        mutual: dict[str, Any],
+        trusting: ssl.SSLContext,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        server = serve(hello, **mutual)
+        # RFC 8446 4.4.2.4: TLS 1.3 clients learn of it only after their side of the handshake.
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            get(server.addresses[0], tls=trusting)
+        server.close()
+        assert noise(caplog) == []
+
+    def test_one_of_another_authority_is_not_served(
+        self, serve: Serve, mutual: dict[str, Any], certificates: Certificates, tmp_path: Path
+    ) -> None:
+        context = Certificates(tmp_path).client_context(is_certified=True)
+        context.load_verify_locations(certificates.files.authority)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            get(serve(hello, **mutual).addresses[0], tls=context)
+
+
+class TestBadFiles:
+    @pytest.mark.parametrize(
+        "options",
+        [
+            pytest.param({"certfile": "missing.pem"}, id="missing"),
+            pytest.param({"certfile": "garbage"}, id="no certificate"),
+            pytest.param({"certfile": "chain"}, id="no key"),
+            pytest.param({"certfile": "chain", "keyfile": "garbage"}, id="a bad key"),
+            pytest.param({"certfile": "both", "ca_certs": "garbage"}, id="bad authorities"),
+            pytest.param({"certfile": "both", "ca_certs": "missing.pem"}, id="no authorities"),
+        ],
+    )
+    async def test_they_are_refused_by_name_and_nothing_stays_open(
+        self, certificates: Certificates, options: dict[str, str]
+    ) -> None:
+        files = {o: getattr(certificates.files, name, name) for o, name in options.items()}
+        before = descriptors()
+        with pytest.raises(ConfigError) as caught:
+            await Server(hello, Config.from_options({"port": 0, **files})).start()
+        assert str(caught.value).startswith(f"cannot use TLS files {', '.join(files.values())}: ")
+        assert descriptors() == before
+
+    async def test_a_key_of_another_certificate_is_refused(
+        self, certificates: Certificates, tmp_path: Path
+    ) -> None:
+        other = Certificates(tmp_path).files.key
+        with pytest.raises(ConfigError, match=r"(?i)mismatch"):
+            await Server(hello, port=0, certfile=certificates.files.chain, keyfile=other).start()
+
+
+class TestLargeBodies:
+    def test_a_response_arrives_whole(
+        self, serve: Serve, own: dict[str, Any], trusting: ssl.SSLContext
+    ) -> None:
+        body = bytes(range(256)) * (8 * MIB // 256)
+
+        def large(_environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            start_response("200 OK", [("Content-Type", "application/octet-stream")])
+            return [body]
+
+        assert get(serve(large, **own).addresses[0], tls=trusting).body == body
+
+    def test_an_upload_arrives_whole(
+        self, serve: Serve, own: dict[str, Any], trusting: ssl.SSLContext
+    ) -> None:
+        body = bytes(range(256)) * (8 * MIB // 256)
+        with connect(serve(echo, **own).addresses[0], trusting) as client:
+            assert client.post("/", body).body == body
+            assert client.post("/", b"again").body == b"again"
+
+
+class TestTheEndOfAConnection:
+    @pytest.mark.parametrize(
+        "request_", [b"GET / HTTP/1.0\r\n\r\n", b"no HTTP\r\n\r\n"], ids=["answered", "refused"]
+    )
+    def test_the_server_says_that_it_is_the_end(
+        self, serve: Serve, own: dict[str, Any], trusting: ssl.SSLContext, request_: bytes
+    ) -> None:
+        # RFC 8446 6.1: without close_notify a client cannot tell the end from a cut.
+        sock = socket.create_connection(("127.0.0.1", serve(hello, **own).port), 10)
+        with trusting.wrap_socket(
+            sock, server_hostname="localhost", suppress_ragged_eofs=False
+        ) as tls:
+            tls.sendall(request_)
+            received = b""
+            while block := tls.recv(65536):
+                received += block
+        assert received.startswith(b"HTTP/1.1 ")
+
+    def test_a_client_that_leaves_without_a_word_is_no_error(
+        self,
+        serve: Serve,
+        own: dict[str, Any],
+        trusting: ssl.SSLContext,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        server = serve(hello, **own)
+        client = connect(server.addresses[0], trusting)
+        assert client.get().status == 200
+        client.close()
+        server.close()
+        assert noise(caplog) == []
+
+
+def test_tls_clients_that_say_nothing_block_no_others(
+    serve: Serve,
+    own: dict[str, Any],
+    trusting: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = serve(hello, threads=1, tls_handshake_timeout=0.2, **own)
+    silent = [connect(server.addresses[0]) for _ in range(20)]
+    assert get(server.addresses[0], tls=trusting).status == 200
+    assert all(client.is_closed() for client in silent)  # tls_handshake_timeout has passed
+    for client in silent:
+        client.close()
+    server.close()
+    assert noise(caplog) == []
+
+
+def test_http_clients_that_say_nothing_block_no_others(serve: Serve) -> None:
+    server = serve(hello, threads=1)
+    silent: list[Client] = []
+    for words in (b"", b"GET / HTT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"):
+        for _ in range(10):
+            silent.append(connect(server.addresses[0]))
+            silent[-1].send(words)
+    assert get(server.addresses[0]).status == 200
+    for client in silent:
+        client.close()
+
+
+def test_plain_http_to_a_tls_port_is_closed_without_a_traceback(
+    serve: Serve,
+    own: dict[str, Any],
+    trusting: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = serve(hello, **own)
+    with connect(server.addresses[0]) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        # At most a TLS alert comes back, and a reset if the server did not read it all.
+        with contextlib.suppress(ConnectionResetError):
+            assert b"HTTP" not in client.read_all()
+    assert get(server.addresses[0], tls=trusting).status == 200
+    server.close()
+    assert noise(caplog) == []
+
+
+class TestShutdown:
+    async def test_a_client_in_mid_handshake_does_not_outlive_the_server(
+        self, own: dict[str, Any], trusting: ssl.SSLContext
+    ) -> None:
+        options = {"tls_handshake_timeout": FOREVER, **own}
+        async with connected(hello, **options) as (server, silent):
+            # Connections are accepted in order, so that the silent one is known by now.
+            assert (await aget(server.addresses[0], tls=trusting)).status == 200
+            await soon(server.shutdown())
+            silent.sock.settimeout(1)
+            assert await asyncio.to_thread(silent.is_closed)
+
+    async def test_an_idle_client_that_ignores_the_end_is_cut(
+        self, own: dict[str, Any], trusting: ssl.SSLContext
+    ) -> None:
+        # It reads nothing, so it never answers the close_notify (RFC 8446 6.1).
+        server = Server(hello, port=0, graceful_timeout=0.05, drain_timeout=FOREVER, **own)
+        async with server:
+            client = await asyncio.to_thread(connect, server.addresses[0], trusting)
+            client.request()
+            assert (await asyncio.to_thread(client.reply)).status == 200
+            await soon(server.shutdown())
+            client.close()
