@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 APPLICATION_NAMES = ("application", "app")
 FACTORY_NAMES = ("create_app", "make_app")
 
-_FILE = re.compile(r"(?P<where>.+\.py)(?::(?P<what>.+))?")
+_FILE = re.compile(r"(?P<where>[^()'\"]+?\.py)(?::(?P<what>.+))?")
 _MODULE = re.compile(r"(?P<where>[^:()]+)(?::(?P<what>.+))?")
 
 
@@ -50,9 +50,10 @@ def load_application(name: str) -> WSGIApplication:
 
 
 def _import(where: str) -> ModuleType:
-    name = _prepare_file(Path(where)) if where.endswith(".py") else _prepare_module(where)
+    is_file = where.endswith(".py")
+    name = _prepare_file(Path(where)) if is_file else _prepare_module(where)
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise AppImportError(
@@ -62,6 +63,16 @@ def _import(where: str) -> ModuleType:
         raise _failed(where, error) from error
     except (Exception, SystemExit) as error:
         raise _failed(where, error) from error
+    if is_file and not _is_from(module, Path(where)):
+        raise AppImportError(
+            f"{where!r} cannot be imported as {name!r}: that is {getattr(module, '__file__', name)}"
+            " already; give the file another name"
+        )
+    return module
+
+
+def _is_from(module: ModuleType, path: Path) -> bool:
+    return module.__file__ is not None and Path(module.__file__).resolve() == path.resolve()
 
 
 def _failed(where: str, error: BaseException) -> AppImportError:
@@ -117,7 +128,7 @@ def _evaluate(module: ModuleType, expression: str) -> object:
         args, kwargs = _literals(node, expression)
         return _make(_attribute(module, node.func, expression), expression, *args, **kwargs)
     found = _attribute(module, node, expression)
-    return _make(found, expression) if _is_factory(found) else found
+    return _make(found, expression) if _is_factory(found, expression) else found
 
 
 def _attribute(module: ModuleType, node: ast.expr, expression: str) -> Any:
@@ -155,10 +166,12 @@ def _is_imported(value: object, module: ModuleType) -> bool:
 def _literals(call: ast.Call, expression: str) -> tuple[list[Any], dict[str, Any]]:
     try:
         args = [ast.literal_eval(arg) for arg in call.args]
-        kwargs = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except ValueError:
+        kwargs = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (TypeError, ValueError):  # TypeError: a literal that cannot be, such as {[]: 1}
         raise _unreadable(expression) from None
-    return args, kwargs
+    if None in kwargs:  # **
+        raise _unreadable(expression)
+    return args, cast("dict[str, Any]", kwargs)
 
 
 def _unreadable(expression: str) -> AppImportError:
@@ -168,15 +181,19 @@ def _unreadable(expression: str) -> AppImportError:
     )
 
 
-def _is_factory(found: object) -> bool:
-    """Whether it can be called with nothing, but not as PEP 3333 calls an application."""
+def _is_factory(found: object, name: str) -> bool:
+    """Whether it can be called with nothing, but not as PEP 3333 calls an application.
+
+    One that can be called both ways is a factory if it has a factory's name.
+    """
     if not callable(found) or inspect.isclass(found):
         return False
     try:
         signature = inspect.signature(found)
     except (TypeError, ValueError):
         return False
-    return _accepts(signature) and not _accepts(signature, "environ", "start_response")
+    is_application = _accepts(signature, "environ", "start_response")
+    return _accepts(signature) and (name in FACTORY_NAMES or not is_application)
 
 
 def _accepts(signature: inspect.Signature, *args: object) -> bool:
@@ -190,7 +207,7 @@ def _accepts(signature: inspect.Signature, *args: object) -> bool:
 def _make(factory: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> object:
     try:
         return factory(*args, **kwargs)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise AppImportError(
             f"the factory {name} failed with {type(error).__name__}: {error}; correct it there"
         ) from error

@@ -138,6 +138,7 @@ class Config:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             self._check(field, field.metadata["option"])
+        self._check_bind()
         self._check_port()
         self._check_tls()
         self._check_root_path()
@@ -149,7 +150,9 @@ class Config:
 
     def _check(self, field: dataclasses.Field[Any], option: Option) -> None:
         value = getattr(self, field.name)
-        if isinstance(field.default, bool | int | float | str | tuple):
+        if field.default is None:
+            self._check_optional(field.name, value)
+        else:
             self._check_type(field.name, value, type(field.default))
         if option.minimum is not None and not value >= option.minimum:
             raise ConfigError(f"{field.name} must be at least {option.minimum}, got {value!r}")
@@ -165,6 +168,15 @@ class Config:
         if not fits:
             got = type(value).__name__
             raise ConfigError(f"{name} must be a {wanted.__name__}, got {value!r} ({got})")
+
+    def _check_optional(self, name: str, value: object) -> None:
+        wanted = {"executor": Executor, "ssl_context": SSLContext}.get(name, str)
+        if value is not None:
+            self._check_type(name, value, wanted)
+
+    def _check_bind(self) -> None:
+        for bind in self.bind:
+            self._check_type("bind", bind, str)
 
     def _check_port(self) -> None:
         if self.port > LARGEST_PORT:

@@ -87,8 +87,9 @@ def loop_factory(loop: Loop) -> LoopFactory:
 
 async def _serve_until_signal(server: Server) -> int:
     stops = _Stops(server)
-    async with server:
-        with stops:
+    # First of all: whoever reads that it listens may send a signal at once.
+    with stops:
+        async with server:
             await server.serve_forever()
     return stops.exit_code
 

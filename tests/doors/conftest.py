@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -47,8 +48,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts processes in the project's directory; they do not outlive the test."""
     processes: list[Process] = []
 
-    def start(*arguments: str, **more: object) -> Process:
-        process = Process(*arguments, directory=tmp_path, **more)  # type: ignore[arg-type]
+    def start(*arguments: str, **more: Any) -> Process:
+        process = Process(*arguments, **{"directory": tmp_path, **more})
         processes.append(process)
         return process
 

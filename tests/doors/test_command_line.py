@@ -1,0 +1,450 @@
+"""``asyncwsgi [OPTIONS] APP``, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncwsgi import __version__
+from asyncwsgi.config import option_fields
+from tests.client import Client, connect
+from tests.doors.conftest import Start, Write
+from tests.doors.processes import Process, address_of
+
+Run = Callable[..., Process]
+
+APP = """
+import json
+import os
+import sys
+
+
+def app(environ, start_response):
+    body = json.dumps({
+        "script_name": environ["SCRIPT_NAME"],
+        "path_info": environ["PATH_INFO"],
+        "has_uvloop": "uvloop" in sys.modules,
+    }).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+
+def held(environ, start_response):
+    print("the application was entered", file=environ["wsgi.errors"], flush=True)
+    with open("release") as pipe:  # waits until somebody opens it for writing
+        pipe.read()
+    start_response("200 OK", [("Content-Length", "4")])
+    return [b"held"]
+
+
+def failing(environ, start_response):
+    raise RuntimeError("a fault of the application")
+"""
+
+
+@pytest.fixture
+def run(start: Start, write: Write) -> Run:
+    """Runs ``asyncwsgi`` with arguments in a directory that has the module ``web``."""
+    write("web.py", APP)
+    return lambda *arguments, **more: start("-m", "asyncwsgi", *arguments, **more)
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port of 127.0.0.1 on which another program listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        yield sock.getsockname()[1]
+
+
+def ask(client: Client, target: str = "/") -> dict[str, Any]:
+    """What the application ``web:app`` says of a request."""
+    answer: dict[str, Any] = json.loads(client.get(target).body)
+    return answer
+
+
+def last_line(process: Process) -> str:
+    return process.log.splitlines()[-1]
+
+
+class TestStop:
+    @pytest.fixture
+    def release(self, tmp_path: Path) -> Callable[[], None]:
+        """Lets the application ``web:held`` go on."""
+        os.mkfifo(tmp_path / "release")
+        return lambda: (tmp_path / "release").open("w").close()
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+    def test_a_signal_ends_it_with_0_behind_the_request_in_flight(
+        self, run: Run, release: Callable[[], None], number: signal.Signals, loop: str
+    ) -> None:
+        process = run("--port", "0", "--loop", loop, "web:held")
+        address = address_of(process.urls()[0])
+        with connect(address) as idle, connect(address) as client:
+            client.request()
+            process.read_until("the application was entered")
+            process.send_signal(number)
+            assert idle.is_closed()
+            with pytest.raises(ConnectionRefusedError):
+                connect(address)
+            release()
+            reply = client.reply()
+            assert (reply.body, reply.header("Connection")) == (b"held", "close")
+        assert process.wait() == 0
+        assert "Traceback" not in process.log
+
+    @pytest.mark.usefixtures("release")
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            (signal.SIGINT, signal.SIGINT),
+            (signal.SIGTERM, signal.SIGTERM),
+            (signal.SIGTERM, signal.SIGINT),
+            (signal.SIGINT, signal.SIGTERM),
+        ],
+    )
+    def test_a_second_signal_ends_it_though_the_application_hangs(
+        self, run: Run, first: signal.Signals, second: signal.Signals
+    ) -> None:
+        process = run("--port", "0", "--graceful-timeout", "1000", "web:held")
+        address = address_of(process.urls()[0])
+        with connect(address) as idle, connect(address) as client:
+            client.request()
+            process.read_until("the application was entered")
+            process.send_signal(first)
+            assert idle.is_closed()
+            process.send_signal(second)
+            assert client.is_closed()
+        assert process.wait() == 128 + second
+        assert "Traceback" not in process.log
+
+    @pytest.mark.usefixtures("release")
+    def test_an_application_that_hangs_is_left_behind_after_graceful_timeout(
+        self, run: Run
+    ) -> None:
+        process = run("--port", "0", "--graceful-timeout", "0.05", "web:held")
+        with process.connect() as client:
+            client.request()
+            process.read_until("the application was entered")
+            process.send_signal(signal.SIGTERM)
+            assert client.is_closed()
+        assert process.wait() == 0
+        assert "GET /" in process.log
+
+    def test_it_ends_at_once_without_clients(self, run: Run) -> None:
+        process = run("--port", "0", "web:app")
+        with process.connect() as client:
+            client.get()
+        assert process.interrupt() == 0
+        assert "Traceback" not in process.log
+
+    def test_it_ends_though_clients_stay_connected(self, run: Run) -> None:
+        process = run("--port", "0", "web:app")
+        with process.connect() as client:
+            assert client.get().status == 200
+            assert process.interrupt() == 0
+            assert client.is_closed()
+
+
+class TestExitCode:
+    """Everything that prevents the start is one clear last line, and a code of its own."""
+
+    def test_the_version_is_0(self, run: Run) -> None:
+        process = run("--version")
+        assert (process.wait(), process.output) == (0, f"asyncwsgi {__version__}\n")
+
+    def test_help_is_0(self, run: Run) -> None:
+        process = run("--help")
+        assert process.wait() == 0
+        assert process.output.startswith("Usage: asyncwsgi [OPTIONS] APP\n")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            pytest.param([], "Missing argument 'APP'", id="no APP"),
+            pytest.param(["--prot", "80", "web:app"], "No such option: --prot", id="no option"),
+            pytest.param(["--port", "http", "web:app"], "'http' is not a valid", id="no number"),
+            pytest.param(["--loop", "trio", "web:app"], "'trio' is not one of", id="no choice"),
+            pytest.param(
+                ["--threads", "0", "web:app"], "threads must be at least 1, got 0", id="too small"
+            ),
+            pytest.param(
+                ["--port", "65536", "web:app"], "port must be at most 65535", id="too large"
+            ),
+            pytest.param(
+                ["--keyfile", "key.pem", "web:app"], "keyfile needs certfile", id="a combination"
+            ),
+            pytest.param(
+                ["--certfile", "missing.pem", "web:app"],
+                "cannot use TLS files missing.pem",
+                id="a certificate",
+            ),
+            pytest.param(["-b", "nonsense", "web:app"], "cannot bind 'nonsense'", id="a listener"),
+            pytest.param(
+                ["--access-log-format", "%(x)s", "web:app"],
+                "access_log_format: there is no field 'x'",
+                id="a format",
+            ),
+        ],
+    )
+    def test_bad_options_are_2(self, run: Run, arguments: list[str], message: str) -> None:
+        process = run(*arguments)
+        assert process.wait() == 2
+        assert message in last_line(process)
+        assert "Traceback" not in process.log
+
+    @pytest.mark.parametrize(
+        ("app", "message"),
+        [
+            pytest.param("nowhere:app", "there is no module 'nowhere'", id="no module"),
+            pytest.param("web:nothing", "module 'web' has no 'nothing'", id="no attribute"),
+            pytest.param("nowhere.py", "there is no file 'nowhere.py'", id="no file"),
+            pytest.param("web:json", "'web:json' is a module, no WSGI", id="no application"),
+        ],
+    )
+    def test_an_application_that_cannot_be_found_is_3(
+        self, run: Run, app: str, message: str
+    ) -> None:
+        process = run(app)
+        assert process.wait() == 3
+        assert process.log.startswith(f"asyncwsgi: {message}")
+        assert process.log.count("\n") == 1
+
+    def test_an_application_that_fails_on_import_is_3_and_shows_where(
+        self, run: Run, write: Write
+    ) -> None:
+        write("broken.py", "def stock():\n    return {}['shelf']\n\nstock()\n")
+        process = run("broken:app")
+        assert process.wait() == 3
+        assert "Traceback (most recent call last):" in process.log
+        assert 'broken.py", line 2, in stock' in process.log
+        assert last_line(process) == (
+            "asyncwsgi: importing 'broken' failed with KeyError: 'shelf'; correct it there"
+        )
+
+    def test_a_factory_that_fails_is_3_and_shows_where(self, run: Run, write: Write) -> None:
+        write("broken.py", "def create_app():\n    raise RuntimeError('no stock')\n")
+        process = run("broken")
+        assert process.wait() == 3
+        assert 'broken.py", line 2, in create_app' in process.log
+        assert last_line(process).startswith("asyncwsgi: the factory create_app failed with ")
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            pytest.param(["--port", "{}"], id="port"),
+            pytest.param(["--bind", "127.0.0.1:{}"], id="bind"),
+        ],
+    )
+    def test_a_port_in_use_is_4(self, run: Run, taken: int, options: list[str]) -> None:
+        process = run(*(option.format(taken) for option in options), "web:app")
+        assert process.wait() == 4
+        assert process.log == (
+            f"asyncwsgi: cannot listen on 127.0.0.1 port {taken}: it is in use; stop the other "
+            "program or choose another port (--port 0 takes a free one)\n"
+        )
+
+
+class TestHelp:
+    @pytest.fixture(scope="class")
+    def text(self, tmp_path_factory: pytest.TempPathFactory) -> str:
+        process = Process("-m", "asyncwsgi", "--help", directory=tmp_path_factory.mktemp("empty"))
+        assert process.wait() == 0
+        process.close()
+        return process.output
+
+    @pytest.mark.parametrize(
+        ("name", "flags"),
+        [
+            pytest.param(field.name, option.flags, id=field.name)
+            for field, option in option_fields()
+            if option.on_command_line
+        ],
+    )
+    def test_every_option_is_there(self, text: str, name: str, flags: tuple[str, ...]) -> None:
+        long = f"--{name.replace('_', '-')}"
+        assert f"{', '.join((*flags, long))} " in text.replace(" / ", " ")
+        # click breaks lines where it must, also inside a word.
+        assert f"ASYNCWSGI_{name.upper()}" in "".join(text.split())
+
+    @pytest.mark.parametrize("name", ["executor", "ssl-context"])
+    def test_options_that_are_objects_are_not(self, text: str, name: str) -> None:
+        assert f"--{name}" not in text
+
+    def test_the_forms_of_app_are_there(self, text: str) -> None:
+        for form in ("module:attribute", "app.py:app", "create_app"):
+            assert form in text
+
+
+class TestListeners:
+    def test_it_says_where_it_listens(self, run: Run) -> None:
+        (url,) = run("--port", "0", "web:app").urls()
+        host, port = address_of(url)
+        assert (url, host) == (f"http://127.0.0.1:{port}", "127.0.0.1")
+
+    def test_short_flags(self, run: Run) -> None:
+        (url,) = run("-h", "::1", "-p", "0", "web:app").urls()
+        with connect(address_of(url)) as client:
+            assert client.get().status == 200
+        assert url.startswith("http://[::1]:")
+
+    def test_several_binds(self, run: Run, tmp_path: Path) -> None:
+        process = run("-b", "127.0.0.1:0", "-b", "unix:web.sock", "--bind", "[::1]:0", "web:app")
+        urls = process.urls()
+        addresses = ["127.0.0.1", str(tmp_path / "web.sock"), "::1"]
+        reached = [address_of(url) for url in urls]
+        assert [a if isinstance(a, str) else a[0] for a in reached] == [
+            addresses[0],
+            "web.sock",
+            addresses[2],
+        ]
+        for address in (reached[0], addresses[1], reached[2]):
+            with connect(address) as client:
+                assert client.get().status == 200
+
+    def test_the_file_of_a_unix_socket_is_removed_at_the_end(
+        self, run: Run, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "web.sock"
+        process = run("-b", f"unix:{path}", "web:app")
+        with process.connect() as client:
+            assert client.get().status == 200
+        assert process.interrupt() == 0
+        assert not path.exists()
+
+    def test_an_inherited_listener_is_served_from_the_first_moment_on(self, run: Run) -> None:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            number = listener.fileno()
+            run("-b", f"fd://{number}", "web:app", descriptors=[number])
+            with connect(listener.getsockname()) as client:
+                assert client.get().status == 200
+
+
+class TestEnvironmentVariables:
+    def test_a_variable_is_an_option(self, run: Run) -> None:
+        process = run("web:app", environment={"ASYNCWSGI_PORT": "0", "ASYNCWSGI_ROOT_PATH": "/x"})
+        with process.connect() as client:
+            assert ask(client)["script_name"] == "/x"
+
+    def test_bind_may_hold_several_words(self, run: Run) -> None:
+        process = run("web:app", environment={"ASYNCWSGI_BIND": "127.0.0.1:0 [::1]:0"})
+        urls = process.urls()
+        assert [address_of(url)[0] for url in urls] == ["127.0.0.1", "::1"]
+
+    def test_the_command_line_goes_before_them(self, run: Run, taken: int) -> None:
+        process = run("-p", "0", "web:app", environment={"ASYNCWSGI_PORT": str(taken)})
+        assert f":{taken}" not in process.urls()[0]
+
+    @pytest.mark.parametrize("value", ["0", "false", "no"])
+    def test_a_switch_is_a_word(self, run: Run, value: str) -> None:
+        environment = {"ASYNCWSGI_ACCESS_LOG": value}
+        process = run("-p", "0", "web:app", environment=environment)
+        with process.connect() as client:
+            client.get("/unseen")
+        assert process.interrupt() == 0
+        assert "/unseen" not in process.log
+
+    def test_a_bad_one_is_2_as_well(self, run: Run) -> None:
+        process = run("web:app", environment={"ASYNCWSGI_THREADS": "0"})
+        assert process.wait() == 2
+        assert last_line(process) == "asyncwsgi: threads must be at least 1, got 0"
+
+
+class TestLog:
+    @pytest.mark.parametrize("options", [[], ["--access-log"]], ids=["by default", "if asked"])
+    def test_requests_are_logged(self, run: Run, options: list[str]) -> None:
+        process = run("-p", "0", *options, "web:app")
+        with process.connect() as client:
+            client.get("/path")
+        assert process.interrupt() == 0
+        assert '127.0.0.1 "GET /path HTTP/1.1" 200 ' in process.log
+        assert (process.output, "\x1b" in process.log) == ("", False)
+
+    def test_requests_are_not_logged_if_unwanted(self, run: Run) -> None:
+        process = run("-p", "0", "--no-access-log", "web:app")
+        with process.connect() as client:
+            client.get("/path")
+        assert process.interrupt() == 0
+        assert "/path" not in process.log
+
+    def test_lines_are_json_if_wanted(self, run: Run) -> None:
+        process = run("-p", "0", "--log-format", "json", "web:failing")
+        assert json.loads(process.read_until("listening on"))["level"] == "info"
+        url = json.loads(process.log)["message"].removeprefix("listening on ")
+        with connect(address_of(url)) as client:
+            assert client.get("/path").status == 500
+        assert process.interrupt() == 0
+        lines = [json.loads(line) for line in process.log.splitlines()]
+        (fault,) = [line for line in lines if "exception" in line]
+        (access,) = [line for line in lines if line["logger"] == "asyncwsgi.access"]
+        assert fault["exception"].endswith("RuntimeError: a fault of the application")
+        assert (access["status"], access["target"]) == (500, "/path")
+
+    def test_a_format_of_access_lines(self, run: Run) -> None:
+        process = run("-p", "0", "--access-log-format", "<%(target)s>", "web:app")
+        with process.connect() as client:
+            client.get("/path")
+        assert process.interrupt() == 0
+        assert "INFO </path>\n" in process.log
+
+    def test_a_level(self, run: Run) -> None:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            bind = f"fd://{listener.fileno()}"
+            options = ("-b", bind, "--log-level", "error", "web:failing")
+            process = run(*options, descriptors=[listener.fileno()])
+            with connect(listener.getsockname()) as client:
+                assert client.get("/path").status == 500
+        assert process.interrupt() == 0
+        assert "ERROR GET /path failed" in process.log
+        assert "INFO" not in process.log
+
+    def test_the_traceback_of_an_application_is_in_the_log(self, run: Run) -> None:
+        process = run("-p", "0", "web:failing")
+        with process.connect() as client:
+            assert client.get("/path").status == 500
+        assert process.interrupt() == 0
+        assert "RuntimeError: a fault of the application\n" in process.log
+        assert 'web.py", line ' in process.log
+
+
+class TestApplication:
+    @pytest.mark.parametrize(("loop", "expected"), [("asyncio", False), ("uvloop", True)])
+    def test_it_runs_beside_the_loop_that_was_asked_for(
+        self, run: Run, loop: str, expected: bool
+    ) -> None:
+        with run("-p", "0", "--loop", loop, "web:app").connect() as client:
+            assert ask(client)["has_uvloop"] is expected
+
+    @pytest.mark.parametrize("target", ["/shop/cart", "/cart"], ids=["sent on", "taken off"])
+    def test_root_path_is_the_script_name(self, run: Run, target: str) -> None:
+        with run("-p", "0", "--root-path", "/shop", "web:app").connect() as client:
+            answer = ask(client, target)
+        assert (answer["script_name"], answer["path_info"]) == ("/shop", "/cart")
+
+    def test_a_file_is_served_from_anywhere(self, start: Start, write: Write) -> None:
+        path = write("web.py", APP)
+        process = start("-m", "asyncwsgi", "-p", "0", str(path), directory=Path("/"))
+        with process.connect() as client:
+            assert client.get().status == 200
+
+    def test_it_is_found_in_the_current_directory_though_python_does_not_look_there(
+        self, start: Start, write: Write
+    ) -> None:
+        # The installed command has its own directory first on the path, as with -P.
+        write("web.py", APP)
+        process = start("-P", "-m", "asyncwsgi", "-p", "0", "web:app")
+        with process.connect() as client:
+            assert client.get().status == 200

@@ -1,0 +1,216 @@
+"""How log lines look, and where they go, in a process that the server owns."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from asyncwsgi import Config
+from asyncwsgi.access_log import AccessEntry, AccessLogger
+from asyncwsgi.log_setup import JSONFormatter, TextFormatter, configure_logging, is_coloured
+
+RED, GREEN, YELLOW, CYAN = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[36m"
+BOLD, DIM, BOLD_RED, RESET = "\x1b[1m", "\x1b[2m", "\x1b[1;31m", "\x1b[0m"
+
+
+Configure = Callable[..., io.StringIO]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def entry(**changes: Any) -> AccessEntry:
+    plain = AccessEntry("192.0.2.1", "GET", "/", "HTTP/1.1", 200, 99, 0.0015, "-", "tests/1")
+    return plain._replace(**changes)
+
+
+def record_of(
+    message: str = "a message", level: int = logging.INFO, **more: Any
+) -> logging.LogRecord:
+    return logging.LogRecord("asyncwsgi.server", level, __file__, 1, message, (), None, **more)
+
+
+def caught() -> Any:
+    """What `sys.exc_info` says of an exception with a traceback."""
+    try:
+        _ = 1 // 0
+    except ZeroDivisionError:
+        return sys.exc_info()
+
+
+@pytest.fixture(autouse=True)
+def _tidy() -> Iterator[None]:
+    """Takes back what `configure_logging` does."""
+    logger = logging.getLogger("asyncwsgi")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
+    logger.setLevel(logger.level)  # forgets what child loggers remember
+
+
+@pytest.fixture
+def configure(monkeypatch: pytest.MonkeyPatch) -> Configure:
+    """Configures logging to a stream in the place of standard error; that stream."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    def configure(stream: io.StringIO | None = None, **options: Any) -> io.StringIO:
+        stream = stream or io.StringIO()
+        # Here and not in the fixture: pytest puts its own stream there before each test.
+        monkeypatch.setattr(sys, "stderr", stream)
+        configure_logging(Config(**options))
+        return stream
+
+    return configure
+
+
+class TestText:
+    def test_a_line_has_time_level_and_message(self, configure: Configure) -> None:
+        stream = configure()
+        logging.getLogger("asyncwsgi.server").warning("all %d threads are busy", 4)
+        date, time, rest = stream.getvalue().split(" ", 2)
+        assert datetime.fromisoformat(f"{date} {time}")
+        assert rest == "WARNING all 4 threads are busy\n"
+
+    def test_a_traceback_follows_its_line(self, configure: Configure) -> None:
+        stream = configure()
+        logging.getLogger("asyncwsgi.server").error("GET / failed", exc_info=caught())
+        lines = stream.getvalue().splitlines()
+        assert lines[0].endswith("ERROR GET / failed")
+        assert (lines[1], lines[-1]) == (
+            "Traceback (most recent call last):",
+            "ZeroDivisionError: integer division or modulo by zero",
+        )
+
+    @pytest.mark.parametrize(
+        ("status", "colour"),
+        [(101, BOLD), (200, GREEN), (304, CYAN), (404, YELLOW), (499, YELLOW), (500, RED)],
+    )
+    def test_an_access_line_on_a_terminal_has_the_colour_of_its_status(
+        self, configure: Configure, status: int, colour: str
+    ) -> None:
+        terminal = configure(Terminal())
+        AccessLogger("%(status)s %(target)s").log(entry(status=status))
+        line = terminal.getvalue()
+        assert line.startswith(colour)
+        assert line.endswith(f" INFO {status} /{RESET}\n")
+
+    @pytest.mark.parametrize(
+        ("level", "colour"),
+        [
+            (logging.DEBUG, DIM),
+            (logging.WARNING, YELLOW),
+            (logging.ERROR, RED),
+            (logging.CRITICAL, BOLD_RED),
+        ],
+    )
+    def test_any_other_line_has_the_colour_of_its_level(self, level: int, colour: str) -> None:
+        line = TextFormatter(is_coloured=True).format(record_of(level=level))
+        assert line.startswith(colour)
+        assert line.endswith(RESET)
+
+    def test_a_line_of_plain_news_has_no_colour(self) -> None:
+        assert "\x1b" not in TextFormatter(is_coloured=True).format(record_of())
+
+    def test_a_line_beside_a_terminal_has_no_colour(self, configure: Configure) -> None:
+        stream = configure()
+        AccessLogger().log(entry(status=500))
+        assert "\x1b" not in stream.getvalue()
+
+    def test_no_color_is_respected(
+        self, configure: Configure, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("NO_COLOR", "1")  # no-color.org
+        terminal = configure(Terminal())
+        AccessLogger().log(entry(status=500))
+        assert "\x1b" not in terminal.getvalue()
+
+    @pytest.mark.parametrize(("no_color", "expected"), [("1", False), ("0", False), ("", True)])
+    def test_no_color_counts_when_it_is_not_empty(
+        self, monkeypatch: pytest.MonkeyPatch, no_color: str, expected: bool
+    ) -> None:
+        # no-color.org: "when present and not an empty string (regardless of its value)".
+        monkeypatch.setenv("NO_COLOR", no_color)
+        assert is_coloured(Terminal()) is expected
+
+
+class TestJSON:
+    def test_every_line_is_an_object(self, configure: Configure) -> None:
+        stream = configure(log_format="json")
+        logging.getLogger("asyncwsgi.server").warning("first\nand %s", "second")
+        AccessLogger().log(entry())
+        news, access = map(json.loads, stream.getvalue().splitlines())
+        assert datetime.fromisoformat(news.pop("time")).tzinfo is not None
+        assert news == {
+            "level": "warning",
+            "logger": "asyncwsgi.server",
+            "message": "first\nand second",
+        }
+        assert access["logger"] == "asyncwsgi.access"
+
+    def test_an_access_line_carries_its_fields(self) -> None:
+        record = record_of()
+        record.__dict__.update(entry(target="/a?b", status=404).fields())
+        fields = json.loads(JSONFormatter().format(record))
+        names = ("client", "method", "target", "protocol", "status", "size", "seconds")
+        assert [fields[name] for name in names] == [
+            "192.0.2.1", "GET", "/a?b", "HTTP/1.1", 404, 99, 0.0015,
+        ]  # fmt: skip
+        assert (fields["referer"], fields["user_agent"]) == ("-", "tests/1")
+
+    def test_an_exception_is_a_field(self) -> None:
+        record = record_of("GET / failed", logging.ERROR)
+        record.exc_info = caught()
+        fields = json.loads(JSONFormatter().format(record))
+        assert fields["message"] == "GET / failed"
+        assert fields["exception"].startswith("Traceback (most recent call last):\n")
+        assert fields["exception"].endswith("ZeroDivisionError: integer division or modulo by zero")
+
+    def test_other_lines_have_no_fields_of_requests(self) -> None:
+        fields = json.loads(JSONFormatter().format(record_of()))
+        assert fields.keys() == {"time", "level", "logger", "message"}
+
+    def test_a_line_has_no_colour_on_a_terminal(self, configure: Configure) -> None:
+        terminal = configure(Terminal(), log_format="json")
+        AccessLogger().log(entry(status=500))
+        assert json.loads(terminal.getvalue())["status"] == 500
+
+    def test_characters_that_end_lines_elsewhere_do_not_here(self, configure: Configure) -> None:
+        stream = configure(log_format="json")
+        AccessLogger().log(entry(user_agent="\x85\r\n"))
+        assert len(stream.getvalue().splitlines()) == 1
+
+
+class TestConfigureLogging:
+    def test_what_is_below_the_level_is_not_logged(self, configure: Configure) -> None:
+        stream = configure(log_level="error")
+        logging.getLogger("asyncwsgi.server").warning("unseen")
+        logging.getLogger("asyncwsgi.server").error("seen")
+        assert stream.getvalue().endswith("ERROR seen\n")
+        assert "unseen" not in stream.getvalue()
+
+    def test_no_line_is_written_twice_if_the_application_configures_logging(
+        self, configure: Configure
+    ) -> None:
+        stream = configure()
+        root, handler = logging.getLogger(), logging.StreamHandler(stream)
+        root.addHandler(handler)
+        logging.getLogger("asyncwsgi.server").error("once")
+        root.removeHandler(handler)
+        assert stream.getvalue().count("once") == 1
+
+    def test_the_root_logger_is_left_to_the_application(self, configure: Configure) -> None:
+        root = logging.getLogger()
+        before = root.handlers[:], root.level
+        configure(log_level="debug")
+        assert (root.handlers, root.level) == before

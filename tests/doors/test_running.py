@@ -1,0 +1,317 @@
+"""The doors for programs: `serve_in_thread`, `run`, and the choice of a loop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from importlib.util import find_spec
+from textwrap import dedent
+
+import pytest
+
+from asyncwsgi import BindError, ConfigError, Server, ServerThread, serve_in_thread
+from asyncwsgi.config import Loop
+from asyncwsgi.running import loop_factory
+from tests.apps import Held, hello
+from tests.client import Reply, connect
+from tests.doors.conftest import Start
+
+LOOPS: tuple[Loop, ...] = ("asyncio", "uvloop") if find_spec("uvloop") else ("asyncio",)
+each_loop = pytest.mark.parametrize("loop", LOOPS)
+
+
+def get(server: ServerThread) -> Reply:
+    with connect(server.addresses[0]) as client:
+        return client.get()
+
+
+def own_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("asyncwsgi")]
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port of 127.0.0.1 on which another program listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        yield sock.getsockname()[1]
+
+
+@each_loop
+class TestServeInThread:
+    def test_clients_are_served_inside_the_block_and_refused_behind_it(self, loop: Loop) -> None:
+        with serve_in_thread(hello, port=0, loop=loop) as server:
+            assert get(server).body == b"Hello, world!"
+        with pytest.raises(ConnectionRefusedError):
+            get(server)
+        assert own_threads() == []
+
+    def test_it_knows_where_it_listens(self, loop: Loop) -> None:
+        with serve_in_thread(hello, port=0, loop=loop) as server:
+            assert server.addresses == (("127.0.0.1", server.port),)
+            assert server.url == f"http://127.0.0.1:{server.port}"
+
+    def test_what_prevents_the_start_is_raised_on_entry(self, loop: Loop, taken: int) -> None:
+        with (
+            pytest.raises(BindError, match="in use"),
+            serve_in_thread(hello, port=taken, loop=loop),
+        ):
+            raise AssertionError("entered")
+        assert own_threads() == []
+
+    def test_bad_tls_files_are_raised_on_entry(self, loop: Loop) -> None:
+        with (
+            pytest.raises(ConfigError, match=r"missing\.pem"),
+            serve_in_thread(hello, port=0, loop=loop, certfile="missing.pem"),
+        ):
+            raise AssertionError("entered")
+
+    def test_bad_options_are_raised_at_once(self, loop: Loop) -> None:
+        with pytest.raises(ConfigError, match="did you mean 'threads'"):
+            serve_in_thread(hello, loop=loop, thread=1)
+
+    def test_closing_it_again_does_nothing(self, loop: Loop) -> None:
+        server = serve_in_thread(hello, port=0, loop=loop)
+        server.close()
+        with server:
+            server.close()
+            server.close()
+        server.close()
+
+    def test_closing_it_at_the_same_time_from_several_threads(self, loop: Loop) -> None:
+        held = Held()
+        server = serve_in_thread(held, port=0, loop=loop)
+        server.start()
+        with connect(server.addresses[0]) as idle, connect(server.addresses[0]) as client:
+            client.request()
+            held.wait_until_entered()
+            closing = [threading.Thread(target=server.close) for _ in range(4)]
+            for thread in closing:
+                thread.start()
+            assert idle.is_closed()
+            held.release()
+            assert client.reply().status == 200
+            for thread in closing:
+                thread.join()
+        assert own_threads() == []
+
+    def test_leaving_the_block_lets_requests_in_flight_end(self, loop: Loop) -> None:
+        held = Held()
+        server = serve_in_thread(held, port=0, loop=loop)
+        server.start()
+        with connect(server.addresses[0]) as idle, connect(server.addresses[0]) as client:
+            client.request()
+            held.wait_until_entered()
+            closing = threading.Thread(target=server.close)
+            closing.start()
+            assert idle.is_closed()
+            assert closing.is_alive()
+            held.release()
+            assert client.reply().body == b"Hello, world!"
+            closing.join()
+
+    def test_a_failing_block_closes_it(self, loop: Loop) -> None:
+        with pytest.raises(ZeroDivisionError), serve_in_thread(hello, port=0, loop=loop):
+            _ = 1 // 0
+        assert own_threads() == []
+
+    def test_starting_it_again_raises(self, loop: Loop) -> None:
+        with serve_in_thread(hello, port=0, loop=loop) as server:
+            with pytest.raises(RuntimeError):
+                server.start()
+            assert get(server).status == 200
+
+    def test_what_ends_its_loop_is_raised_when_it_is_closed(self, loop: Loop) -> None:
+        class Failing(Server):
+            async def serve_forever(self) -> None:
+                raise ZeroDivisionError
+
+        server = ServerThread(Failing(hello, port=0, loop=loop))
+        server.start()
+        with pytest.raises(ZeroDivisionError):
+            server.close()
+        assert own_threads() == []
+
+    async def test_it_serves_beside_a_loop_in_the_main_thread(self, loop: Loop) -> None:
+        with serve_in_thread(hello, port=0, loop=loop) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            assert (await reader.read()).endswith(b"\r\n\r\nHello, world!")
+            writer.close()
+            await writer.wait_closed()
+
+    def test_several_serve_side_by_side(self, loop: Loop) -> None:
+        with (
+            serve_in_thread(hello, port=0, loop=loop) as first,
+            serve_in_thread(hello, port=0, loop=loop) as second,
+        ):
+            assert (get(first).status, get(second).status) == (200, 200)
+            assert first.port != second.port
+
+
+class TestLoopFactory:
+    def test_asyncio_is_asyncio(self) -> None:
+        loop = loop_factory("asyncio")()
+        assert type(loop).__module__.startswith("asyncio.")
+        loop.close()
+
+    @pytest.mark.parametrize("name", ["auto", "uvloop"])
+    def test_uvloop_is_taken_where_it_is_installed(self, name: Loop) -> None:
+        loop = loop_factory(name)()
+        assert type(loop).__module__.startswith("uvloop")
+        loop.close()
+
+    def test_auto_is_asyncio_where_uvloop_is_not_installed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "uvloop", None)  # importing it raises ImportError
+        loop = loop_factory("auto")()
+        assert type(loop).__module__.startswith("asyncio.")
+        loop.close()
+
+    def test_uvloop_is_refused_where_it_is_not_installed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+        with pytest.raises(ConfigError, match="'uvloop', which is not installed; install it or"):
+            loop_factory("uvloop")
+
+    def test_a_server_in_a_thread_raises_that_on_entry(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+        with (
+            pytest.raises(ConfigError, match="not installed"),
+            serve_in_thread(hello, port=0, loop="uvloop"),
+        ):
+            raise AssertionError("entered")
+
+
+APP = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "0")])
+    return []
+"""
+
+
+@each_loop
+class TestRun:
+    """`asyncwsgi.run`, in programs of their own: it owns the signals of its process."""
+
+    def program(self, source: str) -> str:
+        return APP + "import signal, sys\nfrom asyncwsgi import *\n" + dedent(source)
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_it_returns_0_after_a_signal(
+        self, start: Start, loop: Loop, number: signal.Signals
+    ) -> None:
+        source = f"print('returned', run(app, port=0, loop={loop!r}))"
+        process = start("-c", self.program(source))
+        with process.connect() as client:
+            assert client.get().status == 200
+            process.send_signal(number)
+            assert client.is_closed()
+        assert (process.wait(), process.output) == (0, "returned 0\n")
+        assert "Traceback" not in process.log
+
+    @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+    def test_who_reads_that_it_listens_can_stop_it(
+        self, start: Start, loop: Loop, number: str
+    ) -> None:
+        # A supervisor or a test takes that line for readiness; the signal comes in that moment.
+        source = f"""
+        import logging, os
+        class Impatient(logging.StreamHandler):
+            def emit(self, record):
+                super().emit(record)
+                if "listening on" in record.getMessage():
+                    os.kill(os.getpid(), signal.{number})
+        logging.basicConfig(level="INFO", handlers=[Impatient()])
+        sys.exit(run(app, port=0, loop={loop!r}))
+        """
+        process = start("-c", self.program(source))
+        assert process.wait() == 0, process.log
+        assert "Traceback" not in process.log
+
+    def test_it_gives_the_signal_handlers_back(self, start: Start, loop: Loop) -> None:
+        source = f"""
+        def mine(*_): pass
+        signal.signal(signal.SIGTERM, mine)
+        before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+        run(app, port=0, loop={loop!r})
+        print(before == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)])
+        print(signal.set_wakeup_fd(-1))
+        """
+        process = start("-c", self.program(source))
+        process.urls()
+        assert (process.interrupt(), process.output) == (0, "True\n-1\n")
+
+    def test_handlers_are_given_back_after_a_start_that_failed(
+        self, start: Start, loop: Loop, taken: int
+    ) -> None:
+        source = f"""
+        before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+        try:
+            run(app, port={taken}, loop={loop!r})
+        except BindError:
+            print(before == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)])
+        """
+        process = start("-c", self.program(source))
+        assert (process.wait(), process.output) == (0, "True\n")
+
+    def test_it_may_be_called_again(self, start: Start, loop: Loop) -> None:
+        source = f"""
+        run(app, port=0, loop={loop!r})
+        run(app, port=0, loop={loop!r})
+        """
+        process = start("-c", self.program(source))
+        process.urls()
+        process.send_signal(signal.SIGINT)
+        process.urls()
+        assert process.interrupt() == 0
+
+    def test_options_come_as_a_config_too(self, start: Start, loop: Loop) -> None:
+        source = f"sys.exit(run(app, Config(port=0, loop={loop!r})))"
+        process = start("-c", self.program(source))
+        with process.connect() as client:
+            assert client.get().status == 200
+        assert process.interrupt() == 0
+
+    def test_it_writes_the_log_if_nobody_else_does(self, start: Start, loop: Loop) -> None:
+        process = start("-c", self.program(f"run(app, port=0, loop={loop!r}, log_format='json')"))
+        assert process.read_until("listening on").startswith('{"time": ')
+        process.interrupt()
+
+    def test_it_leaves_the_log_to_whoever_configured_it(self, start: Start, loop: Loop) -> None:
+        source = f"""
+        import logging
+        logging.basicConfig(level="INFO", format="mine: %(message)s")
+        run(app, port=0, loop={loop!r})
+        """
+        process = start("-c", self.program(source))
+        assert process.read_until("listening on").startswith("mine: listening on ")
+        process.interrupt()
+        assert all(line.startswith("mine: ") for line in process.log.splitlines())
+
+    def test_it_serves_from_another_thread_and_leaves_the_signals_alone(
+        self, start: Start, loop: Loop
+    ) -> None:
+        source = f"""
+        import threading
+        threading.Thread(target=run, args=[app], kwargs={{"port": 0, "loop": {loop!r}}},
+                         daemon=True).start()
+        try:
+            sys.stdin.read()
+        except KeyboardInterrupt:
+            print("the main thread was interrupted")
+        """
+        process = start("-c", self.program(source))
+        with process.connect() as client:
+            assert client.get().status == 200
+            process.interrupt()
+        assert process.output == "the main thread was interrupted\n"
