@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -264,15 +265,16 @@ class Server:
         return self.connection_class(self._frontend)
 
     async def _listen(self, listener: Listener) -> asyncio.AbstractServer:
-        listen = self._loop.create_unix_server if listener.is_unix else self._loop.create_server
-        tls: dict[str, Any] = {}
+        options: dict[str, Any] = {"sock": listener.sock, "backlog": self.config.backlog}
         if self._ssl_context is not None:
-            tls["ssl"] = self._ssl_context
-            tls["ssl_handshake_timeout"] = self.config.tls_handshake_timeout
-            tls["ssl_shutdown_timeout"] = self.config.drain_timeout
-        return await listen(
-            self._make_connection, sock=listener.sock, backlog=self.config.backlog, **tls
-        )
+            options["ssl"] = self._ssl_context
+            options["ssl_handshake_timeout"] = self.config.tls_handshake_timeout
+            options["ssl_shutdown_timeout"] = self.config.drain_timeout
+        if not listener.is_unix:
+            return await self._loop.create_server(self._make_connection, **options)
+        if sys.version_info >= (3, 13):
+            options["cleanup_socket"] = False  # the listener knows whether the file is ours
+        return await self._loop.create_unix_server(self._make_connection, **options)
 
     def _close_listeners(self) -> None:
         for server in self._servers:

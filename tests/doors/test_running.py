@@ -13,7 +13,7 @@ from textwrap import dedent
 
 import pytest
 
-from asyncwsgi import BindError, ConfigError, Server, ServerThread, serve_in_thread
+from asyncwsgi import BindError, Config, ConfigError, Server, ServerThread, serve_in_thread
 from asyncwsgi.config import Loop
 from asyncwsgi.running import loop_factory
 from tests.apps import Held, hello
@@ -55,6 +55,10 @@ class TestServeInThread:
         with serve_in_thread(hello, port=0, loop=loop) as server:
             assert server.addresses == (("127.0.0.1", server.port),)
             assert server.url == f"http://127.0.0.1:{server.port}"
+
+    def test_options_come_as_a_config_too(self, loop: Loop) -> None:
+        with serve_in_thread(hello, config=Config(port=0, loop=loop)) as server:
+            assert get(server).status == 200
 
     def test_what_prevents_the_start_is_raised_on_entry(self, loop: Loop, taken: int) -> None:
         with (

@@ -134,6 +134,16 @@ def test_a_body_comes_as_it_arrives() -> None:
     assert parser.next_event() is END_OF_BODY
 
 
+def test_a_body_that_comes_slowly_is_not_kept() -> None:
+    parser = RequestParser()
+    parser.receive(sized(b"1000", b""))
+    assert isinstance(parser.next_event(), RequestHead)
+    for _ in range(10):
+        parser.receive(b"x" * 99)
+        assert parser.next_event() == b"x" * 99
+        assert parser.unread_size == 0
+
+
 def test_an_unfinished_chunk_comes_as_it_arrives() -> None:
     parser = RequestParser()
     parser.receive(CHUNKED_HEAD + b"5\r\nsp")

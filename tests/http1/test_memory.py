@@ -92,6 +92,7 @@ def test_they_are_remembered_for_pipelined_heads() -> None:
         # Only CRLF ends the lines of what is recalled.
         pytest.param(head().replace(b"\r\n", b"\n"), id="bare LF"),
         pytest.param(b"GET / HTTP/1.1\n" + BLOCK, id="bare LF behind the request line"),
+        pytest.param(head(block=BLOCK.removesuffix(b"\r\n") + b"\n"), id="bare LF at the end"),
     ],
 )
 def test_no_other_head_is_remembered(data: bytes) -> None:

@@ -433,3 +433,26 @@ def test_a_coding_is_not_judged_by_the_bytes_behind_its_head() -> None:
 def test_tls_is_told_by_its_first_bytes(size: int) -> None:
     # h11 refuses a control character at once; a client that gets no answer would wait.
     check_refusal(outcomes(RequestParser(), [TLS[:size]]), 400, "TLS")
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        pytest.param(b"spam" * 1000 + b"\r\n\r\n", 400, id="request line"),
+        pytest.param(with_target("spam" * 1000), 400, id="target"),
+        pytest.param(with_target("http://" + "@" * 1000), 400, id="authority"),
+        pytest.param(get(b"spam" * 1000 + b"\r\n"), 400, id="header line"),
+        pytest.param(sized(b"spam" * 1000), 400, id="Content-Length"),
+        pytest.param(coded(b"spam" * 1000), 501, id="Transfer-Encoding"),
+    ],
+)
+def test_a_refusal_does_not_repeat_all_that_came(data: bytes, status: int) -> None:
+    # It goes to the log, one line for each.
+    check_refusal(outcomes(RequestParser(), [data]), status, "")
+
+
+def test_a_refusal_repeats_nothing_that_a_terminal_obeys() -> None:
+    data = with_target("spam").replace(b"GET", b"\x1b[2J")
+    check_refusal(outcomes(RequestParser(), [data]), 400, "request line")
+    check_refusal(outcomes(RequestParser(), [coded(b"\x1b[2J\x9b")]), 501, "Transfer-Encoding")
+    check_refusal(outcomes(RequestParser(), [get(b"\x1b[2J\r\n")]), 400, "header line")

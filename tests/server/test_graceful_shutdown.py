@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ from tests.server.helpers import (
     refuses,
     request_in_flight,
     soon,
+    turns,
     until_read,
 )
 
@@ -78,6 +80,18 @@ class TestAtOnce:
             assert reply.header("Connection") is None
             await soon(server.shutdown())
             assert await asyncio.to_thread(client.is_closed)
+
+    @pytest.mark.parametrize("loop_turns", range(5))
+    async def test_a_client_that_comes_in_that_moment_is_not_left_waiting(
+        self, loop_turns: int
+    ) -> None:
+        # asyncio accepts a connection on one turn and serves it on a later one.
+        async with connected(hello) as (server, client):
+            await turns(loop_turns)
+            await soon(server.shutdown())
+            client.sock.settimeout(1)
+            with contextlib.suppress(ConnectionResetError):  # it was never accepted
+                assert await asyncio.to_thread(client.is_closed)
 
 
 class TestARequestInFlight:

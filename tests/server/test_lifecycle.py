@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from tests.server.helpers import (
     in_threads,
     refuses,
     request_in_flight,
+    soon,
+    turns,
 )
 
 
@@ -76,6 +79,27 @@ class TestStart:
         with pytest.raises(BindError):
             await Server(hello, bind=("127.0.0.1:0", f"127.0.0.1:{taken}")).start()
         assert descriptors() == before
+
+    @pytest.mark.parametrize("loop_turns", range(1, 5))
+    async def test_a_start_that_is_cancelled_leaves_nothing_open(self, loop_turns: int) -> None:
+        server = Server(hello, bind=("127.0.0.1:0", "[::1]:0"))
+        starting = asyncio.create_task(server.start())
+        await turns(loop_turns)
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+            await server.shutdown()  # it was ready before
+        assert all(refuses(address) for address in server.addresses)
+
+    @pytest.mark.parametrize("loop_turns", range(1, 5))
+    async def test_a_shutdown_during_the_start_stops_the_server(self, loop_turns: int) -> None:
+        server = Server(hello, bind=("127.0.0.1:0", "[::1]:0"))
+        starting = asyncio.create_task(server.start())
+        await turns(loop_turns)
+        await soon(server.shutdown())
+        await starting
+        await soon(server.serve_forever())
+        assert all(refuses(address) for address in server.addresses)
 
     async def test_a_failing_block_still_stops_the_server(self) -> None:
         server = Server(hello, port=0)

@@ -68,7 +68,8 @@ class TestTCP:
         server = serve(show_environ, **options)
         environ = environ_at(("::1", server.port))
         assert server.url == f"http://[::1]:{server.port}"
-        assert (environ["SERVER_NAME"], environ["REMOTE_ADDR"]) == ("::1", "::1")
+        # RFC 3875 4.1.14: an IPv6 server name has brackets; 4.1.8: a client's address has none.
+        assert (environ["SERVER_NAME"], environ["REMOTE_ADDR"]) == ("[::1]", "::1")
 
     @pytest.mark.parametrize(
         "options",

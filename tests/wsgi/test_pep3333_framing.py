@@ -202,21 +202,35 @@ def test_the_iterable_is_closed_after_head(serve: Serve, client_of: ClientOf) ->
     assert blocks.closings == 1
 
 
-@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+@pytest.mark.parametrize(
+    ("method", "status", "headers"),
+    [
+        ("GET", "204 No Content", []),
+        ("GET", "304 Not Modified", []),
+        ("HEAD", "200 OK", PLAIN),
+    ],
+    ids=["204", "304", "HEAD"],
+)
 @pytest.mark.parametrize("is_written", [False, True], ids=["yielded", "written"])
-def test_a_status_without_content_gets_no_body(
-    is_written: bool, status: str, serve: Serve, client_of: ClientOf
+def test_a_body_where_none_may_be_is_dropped(
+    is_written: bool,
+    method: str,
+    status: str,
+    headers: Headers,
+    serve: Serve,
+    client_of: ClientOf,
 ) -> None:
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        write = start_response(status, [])
-        if is_written:
-            write(b"spam")
-            return []
-        return [b"spam"]
+        write = start_response(status, headers)
+        if not is_written:
+            return [b"spam", b"eggs"]
+        write(b"spam")
+        write(b"eggs")
+        return []
 
     client = client_of(serve(application))
     for _ in range(2):
-        client.request()
+        client.request(method)
         head = read_head(client)
         assert head[0] == f"HTTP/1.1 {status}".encode()
         assert not any(line.lower().startswith(b"transfer-encoding") for line in head)

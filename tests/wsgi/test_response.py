@@ -320,7 +320,7 @@ class TestWrite:
         write(b"spam")
         write(b"spam")
         response.finish()
-        assert response.received().body == b""
+        assert response.wire.endswith(b"\r\n\r\n")
         assert response.keep_alive
 
     def test_behind_the_end_it_raises_and_sends_nothing(self) -> None:

@@ -103,6 +103,7 @@ class TestContentLength:
         response.finish()
         assert response.received().body == b"spam"
         assert response.received().rest == b""
+        assert b"" not in response.transmitted
         assert response.keep_alive
 
     def test_the_application_is_told_when_it_is_reached(self) -> None:
