@@ -38,6 +38,7 @@ logger = logging.getLogger("asyncwsgi.server")
 LONGEST_TICK = 1.0
 """Seconds between looks at deadlines; fewer when a timeout is shorter than a few of them."""
 SHORTEST_TICK = 0.01
+BEHIND_ACCEPTED = 1e-6
 CUT_TIMEOUT = 1.0
 """Seconds that the application gets to notice that its clients were cut."""
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -151,6 +152,9 @@ class Server:
         self._bridge.is_draining = True
         logger.info("stopping; %d requests in flight", len(self._bridge.exchanges))
         try:
+            # asyncio forgets a connection that is accepted and has no transport yet when its
+            # listener closes. Timers run behind what was accepted; so the close does, too.
+            await asyncio.sleep(BEHIND_ACCEPTED)
             self._close_listeners()
             self._registry.close_idle()
             await self._drain()

@@ -147,6 +147,16 @@ class TestWaiting:
         assert result.result(TIMEOUT) == b"spam" * 10
         assert body.waits == 1
 
+    def test_a_second_wait_is_not_told(self) -> None:
+        body = Body()
+        for block in (b"spam", b"eggs"):
+            result = in_thread(lambda: body.read(4))
+            while not body.is_awaited:
+                assert not result.done()
+            body.feed(block)
+            assert result.result(TIMEOUT) == block
+        assert body.waits == 1
+
     def test_bytes_that_are_there_are_not_waited_for(self) -> None:
         body = Body()
         body.feed(b"spam")

@@ -56,6 +56,24 @@ class TestRequestBody:
         client.send(b"0\r\n\r\n")
         assert client.reply().body == b""
 
+    @pytest.mark.parametrize("options", [{}, {"body_buffer_size": 100}], ids=["large", "small"])
+    def test_a_body_in_very_many_chunks_arrives_whole(
+        self, serve: Serve, client_of: ClientOf, options: dict[str, Any]
+    ) -> None:
+        # The loop parses them by and by: so many at once would keep others waiting.
+        client = client_of(serve(echo, **options))
+        body = bytes(range(256)) * 20
+        chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+        for _ in range(2):
+            client.request("POST", Transfer_Encoding="chunked")
+            client.send(chunks)
+        assert [client.reply().body for _ in range(2)] == [body, body]
+        client.request("POST", Transfer_Encoding="chunked")
+        client.send(chunks)
+        client.half_close()
+        assert client.reply().body == body
+        assert client.is_closed()
+
     def test_a_body_larger_than_the_buffer_arrives_whole(
         self, serve: Serve, client_of: ClientOf
     ) -> None:

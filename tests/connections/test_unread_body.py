@@ -62,6 +62,17 @@ def test_the_rest_of_a_body_is_read_and_the_connection_kept(
     assert app.calls == ["POST /upload", "GET /next"]
 
 
+def test_an_unread_body_in_very_many_chunks_is_read_to_its_end(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    client = client_of(serve(Paths(), body_buffer_size=100))
+    for target in ("/first", "/second"):
+        client.request("POST", target, Transfer_Encoding="chunked")
+        client.send(b"1\r\nx\r\n" * 5000 + b"0\r\n\r\n")
+    assert [client.reply().body for _ in range(2)] == [b"/first", b"/second"]
+    assert client.get("/third").body == b"/third"
+
+
 def test_requests_pipelined_behind_an_unread_body_are_answered(
     serve: Serve, client_of: ClientOf
 ) -> None:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import h11
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncwsgi.http1.encoder import CONTINUE, ResponseEncoder, refusal
@@ -130,7 +130,7 @@ class TestFraming:
         data = encode(ResponseEncoder("1.1", keep), block)
         assert data.endswith(b"\r\n\r\n100000\r\n" + block + b"\r\n0\r\n\r\n")
 
-    @settings(deadline=None, derandomize=True)
+    @settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(st.binary(min_size=1)))
     def test_a_client_puts_the_blocks_together_again(self, blocks: list[bytes]) -> None:
         behind = b"HTTP/1.1 200 OK"

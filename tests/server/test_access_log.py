@@ -220,7 +220,9 @@ class TestNobodyListens:
     ) -> None:
         caplog.set_level(logging.WARNING, ACCESS)
         server = serve(hello, server_class=TellingServer)
-        get(server.addresses[0], "/unseen")
+        with connect(server.addresses[0]) as client:
+            client.get("/unseen", Connection="close")
+            assert client.is_closed()  # which comes when the request has been logged, or not
         caplog.set_level(logging.INFO, ACCESS)
         get(server.addresses[0], "/seen")
         server.close()

@@ -10,7 +10,7 @@ from wsgiref.util import request_uri
 from wsgiref.validate import check_environ  # type: ignore[attr-defined]
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncwsgi.errors import RequestRefused
@@ -170,6 +170,8 @@ class TestRequestLine:
             pytest.param("http://h?a=/b", "/", "a=/b", id="absolute-form, query alone"),
             pytest.param("http://h/?a?b", "/", "a?b", id="absolute-form, question marks"),
             pytest.param("http://h//a", "//a", "", id="absolute-form, doubled slash"),
+            pytest.param("http://h/a?b#c", "/a", "b", id="absolute-form, fragment"),
+            pytest.param("http://h#c", "/", "", id="absolute-form, fragment alone"),
             pytest.param("http://h/a;b", "/a;b", "", id="absolute-form, parameters"),
             pytest.param("http://h/http://x/?y", "/http://x/", "y", id="absolute-form, a URL"),
             pytest.param("HTTPS://h/a", "/a", "", id="absolute-form, another scheme"),
@@ -398,7 +400,9 @@ LINES = st.builds(
 )
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(
+    max_examples=500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(METHODS, TARGETS, st.lists(LINES, max_size=5), st.sampled_from(["", "/mount"]))
 def test_whatever_the_parser_accepts_has_a_valid_environ(
     method: str, target: str, lines: list[bytes], root_path: str

@@ -318,7 +318,7 @@ class TestWrite:
         response = Recording(method)
         write = response.start_response(status, length(4))
         write(b"spam")
-        write(b"spam")
+        write(b"spam and eggs")
         response.finish()
         assert response.wire.endswith(b"\r\n\r\n")
         assert response.keep_alive

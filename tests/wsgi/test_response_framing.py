@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import h11
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from tests.http1.receiving import receive
 from tests.wsgi.recording import PLAIN, Recording, length, started
 
 
@@ -226,3 +229,41 @@ class TestNoBody:
         assert response.wire.endswith(b"\r\n\r\n")
         assert not response.is_truncated
         assert response.keep_alive
+
+
+BEHIND = b"HTTP/1.1 200 OK"
+
+
+@settings(
+    max_examples=500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(
+    method=st.sampled_from(["GET", "HEAD"]),
+    version=st.sampled_from(["1.1", "1.0"]),
+    status=st.sampled_from(["200 OK", "204 No Content", "304 Not Modified", "404 Not Found"]),
+    size=st.one_of(st.none(), st.integers(0, 12)),
+    blocks=st.lists(st.binary(max_size=6), max_size=4),
+)
+def test_client_and_server_agree_on_every_end(
+    method: str, version: str, status: str, size: int | None, blocks: list[bytes]
+) -> None:
+    recording = Recording(method, version, can_keep=version == "1.1")
+    recording.start_response(status, PLAIN if size is None else length(size))
+    if len(blocks) == 1:
+        recording.expect_single_block()
+    for block in blocks:
+        if not recording.send(block):
+            break
+    recording.finish()
+    has_body = method == "GET" and status[:3] not in ("204", "304")
+    body = b"".join(blocks)[:size] if has_body else b""
+    if has_body and size is not None and len(body) < size:
+        assert not recording.keep_alive
+        with pytest.raises(h11.RemoteProtocolError, match="without sending complete"):
+            recording.received()
+    elif recording.keep_alive:
+        received = receive(recording.wire + BEHIND, method)
+        assert (received.body, received.rest, received.keep_alive) == (body, BEHIND, True)
+    else:
+        assert version == "1.0"
+        assert (recording.received().body, recording.received().keep_alive) == (body, False)
