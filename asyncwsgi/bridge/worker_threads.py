@@ -88,7 +88,7 @@ class WorkerThreads:
         available = len(self._threads) - self._ending
         if unfinished >= available:
             if available < self._limit:
-                self._start_thread()
+                self._start_thread(is_needed=not available)
             elif unfinished - available >= self._queue_size:
                 raise WorkersBusy(
                     f"{self._queue_size} requests wait for a worker thread; "
@@ -131,12 +131,18 @@ class WorkerThreads:
             self._ending += 1
             self._queue.put(None)
 
-    def _start_thread(self) -> None:
+    def _start_thread(self, *, is_needed: bool) -> None:
+        """Start one more, if the system lets us; `is_needed`: there is none that could do."""
         thread = threading.Thread(
             target=self._work, name=f"asyncwsgi-worker-{next(_numbers)}", daemon=True
         )
-        thread.start()
-        self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError as error:  # a container's limit, or want of memory
+            if is_needed:
+                raise WorkersBusy(f"{error}; raise the system's limit") from error
+        else:
+            self._threads.add(thread)
 
     def _work(self) -> None:
         take = self._queue.get
