@@ -58,7 +58,7 @@ class RequestParser:
     with the next call. Whoever wants to answer in order asks no further until it has answered.
     """
 
-    __slots__ = ("_buffer", "_h11", "_in_body", "_limits", "_memory")
+    __slots__ = ("_buffer", "_h11", "_in_body", "_limits", "_memory", "_refused")
 
     def __init__(self, limits: HeadLimits | None = None) -> None:
         self._limits = limits or HeadLimits()
@@ -67,6 +67,7 @@ class RequestParser:
         self._h11: h11.Connection | None = None
         self._in_body = False
         self._memory: tuple[bytes, HeaderFields] | None = None
+        self._refused: RequestRefused | None = None
 
     @property
     def is_in_head(self) -> bool:
@@ -89,8 +90,18 @@ class RequestParser:
         """The next event out of what was received.
 
         Raises:
-            RequestRefused: these bytes are no request that can be served; the connection is lost.
+            RequestRefused: these bytes are no request that can be served; nothing behind them is
+                one either, so every further call raises it again.
         """
+        if self._refused is not None:
+            raise self._refused
+        try:
+            return self._next()
+        except RequestRefused as refused:
+            self._refused = refused
+            raise
+
+    def _next(self) -> Event:
         if self._h11 is None:
             if not self._skip_empty_lines():
                 return NEED_DATA
@@ -164,7 +175,8 @@ class RequestParser:
         return head
 
     def _remember(self, head_size: int, fields: HeaderFields) -> None:
-        # h11 takes a bare LF for a line end too; only heads without are remembered.
+        # From the line end of the request line on. h11 takes a bare LF for one, too, but recalling
+        # asks for CRLF on both sides of the headers.
         block = self._buffer[self._buffer.index(b"\n") - 1 : head_size]
         if block.startswith(b"\r\n") and block.endswith(b"\r\n\r\n"):
             self._memory = (block, fields)
@@ -202,7 +214,8 @@ class RequestParser:
     def _oversized_head(self) -> RequestRefused:
         limit = self._limits.max_head_size
         line, end, _ = self._buffer.partition(b"\n")
-        if not end or len(line) > limit:
+        target = line.partition(b" ")[2].partition(b" ")[0]
+        if not end or len(target) > self._limits.max_target_size:
             return _too_long("request line", len(line), limit)
         return _too_large("request head", f"{len(self._buffer)} bytes", limit)
 
@@ -229,7 +242,7 @@ def _transfer_encoding_refusal(head: bytes) -> RequestRefused:
     shown = _shorten(value.decode("latin-1").strip())
     # RFC 9112 6.3 and 7.1: chunked that is not last, or applied twice, leaves no framing: 400.
     # 6.1: a coding that is not understood: 501.
-    if codings.count(b"chunked") > 1 or b"chunked" in codings[:-1]:
+    if b"chunked" in codings[:-1]:
         return RequestRefused(400, f"Transfer-Encoding {shown!r} ends nowhere; expected chunked")
     return RequestRefused(501, f"Transfer-Encoding {shown!r} is not served; expected chunked")
 

@@ -65,6 +65,8 @@ class EnvironBuilder:
         # Looked up for each request: programs and test runners replace sys.stderr,
         # and a process without one (pythonw) has None there.
         environ["wsgi.errors"] = sys.stderr or io.StringIO()
+        if "#" in target:
+            target = target.partition("#")[0]  # RFC 9112 3.2: no target has a fragment
         if target[0] != "/":
             target = self._resolve(target, environ)
         path, _, environ["QUERY_STRING"] = target.partition("?")
@@ -82,7 +84,7 @@ class EnvironBuilder:
         size = len(_AUTHORITY.match(rest)[0])  # type: ignore[index]
         # RFC 9112 3.2.2: the authority of an absolute-form target overrides Host.
         environ["HTTP_HOST"] = rest[:size]
-        rest = rest[size:].partition("#")[0]
+        rest = rest[size:]
         return rest if rest.startswith("/") else f"/{rest}"
 
     def _without_prefix(self, path: str) -> str:

@@ -153,7 +153,7 @@ class Response:
                 f"the application yielded a {type(block).__name__}; PEP 3333 wants bytes"
             )
         if self.is_finished:
-            raise ApplicationError("write() was called after the end of the response")
+            raise ApplicationError("the response has ended; nothing can be written any more")
         if not block:
             return True
         if not self.head_was_sent:
@@ -171,7 +171,7 @@ class Response:
             if self._length is None and self._has_body:
                 self._add_length(0)
             self._transmit(self._encode_head() + self._encoder.end())
-        elif self._has_body and (end := self._encoder.end()):
+        elif end := self._encoder.end():
             self._transmit(end)
         self.is_truncated = self._has_body and self._sent_size < (self._length or 0)
         self.is_finished = True
@@ -257,7 +257,8 @@ class Response:
     def _take_off_connection_headers(self) -> None:
         # PEP 3333 lets a server refuse these; applications set "keep-alive" on event streams,
         # where it is harmless, and "close", which is honoured.
-        if "close" in self._special.get("connection", "").lower():
+        tokens = self._special.get("connection", "").lower().split(",")
+        if "close" in [token.strip() for token in tokens]:
             self._encoder.keep_alive = False
         connection = ("connection", "keep-alive")
         self._headers = [h for h in self._headers if h[0].lower() not in connection]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 import weakref
 from collections.abc import Iterable
@@ -128,11 +127,10 @@ async def test_an_idle_thread_keeps_no_job_alive() -> None:
     pool = Pool()
     job = pool.submit()
     await job.has_ended()
-    remains = weakref.ref(job)
+    gone = threading.Event()
+    remains = weakref.ref(job, lambda _: gone.set())
     del job
-    # The thread is through with it when it has taken the next one.
-    await pool.submit().has_ended()
-    gc.collect()
+    assert await asyncio.to_thread(gone.wait, TIMEOUT)
     assert remains() is None
     await pool.workers.stop()
 

@@ -77,6 +77,8 @@ def test_they_are_remembered_for_pipelined_heads() -> None:
     "data",
     [
         pytest.param(head(b"GET / HTTP/1.0"), id="HTTP/1.0"),
+        pytest.param(head(b"GET http://test/ HTTP/1.1"), id="absolute-form"),
+        pytest.param(head(b"OPTIONS * HTTP/1.1"), id="asterisk-form"),
         pytest.param(
             head(b"POST / HTTP/1.1", b"Content-Length: 4\r\n" + BLOCK) + b"spam", id="a body"
         ),

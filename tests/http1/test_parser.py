@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from asyncwsgi.errors import RequestRefused
 from asyncwsgi.http1.parser import RequestParser
 from tests.http1.feeding import (
     BEFORE_JUNK,
@@ -27,6 +28,7 @@ from tests.http1.samples import (
     coded,
     connections,
     get,
+    head_of_size,
     one_header,
     posted,
     sized,
@@ -456,3 +458,23 @@ def test_a_refusal_repeats_nothing_that_a_terminal_obeys() -> None:
     check_refusal(outcomes(RequestParser(), [data]), 400, "request line")
     check_refusal(outcomes(RequestParser(), [coded(b"\x1b[2J\x9b")]), 501, "Transfer-Encoding")
     check_refusal(outcomes(RequestParser(), [get(b"\x1b[2J\r\n")]), 400, "header line")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(get(line=b"GET  / HTTP/1.1"), id="request line"),
+        pytest.param(get(line=b"GET / HTTP/2.0"), id="version"),
+        pytest.param(with_target("spam"), id="target"),
+        pytest.param(head_of_size(LIMITS.max_head_size + 1), id="size"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", id="Host"),
+        pytest.param(coded(b"gzip"), id="Transfer-Encoding"),
+    ],
+)
+def test_nothing_behind_a_refusal_is_a_request(data: bytes) -> None:
+    # Where the next request would begin is anyone's guess.
+    parser = RequestParser(LIMITS)
+    parser.receive(data + NEXT)
+    for _ in range(3):
+        with pytest.raises(RequestRefused):
+            parser.next_event()

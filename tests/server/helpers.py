@@ -90,14 +90,6 @@ async def turns(count: int = 20) -> None:
         await asyncio.sleep(0)
 
 
-async def begin_shutdown(server: Server) -> asyncio.Task[None]:
-    """Ask for a graceful shutdown and return when it is under way."""
-    stopping = asyncio.create_task(server.shutdown())
-    await turns()
-    assert refuses(server.addresses[0]), "the shutdown did not begin"
-    return stopping
-
-
 async def until_read(address: Address) -> None:
     """Return when the server has read what was sent to it before.
 
@@ -106,6 +98,21 @@ async def until_read(address: Address) -> None:
     with connect(address) as client:
         client.send(b"no HTTP\r\n\r\n")
         assert (await asyncio.to_thread(client.reply)).status == 400
+
+
+async def begin_shutdown(server: Server, idle: Client | None = None) -> asyncio.Task[None]:
+    """Ask for a graceful shutdown and return when it is under way.
+
+    `idle` is a silent client that the server has accepted. It gets the end when the listeners are
+    closed.
+    """
+    if idle is None:
+        with connect(server.addresses[0]) as idle:
+            await until_read(server.addresses[0])
+            return await begin_shutdown(server, idle)
+    stopping = asyncio.create_task(server.shutdown())
+    await asyncio.to_thread(idle.is_closed)
+    return stopping
 
 
 @asynccontextmanager
@@ -139,7 +146,7 @@ class InFlight:
 
     async def begin_shutdown(self) -> asyncio.Task[None]:
         """See the function of this name."""
-        return await begin_shutdown(self.server)
+        return await begin_shutdown(self.server, self.idle)
 
     async def reply(self) -> Reply:
         """The reply to the request in flight."""

@@ -15,8 +15,6 @@ ROOT = Path(__file__).parents[2]
 # In a process of its own: test runners install handlers and capture output.
 PROGRAM = """
 import asyncio, http.client, logging, os, signal, sys, threading, warnings
-from asyncwsgi import Server, serve_in_thread
-from asyncwsgi.running import loop_factory
 
 
 def app(environ, start_response):
@@ -71,6 +69,11 @@ async def main():
 
 loop = sys.argv[1]
 before = state()
+
+from asyncwsgi import Server, serve_in_thread
+from asyncwsgi.running import loop_factory
+
+compare("by the import")
 with serve_in_thread(app, port=0, loop=loop) as server:
     get(server.port)
 compare("behind a thread")

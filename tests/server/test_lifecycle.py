@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -258,6 +260,17 @@ class TestNothingIsLeft:
         threads, files = set(threading.enumerate()), descriptors()
         serve_some()
         assert (set(threading.enumerate()), descriptors()) == (threads, files)
+
+    async def test_the_loop_keeps_no_hold_of_it(self) -> None:
+        # A program that starts one server after the other would grow.
+        server = Server(hello, port=0)
+        async with server:
+            assert (await aget(server.addresses[0])).status == 200
+        last = weakref.ref(server)
+        del server
+        await turns()
+        gc.collect()
+        assert last() is None
 
     async def test_no_task(self) -> None:
         before = asyncio.all_tasks()

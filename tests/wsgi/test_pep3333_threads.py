@@ -210,10 +210,25 @@ class Counting(Server):
     worker_threads_class = CountingThreads
 
 
-class Counted:
-    """Counts how many requests are inside the application, at most and per connection."""
+class Inside:
+    """A body that tells when its request has left the application."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: Iterable[bytes], leave: Callable[[], None]) -> None:
+        self._blocks = blocks
+        self._leave = leave
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._blocks)
+
+    def close(self) -> None:
+        self._leave()
+
+
+class Counted:
+    """Counts how many requests are inside the application at most, and notes their order."""
+
+    def __init__(self, application: Callable[..., Iterable[bytes]] = hello) -> None:
+        self._application = application
         self._lock = threading.Lock()
         self._inside = 0
         self.most_inside = 0
@@ -224,28 +239,24 @@ class Counted:
             self._inside += 1
             self.most_inside = max(self.most_inside, self._inside)
             self.order.append(environ["PATH_INFO"])
-        start_response("200 OK", PLAIN)
-        return self
+        return Inside(self._application(environ, start_response), self._leave)
 
-    def __iter__(self) -> Iterator[bytes]:
-        yield b"spam"
-
-    def close(self) -> None:
+    def _leave(self) -> None:
         with self._lock:
             self._inside -= 1
 
 
 def test_one_thread_serves_one_request_at_a_time(serve: Serve, client_of: ClientOf) -> None:
-    counted = Counted()
-    held = Held(counted)
-    server = serve(held, threads=1, server_class=Counting)
+    held = Held()
+    counted = Counted(held)
+    server = serve(counted, threads=1, server_class=Counting)
     clients = [client_of(server) for _ in range(8)]
     for client in clients:
         client.request()
     take(CountingThreads.submitted, len(clients))
     held.wait_until_entered()
     held.release()
-    assert [client.reply().body for client in clients] == [b"spam"] * 8
+    assert [client.reply().status for client in clients] == [200] * 8
     assert counted.most_inside == 1
 
 
@@ -269,7 +280,7 @@ def test_pipelined_requests_are_answered_in_order_and_one_at_a_time(
     client = client_of(serve(application, threads=8))
     paths = [f"/{number}" for number in range(100)]
     client.send(b"".join(GET.replace(b"/", path.encode(), 1) for path in paths))
-    assert [client.reply().body for _ in paths] == [b"spam"] * 100
+    assert [client.reply().status for _ in paths] == [200] * 100
     assert application.order == paths
     assert application.most_inside == 1
 
