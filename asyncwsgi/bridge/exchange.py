@@ -102,8 +102,9 @@ class Exchange:
         self.is_disconnected = True
         if self.body is not None:
             self.body.fail(ClientDisconnected("the client left before its body was complete"))
-        if self._room is not None:
-            self._room.set()
+        room = self._room  # the worker may take it away at any moment
+        if room is not None:
+            room.set()
 
     def _write(self, data: bytes | memoryview) -> None:
         if self.is_disconnected:
@@ -114,8 +115,9 @@ class Exchange:
             self._notify_worker()
 
     def _notify_worker(self) -> None:
-        if self._room is not None and self._has_room():
-            self._room.set()
+        room = self._room
+        if room is not None and self._has_room():
+            room.set()
 
     def _end(self, _: None) -> None:
         if self.body is not None:

@@ -287,14 +287,15 @@ def test_pipelined_requests_are_answered_in_order_and_one_at_a_time(
 
 def test_a_pipelined_request_waits_for_the_one_before_it(serve: Serve, client_of: ClientOf) -> None:
     held = Held()
-    server = serve(held, threads=8)
+    counted = Counted(held)
+    server = serve(counted, threads=8)
     client = client_of(server)
-    client.send(GET)
+    client.request(target="/first")
     held.wait_until_entered()
-    client.send(GET * 2)
-    # When a later request of another connection is entered, these are not.
-    client_of(server).request()
+    client.request(target="/second")
+    client_of(server).request(target="/elsewhere")
     held.wait_until_entered()
-    assert not held.entered.acquire(blocking=False)
+    assert counted.order == ["/first", "/elsewhere"]
     held.release()
-    assert [client.reply().status for _ in range(3)] == [200] * 3
+    assert [client.reply().status for _ in range(2)] == [200] * 2
+    assert counted.order[2:] == ["/second"]
