@@ -191,4 +191,5 @@ def in_threads(*calls: Callable[[], object]) -> None:
 
 async def soon(awaitable: Awaitable[T]) -> T:
     """What `awaitable` gives; fails if it takes longer than anything here can take."""
-    return await asyncio.wait_for(awaitable, TIMEOUT)
+    async with asyncio.timeout(TIMEOUT):
+        return await awaitable
