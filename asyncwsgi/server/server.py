@@ -79,6 +79,7 @@ class Server:
         self._ssl_context: ssl.SSLContext | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._was_shut_down = False
         self._was_cut = asyncio.Event()
         self._has_stopped = asyncio.Event()
 
@@ -107,6 +108,10 @@ class Server:
         except BaseException:
             self._close_listeners()
             raise
+        if self._was_shut_down:  # meanwhile
+            self._bridge.is_draining = True
+            self._close_listeners()
+            return
         self._tick_interval = self._choose_tick_interval()
         self._tick()
         scheme = self._scheme
@@ -122,6 +127,7 @@ class Server:
         Those that have not ended after ``graceful_timeout`` seconds are cut. May be called more
         than once, and while it runs.
         """
+        self._was_shut_down = True
         if not self._servers:
             self._has_stopped.set()
             return

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from asyncwsgi import Config, ConfigError, Server
-from tests.apps import echo, hello, show_environ
+from tests.apps import Held, echo, hello, show_environ
 from tests.client import Client, connect
 from tests.conftest import Serve
 from tests.server.certificates import Certificates
@@ -286,3 +286,36 @@ class TestShutdown:
             assert (await asyncio.to_thread(client.reply)).status == 200
             await soon(server.shutdown())
             client.close()
+
+    async def test_a_client_that_never_answers_the_end_is_cut_after_drain_timeout(
+        self, own: dict[str, Any], trusting: ssl.SSLContext
+    ) -> None:
+        server = Server(hello, port=0, graceful_timeout=FOREVER, drain_timeout=0.1, **own)
+        async with server:
+            client = await asyncio.to_thread(connect, server.addresses[0], trusting)
+            client.request()
+            assert (await asyncio.to_thread(client.reply)).status == 200
+            await soon(server.shutdown())
+            client.close()
+
+    async def test_a_client_that_ends_its_handshake_too_late_is_closed_at_once(
+        self, own: dict[str, Any], trusting: ssl.SSLContext
+    ) -> None:
+        held = Held()
+        server = Server(held, port=0, graceful_timeout=FOREVER, **own)
+        await server.start()
+        late = socket.create_connection(("127.0.0.1", server.port), 10)
+        idle = await asyncio.to_thread(connect, server.addresses[0], trusting)
+        client = await asyncio.to_thread(connect, server.addresses[0], trusting)
+        client.request()
+        await asyncio.to_thread(held.wait_until_entered)
+        stopping = asyncio.create_task(server.shutdown())
+        assert await asyncio.to_thread(idle.is_closed)
+        tls = await asyncio.to_thread(trusting.wrap_socket, late, server_hostname="localhost")
+        assert await asyncio.to_thread(tls.recv, 1) == b""
+        assert not stopping.done()
+        held.release()
+        assert (await asyncio.to_thread(client.reply)).header("Connection") == "close"
+        for each in (idle, client, tls):
+            each.close()
+        await soon(stopping)
