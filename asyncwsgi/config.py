@@ -167,7 +167,7 @@ class Config:
             fits = isinstance(value, (int, float) if wanted is float else wanted)
         if not fits:
             got = type(value).__name__
-            raise ConfigError(f"{name} must be a {wanted.__name__}, got {value!r} ({got})")
+            raise ConfigError(f"{name} must be {_article(wanted)}, got {value!r} ({got})")
 
     def _check_optional(self, name: str, value: object) -> None:
         wanted = {"executor": Executor, "ssl_context": SSLContext}.get(name, str)
@@ -221,6 +221,11 @@ class Config:
         with contextlib.suppress(KeyError):
             values["bind"] = _as_tuple(values["bind"])
         return cls(**values)
+
+
+def _article(wanted: type) -> str:
+    name = wanted.__name__
+    return f"an {name}" if name[0] in "aeiouE" else f"a {name}"
 
 
 def _as_tuple(bind: object) -> object:

@@ -165,18 +165,24 @@ class ServerThread:
         try:
             self._started.result()
         except BaseException:
+            # It failed to start, or (Ctrl+C) is about to start and shall not go on.
+            self._started.add_done_callback(lambda _: self._begin_shutdown())
             self._thread.join()
             raise
 
     def close(self) -> None:
         """Drain, and wait for the thread. Raises what ended the loop, if it was not this."""
-        if self._thread.is_alive():
-            loop = self._started.result()
-            stopping = asyncio.run_coroutine_threadsafe(self.server.shutdown(), loop)
-            concurrent.futures.wait([stopping])
+        if self._thread.ident is not None:
+            self._begin_shutdown()
             self._thread.join()
         if self._failure is not None:
             raise self._failure
+
+    def _begin_shutdown(self) -> None:
+        if self._started.exception() is None:
+            loop = self._started.result()
+            # A loop that has ended already takes no more calls, and needs none.
+            Mailbox(loop).post(lambda _: loop.create_task(self.server.shutdown()), None)
 
     def __enter__(self) -> Self:
         self.start()

@@ -134,7 +134,11 @@ def connect(address: tuple[str, int] | str, tls: ssl.SSLContext | None = None) -
     if isinstance(address, str):
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(TIMEOUT)
-        sock.connect(address)
+        try:
+            sock.connect(address)
+        except OSError:
+            sock.close()
+            raise
     else:
         sock = socket.create_connection(address, TIMEOUT)
     if tls is not None:

@@ -186,8 +186,10 @@ def _open_descriptor(number: int) -> Listener:
             f"cannot listen on fd://{number}: {error.strerror}; expected an open, bound socket"
         ) from error
     # A duplicate: the descriptor stays with whoever passed it on.
-    sock = given.dup()
-    given.detach()
+    try:
+        sock = given.dup()
+    finally:
+        given.detach()
     if sock.type != socket.SOCK_STREAM:
         sock.close()
         raise BindError(f"cannot listen on fd://{number}: expected a stream socket (TCP or Unix)")

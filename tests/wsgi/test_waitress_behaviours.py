@@ -119,8 +119,7 @@ def test_a_first_header_line_that_is_folded_is_refused(client: Client) -> None:
     ],
 )
 def test_a_body_is_echoed(client: Client, head: bytes, body: bytes) -> None:
-    client.send(head + b"Content-Length: %d\r\n\r\n" % len(body))
-    client.send(body)
+    client.send(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
     reply = client.reply()
     assert (reply.status, reply.header("Content-Length")) == (200, str(len(body)))
     assert reply.body == body
