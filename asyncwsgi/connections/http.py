@@ -345,6 +345,8 @@ class HttpConnection(asyncio.Protocol):
         elif self._body is not None and state in (State.BODY, State.RESPONDING):
             reason = f"no byte of the request body for {config.body_timeout:g} s"
             self._fail_body(self._body, RequestRefused(408, reason))
+        elif state is State.DRAINING:
+            self._finish()
         else:
             self._close()
 

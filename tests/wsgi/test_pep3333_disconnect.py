@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asyncwsgi import ClientDisconnected
+from asyncwsgi import ClientDisconnected, Server
+from asyncwsgi.connections.http import HttpConnection
 from tests.apps import Endless
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 # Larger than all that server and kernel hold between an application and a client.
 MORE_THAN_FITS = 64 * 1024 * 1024
-
 
 LEAVE = [
     pytest.param(Client.close, id="closed"),
@@ -62,18 +62,27 @@ def test_the_iterable_is_closed_when_the_client_leaves(
 
 
 @pytest.mark.parametrize("leave", LEAVE)
-def test_the_iterable_is_closed_when_the_client_leaves_without_reading(
+def test_the_iterable_is_closed_when_a_client_leaves_that_did_not_read(
     leave: Callable[[Client], None],
     serve: Serve,
     client_of: ClientOf,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # The application is held up by the unread response, not by its own work.
+    is_held_up = threading.Semaphore(0)
+
+    class Connection(HttpConnection):
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            is_held_up.release()
+
+    class PausingServer(Server):
+        connection_class = Connection
+
     application = Endless()
-    server = serve(application)
+    server = serve(application, server_class=PausingServer)
     client = client_of(server)
     client.request()
-    read_head(client)
+    take(is_held_up)
     leave(client)
     wait_for(application.was_closed)
     server.close()

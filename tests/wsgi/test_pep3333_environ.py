@@ -30,7 +30,7 @@ def environ_of(serve: Serve, client_of: ClientOf, request: bytes) -> Environ:
 
 
 def test_the_environ_is_a_plain_dict(serve: Serve, client_of: ClientOf) -> None:
-    # PEP 3333: "This object must be a builtin Python dictionary (not a subclass)".
+    # PEP 3333: it "must be a builtin Python dictionary (not a subclass, ...".
     assert type(environ_of(serve, client_of, GET)) is dict
 
 
@@ -79,8 +79,7 @@ def test_server_name_and_port_are_those_of_the_listener(serve: Serve, client_of:
 def test_server_name_and_port_are_never_empty_on_a_unix_socket(
     serve: Serve, client_of: ClientOf, tmp_path: Path
 ) -> None:
-    # PEP 3333: "SERVER_NAME and SERVER_PORT can never be empty strings, and so are always
-    # required."
+    # PEP 3333: "SERVER_NAME and SERVER_PORT are required strings and must never be empty."
     application = Recorder()
     client_of(serve(application, bind=f"unix:{tmp_path / 'socket'}")).get()
     environ = application.environs[0]
@@ -209,7 +208,7 @@ def test_a_header_with_an_underscore_cannot_pass_for_one_with_a_hyphen(
 
 
 def test_every_cgi_variable_is_a_string_of_bytes(serve: Serve, client_of: ClientOf) -> None:
-    # PEP 3333, "A Note On String Types": native strings with code points up to 255.
+    # PEP 3333, "Unicode Issues": strings of code points up to 255.
     every_byte = bytes(range(0x80, 0x100))
     request = (
         b"POST /%00%80%ff?%ff HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n"
@@ -308,6 +307,6 @@ def test_errors_can_be_written_without_a_standard_error(
     serve: Serve, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # sys.stderr is None in a process started with descriptor 2 closed, and under pythonw.
-    # PEP 3333: wsgi.errors is "an output stream"; it is among the required keys.
+    # PEP 3333: environ must contain "an output stream ... to which error output can be written".
     monkeypatch.setattr(sys, "stderr", None)
     assert client_of(serve(complain)).get().status == 200

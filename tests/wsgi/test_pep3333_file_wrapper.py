@@ -114,7 +114,7 @@ def test_the_wrapper_sends_a_file_on_disk(
 def test_the_wrapper_starts_where_the_file_stands(
     on_disk: io.BufferedReader, validate: bool, serve: Serve, client_of: ClientOf
 ) -> None:
-    # PEP 3333: "transmission should begin at the current position within the 'file'".
+    # PEP 3333: transmission begins at the file's current position.
     on_disk.seek(1000)
     assert client_of(serve(wrap(on_disk), validate=validate)).get().body == CONTENT[1000:]
 

@@ -106,8 +106,8 @@ def test_iteration_stops_when_the_content_length_is_reached(
 def test_writing_beyond_the_content_length_raises(
     is_caught: bool, serve: Serve, client_of: ClientOf
 ) -> None:
-    # PEP 3333: "Servers should not ... transmit more bytes than the Content-Length"; raising in
-    # write() is what it suggests.
+    # PEP 3333: the server should "raise an error if the application tries to write() past that
+    # point".
     raised: list[BaseException] = []
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

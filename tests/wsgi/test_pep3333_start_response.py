@@ -182,6 +182,26 @@ def test_a_second_call_with_exc_info_replaces_status_and_headers(
     assert client.get().status == 404  # the old Connection: close is gone, too
 
 
+def test_a_second_call_that_is_refused_changes_nothing(serve: Serve, client_of: ClientOf) -> None:
+    # The first call stands as a whole: a status and headers of which only a part was replaced were
+    # asked for by nobody.
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [*PLAIN, ("Date", "then"), ("Connection", "close")])
+        try:
+            raise LookupError("spam")
+        except LookupError:
+            bad = [*PLAIN, ("Content-Length", "spam")]
+            with pytest.raises(AssertionError):
+                start_response("404 Not Found", bad, sys.exc_info())
+        return [b"spam"]
+
+    client = client_of(serve(application))
+    reply = client.get()
+    assert (reply.status, reply.header("Date"), reply.body) == (200, "then", b"spam")
+    assert reply.header("Connection") == "close"
+    assert client.is_closed()
+
+
 def test_with_exc_info_after_the_headers_that_exception_is_raised_again(
     serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -223,8 +243,8 @@ class Local:
 def test_exc_info_is_let_go_without_the_garbage_collector(
     is_late: bool, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # PEP 3333: "start_response() must not hold a reference to exc_info"; a cycle would keep every
-    # frame of the traceback alive.
+    # PEP 3333: no reference may be held to exc_info beyond the call; a cycle would keep every frame
+    # of the traceback alive.
     caplog.set_level(logging.CRITICAL + 1, "asyncwsgi.server")  # a record would hold the traceback
     has_gone = threading.Event()
     kept: list[object] = []

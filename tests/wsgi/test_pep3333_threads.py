@@ -196,20 +196,6 @@ def test_requests_that_run_at_a_time_see_nothing_of_each_other(
     assert sorted(seen) == [(f"/{number}", f"/{number}") for number in range(4)]
 
 
-class CountingThreads(WorkerThreads):
-    """Tells of every request that was handed to the worker threads."""
-
-    submitted = threading.Semaphore(0)
-
-    def submit(self, job: Job) -> None:
-        super().submit(job)
-        self.submitted.release()
-
-
-class Counting(Server):
-    worker_threads_class = CountingThreads
-
-
 class Inside:
     """A body that tells when its request has left the application."""
 
@@ -247,13 +233,23 @@ class Counted:
 
 
 def test_one_thread_serves_one_request_at_a_time(serve: Serve, client_of: ClientOf) -> None:
+    submitted = threading.Semaphore(0)
+
+    class Threads(WorkerThreads):
+        def submit(self, job: Job) -> None:
+            super().submit(job)
+            submitted.release()
+
+    class TellingServer(Server):
+        worker_threads_class = Threads
+
     held = Held()
     counted = Counted(held)
-    server = serve(counted, threads=1, server_class=Counting)
+    server = serve(counted, threads=1, server_class=TellingServer)
     clients = [client_of(server) for _ in range(8)]
     for client in clients:
         client.request()
-    take(CountingThreads.submitted, len(clients))
+    take(submitted, len(clients))
     held.wait_until_entered()
     held.release()
     assert [client.reply().status for client in clients] == [200] * 8
