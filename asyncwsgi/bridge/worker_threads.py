@@ -34,8 +34,9 @@ class Job(Protocol):
 class Workers(Protocol):
     """What runs jobs. All but the jobs themselves happens on the loop."""
 
-    limit: int | None
-    """Most jobs that run at a time, if known."""
+    @property
+    def limit(self) -> int | None:
+        """Most jobs that run at a time, if known."""
 
     def submit(self, job: Job) -> None:
         """Run `job` soon.
@@ -67,8 +68,7 @@ class WorkerThreads:
     def __init__(
         self, mailbox: Mailbox, *, limit: int, queue_size: int, idle_timeout: float
     ) -> None:
-        self.limit: int | None = limit
-        self._limit = limit
+        self.limit = limit
         self._mailbox = mailbox
         self._loop = asyncio.get_running_loop()
         self._batch: list[Job] = []
@@ -87,7 +87,7 @@ class WorkerThreads:
         unfinished = self._unfinished
         available = len(self._threads) - self._ending
         if unfinished >= available:
-            if available < self._limit:
+            if available < self.limit:
                 self._start_thread(is_needed=not available)
             elif unfinished - available >= self._queue_size:
                 raise WorkersBusy(
@@ -165,7 +165,7 @@ class ExecutorWorkers:
     """Any `concurrent.futures.Executor` in place of the worker threads. It stays its owner's."""
 
     def __init__(self, executor: Executor, *, queue_size: int) -> None:
-        self.limit: int | None = None
+        self.limit = None
         self._executor = executor
         self._queue_size = queue_size
         self._unfinished = 0

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Protocol
 
 from asyncwsgi.errors import ApplicationError
+from asyncwsgi.http1.encoder import SERVER_NAME
 
 Headers = list[tuple[str, str]]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
@@ -245,7 +246,7 @@ class Response:
             # RFC 9110 8.6: no Content-Length in a 204.
             self._headers = [h for h in self._headers if h[0].lower() != "content-length"]
         if "server" not in special:
-            self._headers.append(("Server", "asyncwsgi"))
+            self._headers.append(("Server", SERVER_NAME))
         self.head_was_sent = True
         return self._encoder.head(
             self._status,

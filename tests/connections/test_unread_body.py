@@ -151,3 +151,16 @@ def test_a_body_that_fills_the_buffer_exactly_is_read(serve: Serve, client_of: C
     client = client_of(serve(echo, body_buffer_size=4))
     assert client.post(body=b"spam").body == b"spam"
     assert client.post(body=b"spams").body == b"spams"
+
+
+def test_a_client_that_still_sends_when_the_drain_is_over_is_not_reset(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    # RFC 9112 9.6: a reset may overtake the response that the client has not read yet.
+    client = client_of(serve(hello, body_buffer_size=1, drain_timeout=1.0))
+    client.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nspam")
+    assert client.reply().status == 200
+    assert client.is_closed()
+    for _ in range(3):
+        client.send(b"more")
+        assert client.sock.recv(1) == b""
