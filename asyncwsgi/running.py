@@ -143,7 +143,8 @@ class ServerThread:
         self._started: concurrent.futures.Future[asyncio.AbstractEventLoop] = (
             concurrent.futures.Future()
         )
-        self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        """Done when the server has stopped, for whatever reason."""
         self._failure: BaseException | None = None
 
     @property
@@ -180,11 +181,6 @@ class ServerThread:
         if self._failure is not None:
             raise self._failure
 
-    def join(self, timeout: float | None = None) -> bool:
-        """Wait until the server has stopped; False if it has not after `timeout` seconds."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
     def stop_accepting(self) -> None:
         """Close the listeners, and wait for that; what is connected stays served."""
         loop = self._started.result()
@@ -196,7 +192,7 @@ class ServerThread:
 
         Mailbox(loop).post(begin, None)
         # A loop that is about to end may never come round to it.
-        concurrent.futures.wait({closed, self._ended}, return_when=FIRST_COMPLETED)
+        concurrent.futures.wait({closed, self.ended}, return_when=FIRST_COMPLETED)
 
     def shutdown(self) -> None:
         """Begin to drain, without waiting for it (see `Server.shutdown`)."""
@@ -232,7 +228,7 @@ class ServerThread:
             else:
                 self._started.set_exception(error)
         finally:
-            self._ended.set_result(None)
+            self.ended.set_result(None)
 
     async def _serve(self) -> None:
         async with self.server:
