@@ -94,4 +94,5 @@ def _with_debugger(application: WSGIApplication, config: Config) -> WSGIApplicat
 
 
 def _hosts(binds: tuple[str, ...]) -> list[str]:
-    return [bind.rpartition(":")[0].strip("[]") for bind in binds if "/" not in bind]
+    addresses = [bind for bind in binds if not bind.startswith(("unix:", "fd:"))]
+    return [address.rpartition(":")[0].strip("[]") for address in addresses]

@@ -27,16 +27,7 @@ def source_roots() -> list[str]:
     entries += [str(Path(file).parent) for file in files if isinstance(file, str)]
     found = {os.path.realpath(path) for path in entries if Path(path).is_dir()}
     roots = {path for path in found if not _is_installed(path)}
-    return outermost(roots | {path for path in found if path == os.path.realpath(entries[0])})
-
-
-def outermost(paths: Iterable[str]) -> list[str]:
-    """Those of `paths` that are not below another one."""
-    kept: list[str] = []
-    for path in sorted(set(paths)):
-        if not any(is_below(path, other) for other in kept):
-            kept.append(path)
-    return kept
+    return sorted(roots | {path for path in found if path == os.path.realpath(entries[0])})
 
 
 def is_below(path: str, directory: str) -> bool:
@@ -65,10 +56,15 @@ class Sources:
         self._exclude_patterns = tuple(exclude_patterns)
 
     def add_roots(self, roots: Iterable[str]) -> list[str]:
-        """Count the Python files below `roots`, too; those of them that are new."""
-        new = [r for r in outermost(roots) if not any(is_below(r, known) for known in self.roots)]
-        self.roots += new
-        return new
+        """Count the Python files below `roots`, too; those of them that are below no other."""
+        outermost = []
+        for root in sorted(set(roots)):
+            if not any(is_below(root, known) for known in self.roots):
+                outermost.append(root)
+            # What is imported from a directory that is skipped elsewhere counts nevertheless.
+            if not any(_is_open(str(Path(root, "file")), known) for known in self.roots):
+                self.roots.append(root)
+        return outermost
 
     def counts(self, path: str) -> bool:
         """Whether a change of `path` calls for new code."""

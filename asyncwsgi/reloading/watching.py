@@ -48,9 +48,9 @@ class Watcher:
             else:
                 self._run(self._listen(self._parents_of_extra_files(), recursive=False))
                 self._run(self._listen(self._extra_directories(), recursive=True))
-        if new:
-            if not self._is_polling:
-                self._run(self._listen(new, recursive=True))
+        if new and not self._is_polling:
+            self._run(self._listen(new, recursive=True))
+        if new or is_first:
             # Behind the start of the watch, so that no change falls between the two.
             self._run(self._look_back(new, since))
 
@@ -119,11 +119,12 @@ class Watcher:
 
     async def _look_back(self, roots: list[str], since: float) -> None:
         stamps = await asyncio.to_thread(self._sources.stamps)
+        tops = [*roots, *self._sources.extra_files]
         now = time.time()
         changed = [
             path for path, (modified, _, _) in stamps.items()
             # Clocks differ: what was written in the future has not changed since.
-            if since < modified / 1e9 <= now and any(is_below(path, root) for root in roots)
+            if since < modified / 1e9 <= now and any(is_below(path, top) for top in tops)
         ]  # fmt: skip
         if changed:
             self._changed(min(changed))

@@ -10,6 +10,7 @@ import pytest
 
 from tests.client import Client, connect
 from tests.reloading.conftest import Project, has_ended
+from tests.server.helpers import LOOPS
 
 RELOADS = 10
 CLIENTS = 100
@@ -53,7 +54,7 @@ def test_an_event_stream_ends_at_once_and_holds_nothing_up(project: Project) -> 
     assert has_ended(pid)
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("is_kept", [False, True], ids=["fresh connections", "kept connections"])
 def test_no_request_is_refused_or_lost(project: Project, is_kept: bool, loop: str) -> None:
     options = ("--loop", loop, "--threads", str(CLIENTS), "--no-access-log")
