@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,12 @@ SKIPPED_DIRECTORIES = frozenset({
     ".cache", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".ipynb_checkpoints",
 })  # fmt: skip
 
+_ENVIRONMENT_FILE = "pyvenv.cfg"
+"""Marks a virtual environment (PEP 405)."""
+_PREFIX = os.path.realpath(sys.prefix)
+
 Stamp = tuple[int, int, int]
+"""Time of the last write, size, and inode: editors write over files, or put others in their place."""
 
 
 def source_roots() -> list[str]:
@@ -68,19 +74,23 @@ class Sources:
 
     def counts(self, path: str) -> bool:
         """Whether a change of `path` calls for new code."""
-        if any(fnmatch.fnmatch(path, pattern) for pattern in self._exclude_patterns):
+        if self._is_excluded(path):
             return False
         is_extra = any(is_below(path, e) and _is_open(path, e) for e in self.extra_files)
         return is_extra or (path.endswith(".py") and any(_is_open(path, r) for r in self.roots))
 
     def stamps(self) -> dict[str, Stamp]:
         """Every file that counts, with what changes when it is written."""
+        code = (path for root in self.roots for path in _files(root) if path.endswith(".py"))
+        extra = (path for top in self.extra_files for path in _files(top))
         found = {}
-        for top in (*self.roots, *self.extra_files):
-            for path in _files(top):
-                if path not in found and self.counts(path) and (stamp := _stamp(path)):
-                    found[path] = stamp
+        for path in itertools.chain(code, extra):
+            if not self._is_excluded(path) and (stamp := _stamp(path)):
+                found[path] = stamp
         return found
+
+    def _is_excluded(self, path: str) -> bool:
+        return any(fnmatch.fnmatch(path, pattern) for pattern in self._exclude_patterns)
 
 
 def _is_open(path: str, top: str) -> bool:
@@ -97,22 +107,26 @@ def _is_open(path: str, top: str) -> bool:
 
 def _is_skipped(directory: str) -> bool:
     name = directory.rpartition(os.sep)[2]
-    if name in SKIPPED_DIRECTORIES or directory == os.path.realpath(sys.prefix):
+    if name in SKIPPED_DIRECTORIES or directory == _PREFIX:
         return True
-    return Path(directory, "pyvenv.cfg").is_file()  # a virtual environment (PEP 405)
+    return Path(directory, _ENVIRONMENT_FILE).is_file()
 
 
 def _files(top: str) -> Iterator[str]:
     if not Path(top).is_dir():
         yield top
+    # As `_is_skipped`, without a look at the disk for each directory: this is done once a second.
     for directory, names, files in os.walk(top):
-        names[:] = [name for name in names if not _is_skipped(f"{directory}{os.sep}{name}")]
+        if directory != top and (directory == _PREFIX or _ENVIRONMENT_FILE in files):
+            names.clear()
+            continue
+        names[:] = [name for name in names if name not in SKIPPED_DIRECTORIES]
         yield from (f"{directory.rstrip(os.sep)}{os.sep}{name}" for name in files)
 
 
 def _stamp(path: str) -> Stamp | None:
     try:
-        status = Path(path).stat()
+        status = os.stat(path)  # noqa: PTH116  for every file once a second: strings suffice
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
