@@ -19,7 +19,7 @@ _ENVIRONMENT_FILE = "pyvenv.cfg"
 _PREFIX = os.path.realpath(sys.prefix)
 
 Stamp = tuple[int, int, int]
-"""Time of the last write, size, and inode: editors write over files, or put others in their place."""
+"""Last write, size, inode: editors write over files, or put others in their place."""
 
 
 def source_roots() -> list[str]:
