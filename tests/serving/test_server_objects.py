@@ -303,6 +303,27 @@ class TestOneThread:
             assert second.get().body == b"hello"
 
 
+def test_a_threading_mix_in_makes_threads(start: Start) -> None:
+    class Mixed(socketserver.ThreadingMixIn, BaseWSGIServer):
+        pass
+
+    running = start(calling(lambda: threading.current_thread().name), server_class=Mixed)
+    with running.connect() as client:
+        assert client.get().body.startswith(b"asyncwsgi-worker")
+
+
+def test_a_view_finds_what_shuts_the_server_down(start: Start) -> None:
+    # As in Werkzeug up to 2.0; Flask-SocketIO's stop() asks for it.
+    def stop(environ, start_response):  # type: ignore[no-untyped-def]
+        environ["werkzeug.server.shutdown"]()
+        return hello(environ, start_response)
+
+    running = start(stop)
+    with running.connect() as client:
+        assert client.get().body == b"hello"
+        running.thread.join()
+
+
 class TestManyProcesses:
     def test_processes_are_werkzeugs_own_forking_server(self) -> None:
         with make_server("127.0.0.1", 0, hello, processes=2) as server:
