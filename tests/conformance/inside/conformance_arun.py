@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import flask.cli
 
-from asyncwsgi.flask import arun_command
+from asyncwsgi.flask import arun
 
-flask.cli.run_command = arun_command
+flask.cli.run_command = arun
