@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -45,7 +44,7 @@ class Environment:
 
     @property
     def python(self) -> Path:
-        return self.folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+        return self.folder / "bin" / "python"
 
     def pip(self, *arguments: str) -> str:
         command = [str(self.python), "-m", "pip", "--disable-pip-version-check", *arguments]
