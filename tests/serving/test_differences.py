@@ -51,9 +51,7 @@ def test_a_folded_header_is_unfolded_with_spaces(client: Client) -> None:
 
 
 @pytest.mark.parametrize("length", [b"invalid", b"-1", b"+5", b"5, 6", b"5\r\nContent-Length: 6"])
-def test_an_invalid_content_length_beside_chunked_is_refused(
-    client: Client, length: bytes
-) -> None:
+def test_an_invalid_content_length_beside_chunked_is_refused(client: Client, length: bytes) -> None:
     # RFC 9112 6.3: an invalid length is unrecoverable; what follows may be another's request.
     client.send(
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
