@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asyncwsgi.serving import make_server
-from tests.client import Client, connect
-
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from tests.client import Client
+    from tests.serving.conftest import Start
 
 
 def tell_headers(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
     """Answer with the request's headers as the application sees them, and its body."""
     told: dict[str, Any] = {k: v for k, v in environ.items() if k.startswith("HTTP_")}
-    told["body"] = environ["wsgi.input"].read().decode("latin-1")
+    told["body"] = environ["wsgi.input"].read(100).decode("latin-1")
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps(told).encode()]
 
 
 @pytest.fixture(params=[False, True], ids=["not threaded", "threaded"])
-def client(request: pytest.FixtureRequest) -> Iterator[Client]:
+def client(request: pytest.FixtureRequest, start: Start) -> Iterator[Client]:
     """A connection to a server that runs `tell_headers`."""
-    server = make_server("127.0.0.1", 0, tell_headers, threaded=request.param)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        with connect(("127.0.0.1", server.server_port)) as client:
-            yield client
-    finally:
-        server.shutdown()
-        thread.join()
+    with start(tell_headers, threaded=request.param).connect() as client:
+        yield client
 
 
 def test_values_of_a_repeated_header_are_joined_without_outer_whitespace(client: Client) -> None:
