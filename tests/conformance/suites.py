@@ -78,8 +78,7 @@ TOOLS = (
     "pytest<9",
     "pytest-timeout",
     "python-dotenv",
-    # Under Werkzeug 3.1's reloader watchdog 7.1 loops over "Inotify queue overflowed" and reports
-    # no change, whichever server runs; Werkzeug itself is tested with 6.
+    # Under Werkzeug 3.1's reloader watchdog 7 reports no change, whichever server runs.
     "watchdog<7",
 )
 """What the suites need besides the projects themselves."""
