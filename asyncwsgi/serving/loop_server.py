@@ -60,6 +60,7 @@ def _config(wsgi_server: BaseWSGIServer, executor: Executor | None) -> Config:
         backlog=wsgi_server.request_queue_size,
         ssl_context=wsgi_server.ssl_context,
         threads=MOST_THREADS,
+        max_target_size=64 * 1024,  # http.server: a line may have 64 KiB, whatever is in it
         executor=executor,
         graceful_timeout=wsgi_server.graceful_timeout,
         access_log=False,  # the handler logs

@@ -64,3 +64,9 @@ def test_a_valid_content_length_beside_chunked_is_not_passed_on(client: Client) 
     assert json.loads(reply.body)["body"] == "hello"
     assert reply.header("Connection") == "close"
     assert client.is_closed()
+
+
+def test_a_request_target_may_take_all_of_a_head(client: Client) -> None:
+    # Werkzeug's bound is 64 KiB for the line; here it is 64 KiB for the head as a whole.
+    assert client.get("/" + "a" * 60_000).status == 200
+    assert client.get("/" + "a" * 70_000).status == 414
