@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format docs bench soak clean
+.PHONY: run test lint format docs bench soak conformance clean
 
 run: $(STAMP)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
@@ -31,10 +31,13 @@ bench: $(STAMP)  ## measure against the peers, side by side
 soak: $(STAMP)  ## ten minutes of mixed load; memory, threads and descriptors must stay
 	$(BIN)/python bench/soak.py
 
+conformance: $(STAMP)  ## the tests of Werkzeug and Flask, unmodified, against this server
+	$(BIN)/python -m tests.conformance.run
+
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) bench/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) bench/.venv build/conformance .mypy_cache .pytest_cache .ruff_cache .hypothesis

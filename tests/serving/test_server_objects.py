@@ -143,6 +143,18 @@ class TestServing:
         assert f'"SERVER_NAME": "{path}"'.encode() in body
         assert b'"REMOTE_ADDR": "<local>"' in body
 
+    def test_a_unix_socket_may_be_called_by_its_path(self, tmp_path: Path, threaded: bool) -> None:
+        # http.client, taught to connect to a path, sends it as Host.
+        path = tmp_path / "app.sock"
+        running = Running(make_server(f"unix://{path}", 0, show, threaded=threaded))
+        try:
+            with connect(str(path)) as client:
+                assert f'"HTTP_HOST": "{path}"'.encode() in client.get(Host=str(path)).body
+            with connect(str(path)) as client:
+                assert client.get(Host="/another.sock").status == 400
+        finally:
+            running.close()
+
 
 def test_a_request_in_flight_is_answered_after_shutdown(
     start: Start, client_of: Callable[[Running], Client]
