@@ -187,7 +187,7 @@ class TestStop:
     def test_a_signal_ends_all_behind_the_request_in_flight(
         self, project: Project, number: signal.Signals, to_group: bool
     ) -> None:
-        project.serve(has_group=True)
+        project.serve()
         os.mkfifo(project.directory / "release")
         client = project.connect()
         client.request("GET", "/held")
@@ -204,7 +204,7 @@ class TestStop:
         assert "Traceback" not in project.process.log
 
     def test_a_second_signal_cuts(self, project: Project) -> None:
-        project.serve("--graceful-timeout", "1000", has_group=True)
+        project.serve("--graceful-timeout", "1000")
         os.mkfifo(project.directory / "release")
         client = project.connect()
         client.request("GET", "/held")
@@ -231,7 +231,7 @@ class TestStop:
     def test_a_signal_during_the_first_import_ends_all(self, project: Project) -> None:
         os.mkfifo(project.directory / "gate")
         project.write("web.py", "open('gate', 'w').close()\nwhile 1: 1")
-        project.start("--reload", has_group=True)
+        project.start("--reload")
         (project.directory / "gate").open().close()
         project.process.send_signal_to_group(signal.SIGINT)
         assert project.process.wait() == 0
