@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import importlib.util
 import itertools
 import os
 import sys
@@ -39,6 +41,16 @@ def source_roots() -> list[str]:
 def is_below(path: str, directory: str) -> bool:
     """Whether `path` is `directory` or in it."""
     return path == directory or path.startswith(directory.rstrip(os.sep) + os.sep)
+
+
+def forget_bytecode(path: str) -> None:
+    """Remove what Python has compiled of a source file that has changed.
+
+    Python knows compiled code as current by the size and the second of its source: a change of the
+    same size, soon after an import, would never be seen.
+    """
+    with contextlib.suppress(OSError):
+        Path(importlib.util.cache_from_source(path)).unlink()
 
 
 def _is_installed(path: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
-from asyncwsgi.reloading.sources import Sources, Stamp, is_below
+from asyncwsgi.reloading.sources import Sources, Stamp, forget_bytecode, is_below
 
 logger = logging.getLogger("asyncwsgi.server")
 
@@ -96,7 +96,7 @@ class Watcher:
                 recursive=recursive,
                 ignore_permission_denied=True,
             ):
-                self._changed(min(path for _, path in changes))
+                self._report({path for _, path in changes})
         except (OSError, RuntimeError) as error:  # such as the kernel's limit of watches
             if not self._is_polling:
                 self._is_polling = True
@@ -112,8 +112,7 @@ class Watcher:
             seen, tops = tops, [*sources.roots, *sources.extra_files]
             found = await asyncio.to_thread(sources.stamps)
             different = {p for p in known.keys() | found.keys() if known.get(p) != found.get(p)}
-            if changed := [p for p in different if any(is_below(p, top) for top in seen)]:
-                self._changed(min(changed))
+            self._report({p for p in different if any(is_below(p, top) for top in seen)})
             known = found
             await asyncio.sleep(POLL_INTERVAL)
 
@@ -121,11 +120,15 @@ class Watcher:
         stamps = await asyncio.to_thread(self._sources.stamps)
         tops = [*roots, *self._sources.extra_files]
         now = time.time()
-        changed = [
+        self._report({
             path for path, (modified, _, _) in stamps.items()
             # Clocks differ: what was written in the future has not changed since.
             if since < modified / 1e9 <= now and any(is_below(path, top) for top in tops)
-        ]  # fmt: skip
+        })  # fmt: skip
+
+    def _report(self, changed: set[str]) -> None:
+        for path in changed:
+            forget_bytecode(path)
         if changed:
             self._changed(min(changed))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,24 @@ class TestListeners:
         project.start("--reload")
         with project.process.connect() as client:
             assert client.get().body == b'[[], [], "true"]'
+
+
+@pytest.mark.parametrize("watching", ["watchfiles", "polling"])
+def test_a_change_of_the_same_size_in_the_same_second_is_seen(
+    project: Project, without: Callable[[str], dict[str, str]], watching: str
+) -> None:
+    environment = {} if watching == "watchfiles" else without("watchfiles")
+    project.serve(environment={**environment, "PYTHONDONTWRITEBYTECODE": ""})
+    for version in ("two", "three"):  # the second of them is seen by nothing but the watch
+        project.reload(version)
+    source = project.directory / "web.py"
+    before = source.stat()
+    draft = project.directory / "draft"
+    draft.write_text(source.read_text().replace("three", "seven"))
+    os.utime(draft, ns=(before.st_atime_ns, before.st_mtime_ns))
+    draft.replace(source)
+    project.wait_until_taken_over()
+    assert project.answers("seven")
 
 
 class TestStop:
