@@ -81,6 +81,7 @@ class Server:
         self._ssl_context: ssl.SSLContext | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._was_started = False
         self._is_accepting = False
         self._was_shut_down = False
         self._was_cut = asyncio.Event()
@@ -96,11 +97,12 @@ class Server:
             ConfigError: TLS files that cannot be used.
             RuntimeError: it was started before; make a new `Server`.
         """
-        if self._listeners:
+        if self._was_started:
             raise RuntimeError("this server was started before; make a new Server")
         self._loop = asyncio.get_running_loop()
         self._ssl_context = server_context(self.config)
-        self._listeners = open_listeners(self.config)
+        self._listeners = self._open_listeners()
+        self._was_started = True
         self._addresses = tuple(listener.address for listener in self._listeners)
         self._registry = Registry(self.config.max_connections)
         self._bridge = self._make_bridge()
@@ -119,8 +121,9 @@ class Server:
         self._is_accepting = True
         self._tick_interval = self._choose_tick_interval()
         self._tick()
-        scheme = self._scheme
-        logger.info("listening on %s", ", ".join(_url(scheme, a) for a in self._addresses))
+        if self._addresses:
+            scheme = self._scheme
+            logger.info("listening on %s", ", ".join(_url(scheme, a) for a in self._addresses))
 
     async def serve_forever(self) -> None:
         """Wait until the server has shut down, whoever asked for it."""
@@ -148,7 +151,7 @@ class Server:
                 moment for one that was sent already.
         """
         self._was_shut_down = True
-        if not self._servers:
+        if self._ticker is None:
             self._has_stopped.set()
             return
         if self._stopping is None:
@@ -158,7 +161,7 @@ class Server:
 
     def abort(self) -> None:
         """Cut every connection at once; a graceful shutdown that waits for them then ends."""
-        if self._servers:
+        if self._ticker is not None:
             if self._stopping is not None:
                 self._was_cut.set()
             self._registry.abort_all()
@@ -297,12 +300,29 @@ class Server:
     def _make_connection(self) -> HttpConnection:
         return self.connection_class(self._frontend)
 
+    def _open_listeners(self) -> list[Listener]:
+        return open_listeners(self.config)
+
+    async def _adopt(self, sock: socket.socket) -> None:
+        """Serve a client that was accepted elsewhere; its socket is the server's from now on.
+
+        Raises:
+            OSError: the client has left, or speaks no TLS where it should.
+        """
+        await self._loop.connect_accepted_socket(self._make_connection, sock, **self._tls_options())
+
+    def _tls_options(self) -> dict[str, Any]:
+        if self._ssl_context is None:
+            return {}
+        return {
+            "ssl": self._ssl_context,
+            "ssl_handshake_timeout": self.config.tls_handshake_timeout,
+            "ssl_shutdown_timeout": self.config.drain_timeout,
+        }
+
     async def _listen(self, listener: Listener) -> asyncio.AbstractServer:
         options: dict[str, Any] = {"sock": listener.sock, "backlog": self.config.backlog}
-        if self._ssl_context is not None:
-            options["ssl"] = self._ssl_context
-            options["ssl_handshake_timeout"] = self.config.tls_handshake_timeout
-            options["ssl_shutdown_timeout"] = self.config.drain_timeout
+        options |= self._tls_options()
         if not listener.is_unix:
             return await self._loop.create_server(self._make_connection, **options)
         if sys.version_info >= (3, 13):

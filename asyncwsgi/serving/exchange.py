@@ -49,9 +49,12 @@ class WerkzeugExchange(Exchange):
         connection: Connection,
         head: RequestHead,
         environ: dict[str, Any],
+        *,
+        is_only_one: bool = False,
     ) -> None:
         super().__init__(bridge, connection, head, environ)
         self._wsgi_server = wsgi_server
+        self._is_only_one = is_only_one
         self._socket = cast("WerkzeugConnection", connection).client_socket()
         self._handler: WSGIRequestHandler | None = None
 
@@ -110,7 +113,8 @@ class WerkzeugExchange(Exchange):
             self._socket.end_request()
 
     def _can_keep_connection(self) -> bool:
-        return not self._socket.is_taken_over and super()._can_keep_connection()
+        is_last = self._is_only_one or self._socket.is_taken_over
+        return not is_last and super()._can_keep_connection()
 
     def _transmit(self, data: bytes) -> None:
         # Werkzeug's sockets and its responses share one stream: what an application answers after

@@ -17,7 +17,10 @@ from asyncwsgi.serving.connection import WerkzeugConnection
 from asyncwsgi.serving.exchange import WerkzeugExchange
 
 if TYPE_CHECKING:
+    import socket
+
     from asyncwsgi.connections.http import Frontend
+    from asyncwsgi.server.listeners import Listener
     from asyncwsgi.serving.servers import BaseWSGIServer
 
 MOST_THREADS = 1024
@@ -48,6 +51,35 @@ class LoopServer(Server):
             limits = replace(frontend.limits, own_name=os.fsencode(address))
             frontend = replace(frontend, limits=limits)
         return frontend
+
+
+class OneRequestServer(LoopServer):
+    """Answers one request of a client that was accepted already, and stops.
+
+    Args:
+        client: the accepted socket; the server's from now on.
+    """
+
+    def __init__(
+        self, wsgi_server: BaseWSGIServer, executor: Executor | None, client: socket.socket
+    ) -> None:
+        super().__init__(wsgi_server, executor)
+        self.exchange_class = partial(WerkzeugExchange, wsgi_server, is_only_one=True)
+        self._client = client
+
+    async def start(self) -> None:
+        await super().start()
+        # Like socketserver: a client that leaves, or cannot speak TLS, was a request, too.
+        with contextlib.suppress(OSError):
+            await self._adopt(self._client)
+        self._stopping_behind = self._loop.create_task(self._stop_behind_client())
+
+    def _open_listeners(self) -> list[Listener]:
+        return []
+
+    async def _stop_behind_client(self) -> None:
+        await self._registry.wait_until_empty()
+        await self.shutdown()
 
 
 def _config(wsgi_server: BaseWSGIServer, executor: Executor | None) -> Config:

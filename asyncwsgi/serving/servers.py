@@ -6,6 +6,8 @@ Everything but the loop is inherited: binding, the attributes, the banner, the m
 from __future__ import annotations
 
 import contextlib
+import selectors
+import socket
 import socketserver
 import threading
 import warnings
@@ -14,11 +16,15 @@ from typing import TYPE_CHECKING, Any
 import werkzeug.serving
 
 from asyncwsgi.running import ServerThread
-from asyncwsgi.serving.loop_server import CallingThread, LoopServer
+from asyncwsgi.serving.loop_server import CallingThread, LoopServer, OneRequestServer
 from asyncwsgi.serving.overrides import TransportOverrideWarning, transport_overrides
 
 if TYPE_CHECKING:
     from asyncwsgi.serving.client_socket import ClientSocket
+
+
+POLL_INTERVAL = 0.5
+"""Seconds between looks at signals, as socketserver has it."""
 
 
 class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
@@ -40,26 +46,45 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         self._calling_thread = None if has_threads else CallingThread()
         self._passed_on: BaseException | None = None
 
-    def serve_forever(self, poll_interval: float = 0.5) -> None:
+    def serve_forever(self, poll_interval: float = POLL_INTERVAL) -> None:
         """Serve until `shutdown` is called, or Ctrl+C is pressed in the main thread.
 
         Args:
             poll_interval: seconds between looks at signals, on systems that interrupt no waiting.
         """
-        if overrides := transport_overrides(self):
-            self._serve_on_werkzeugs_loop(overrides, poll_interval)
+        if self._has_own_transport():
+            self._serve_on_werkzeugs_loop(poll_interval)
             return
         try:
             thread = self._start()
             if thread is not None:
-                self._wait(thread, poll_interval)
+                self._run(thread, poll_interval)
         except KeyboardInterrupt:
             pass
         finally:
-            self._stop()
             self.server_close()
-        if self._passed_on is not None and not isinstance(self._passed_on, KeyboardInterrupt):
-            raise self._passed_on
+
+    def handle_request(self) -> None:
+        """Wait for one client and answer one request of it.
+
+        Waits no longer than the timeout of the socket or `timeout`, whichever is less, and calls
+        `handle_timeout` then. With threads it does not wait for the answer.
+        """
+        if self._has_own_transport():
+            super().handle_request()
+            return
+        if not self._wait_for_client():
+            self.handle_timeout()
+            return
+        try:
+            # Of a TLS socket, too: the handshake is the loop's affair.
+            client, _ = socket.socket.accept(self.socket)
+        except OSError:
+            return  # it has left
+        thread = ServerThread(OneRequestServer(self, self._calling_thread, client))
+        thread.start()
+        if self._calling_thread is not None:
+            self._run(thread, POLL_INTERVAL)
 
     def shutdown(self) -> None:
         """Stop accepting; return when that is done. Requests in flight get `graceful_timeout`.
@@ -101,14 +126,20 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             details = (type(passed_on), passed_on, passed_on.__traceback__)
             threading.excepthook(threading.ExceptHookArgs((*details, threading.current_thread())))
 
-    def _serve_on_werkzeugs_loop(self, overrides: list[str], poll_interval: float) -> None:
-        names = ", ".join(overrides)
-        warnings.warn(
-            f"{names} overrides the transport, which is asyncwsgi's own; this server runs on "
-            "Werkzeug's loop instead. Override a hook such as make_environ or log_request",
-            TransportOverrideWarning,
-            stacklevel=3,
-        )
+    def _has_own_transport(self) -> bool:
+        """Whether Werkzeug's loop has to serve, which is warned of."""
+        overrides = transport_overrides(self)
+        if overrides:
+            warnings.warn(
+                f"{', '.join(overrides)} overrides the transport, which is asyncwsgi's own; this "
+                "server runs on Werkzeug's loop instead. Override a hook such as make_environ or "
+                "log_request",
+                TransportOverrideWarning,
+                stacklevel=3,
+            )
+        return bool(overrides)
+
+    def _serve_on_werkzeugs_loop(self, poll_interval: float) -> None:
         with self._lock:
             if self._was_shut_down:
                 self.server_close()
@@ -126,6 +157,22 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             self._thread = thread
             return thread
 
+    def _wait_for_client(self) -> bool:
+        timeouts = [t for t in (self.socket.gettimeout(), self.timeout) if t is not None]
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.fileno(), selectors.EVENT_READ)
+            return bool(selector.select(min(timeouts, default=None)))
+
+    def _run(self, thread: ServerThread, poll_interval: float) -> None:
+        """Wait until `thread` has served, or do its work; raise what a view has let out."""
+        try:
+            self._wait(thread, poll_interval)
+        finally:
+            self._stop(thread)
+        passed_on, self._passed_on = self._passed_on, None
+        if passed_on is not None:
+            raise passed_on
+
     def _wait(self, thread: ServerThread, poll_interval: float) -> None:
         if self._calling_thread is None:
             while not thread.ended.done():
@@ -138,10 +185,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             lambda: thread.ended.done() or self._passed_on is not None, poll_interval
         )
 
-    def _stop(self) -> None:
-        thread = self._thread
-        if thread is None:
-            return
+    def _stop(self, thread: ServerThread) -> None:
         thread.shutdown()
         if self._calling_thread is not None and not thread.ended.done():
             # Nobody is left to run what waits.

@@ -126,6 +126,20 @@ def test_it_is_honoured_and_named(
     assert "Stamping.end_headers overrides the transport" in message
 
 
+def test_it_is_honoured_for_one_request_too(warned: list[tuple[str, type[Warning]]]) -> None:
+    class Stamping(WSGIRequestHandler):
+        def end_headers(self) -> None:
+            self.send_header("X-Stamp", "yes")
+            super().end_headers()
+
+    server = ThreadedWSGIServer("127.0.0.1", 0, hello, Stamping)
+    with server, connect(("127.0.0.1", server.port)) as client:
+        client.request()
+        server.handle_request()
+        assert client.reply().header("X-Stamp") == "yes"
+    assert len(warned) == 1
+
+
 def test_a_server_that_chooses_its_clients_does(
     warned: list[tuple[str, type[Warning]]],
 ) -> None:

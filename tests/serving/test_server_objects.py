@@ -10,6 +10,7 @@ import threading
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from wsgiref.validate import validator
 
 import pytest
 import werkzeug.serving
@@ -17,7 +18,8 @@ import werkzeug.serving
 from asyncwsgi import serving
 from asyncwsgi.serving import BaseWSGIServer, ThreadedWSGIServer, make_server
 from tests.client import Client, connect
-from tests.serving.apps import calling, hello, show
+from tests.server.certificates import Certificates
+from tests.serving.apps import calling, hello, raising, show
 from tests.serving.conftest import Running, Start
 
 each_kind = pytest.mark.parametrize("threaded", [True, False], ids=["threaded", "one at a time"])
@@ -218,11 +220,67 @@ class TestOneRequest:
 
     @each_kind
     def test_it_answers_one_request(self, threaded: bool) -> None:
-        server = make_server("127.0.0.1", 0, hello, threaded=threaded)
+        server = make_server("127.0.0.1", 0, validator(show), threaded=threaded)
         with server, connect(("127.0.0.1", server.port)) as client:
             client.request()
             server.handle_request()
-            assert client.reply().body == b"hello"
+            reply = client.reply()
+            assert b'"REMOTE_ADDR": "127.0.0.1"' in reply.body
+            assert reply.header("Connection") == "close"
+            assert client.is_closed()
+
+    @each_kind
+    def test_another_client_is_for_the_next_call(self, threaded: bool) -> None:
+        server = make_server("127.0.0.1", 0, hello, threaded=threaded)
+        address = server.server_address
+        with server, connect(address) as first, connect(address) as second:  # type: ignore[arg-type]
+            for client in (first, second):
+                client.request()
+            server.handle_request()
+            assert first.reply().body == b"hello"
+            server.handle_request()
+            assert second.reply().body == b"hello"
+
+    @each_kind
+    def test_tls_is_spoken(self, threaded: bool, certificates: Certificates) -> None:
+        context = certificates.server_context()
+        server = make_server("127.0.0.1", 0, hello, threaded=threaded, ssl_context=context)
+        answers: list[bytes] = []
+
+        def ask() -> None:
+            tls = certificates.client_context()
+            with connect(("127.0.0.1", server.port), tls) as client:
+                answers.append(client.get().body)
+
+        asking = threading.Thread(target=ask)
+        with server:
+            asking.start()
+            server.handle_request()
+            asking.join()
+        assert answers == [b"hello"]
+
+    @each_kind
+    def test_a_client_that_leaves_was_a_request(self, threaded: bool) -> None:
+        server = make_server("127.0.0.1", 0, hello, threaded=threaded)
+        with server:
+            connect(("127.0.0.1", server.port)).close()
+            server.handle_request()
+
+    def test_the_application_runs_in_the_calling_thread(self) -> None:
+        server = make_server("127.0.0.1", 0, calling(threading.current_thread))
+        with server, connect(("127.0.0.1", server.port)) as client:
+            client.request()
+            server.handle_request()
+            assert client.reply().body == str(threading.current_thread()).encode()
+
+    @pytest.mark.parametrize("error", [ValueError("oops"), KeyboardInterrupt()], ids=repr)
+    def test_what_a_view_lets_out_leaves_it(self, error: BaseException) -> None:
+        server = make_server("127.0.0.1", 0, raising(error), passthrough_errors=True)
+        with server, connect(("127.0.0.1", server.port)) as client:
+            client.request()
+            with pytest.raises(type(error)):
+                server.handle_request()
+            assert client.is_closed()
 
     @each_kind
     def test_it_waits_no_longer_than_the_timeout(self, threaded: bool) -> None:
