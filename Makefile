@@ -5,12 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format docs bench soak clean
+.PHONY: run test lint format docs bench soak browser clean
 
 run: $(STAMP)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
 
-test: lint  ## everything that has to hold before a change lands
+test: lint browser  ## everything that has to hold before a change lands
 	$(BIN)/pytest
 
 lint: $(STAMP)
@@ -30,6 +30,17 @@ bench: $(STAMP)  ## measure against the peers, side by side
 
 soak: $(STAMP)  ## ten minutes of mixed load; memory, threads and descriptors must stay
 	$(BIN)/python bench/soak.py
+
+browser:  ## see to it that the tests find Chromium and its driver
+	@if command -v chromium && command -v chromedriver; then :; \
+	elif command -v apt-get; then \
+	  sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
+	  $$sudo apt-get update -q; \
+	  $$sudo apt-get install -qy --no-install-recommends chromium chromium-driver; \
+	else \
+	  echo "The browser tests want chromium and chromedriver on PATH: install them, try again." >&2; \
+	  exit 1; \
+	fi >/dev/null
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

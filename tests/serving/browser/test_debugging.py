@@ -1,0 +1,98 @@
+"""What a developer does all day with ``--debug``, in a browser: load, fail, look, edit, load."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support import expected_conditions as condition
+from selenium.webdriver.support.wait import WebDriverWait
+
+from tests.doors.processes import Process
+from tests.serving.browser.conftest import PATIENCE
+
+SITE = Path(__file__).parent / "site_under_test"
+MOST_CONNECTIONS = 6
+"""Browsers open no more to one host; Werkzeug's own server makes them open one for each request."""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A copy of the site, to be edited."""
+    return Path(shutil.copytree(SITE, tmp_path / "site"))
+
+
+def test_flask_run(site: Path, browser: Chrome) -> None:
+    arguments = ("--app", "app", "run", "--debug", "--port", "0")
+    process = Process("-m", "asyncwsgi.flask", *arguments, directory=site)
+    try:
+        debug(site, browser, process, restarted=" * Restarting with ")
+    finally:
+        process.close()
+
+
+def debug(site: Path, browser: Chrome, process: Process, *, restarted: str) -> None:
+    url = process.read_until(" * Running on ").rpartition(" ")[2]
+    pin = process.read_until(" * Debugger PIN: ").rpartition(" ")[2]
+
+    load_page(browser, url)
+    assert browser.find_element(By.ID, "answer").text == "the first answer"
+    assert_connections_were_kept(browser, url)
+
+    browser.get(f"{url}/fails")
+    look_at_frames(browser)
+    assert evaluate(browser, "secret + 100", pin) == "142"
+
+    source = site / "app.py"
+    source.write_text(source.read_text().replace("the first answer", "another answer"))
+    process.read_until(restarted)
+    load_page(browser, url)
+    assert browser.find_element(By.ID, "answer").text == "another answer"
+
+
+def load_page(browser: Chrome, url: str) -> None:
+    """Load the page and everything on it."""
+    browser.get(url)
+    scripts, styles, images = browser.execute_script(
+        "return [loaded, document.styleSheets.length,"
+        " Array.from(document.images).filter(image => image.naturalWidth == 10).length];"
+    )
+    assert (scripts, styles, images) == (13, 13, 14)
+
+
+def assert_connections_were_kept(browser: Chrome, url: str) -> None:
+    seen = browser.execute_async_script(
+        "fetch(arguments[0] + '/peers').then(reply => reply.json()).then(arguments[1]);", url
+    )
+    assert seen["requests"] == 1 + 13 + 13 + 14 + 1
+    assert seen["connections"] <= MOST_CONNECTIONS
+
+
+def look_at_frames(browser: Chrome) -> None:
+    WebDriverWait(browser, PATIENCE).until(condition.title_contains("Werkzeug Debugger"))
+    assert "this view fails" in browser.find_element(By.CSS_SELECTOR, ".errormsg").text
+    frame = browser.find_elements(By.CSS_SELECTOR, "div.traceback div.frame")[-1]
+    assert frame.find_element(By.CSS_SELECTOR, ".function").text == "fails"
+    assert "raise RuntimeError(" in frame.find_element(By.CSS_SELECTOR, ".source .current").text
+
+
+def evaluate(browser: Chrome, expression: str, pin: str) -> str:
+    """What the console of the innermost frame says, once it is unlocked."""
+    wait = WebDriverWait(browser, PATIENCE)
+    frame = browser.find_elements(By.CSS_SELECTOR, "div.traceback div.frame")[-1]
+    line = frame.find_element(By.CSS_SELECTOR, "pre.current")
+    # The icon shows when the pointer is over its line; a script's click needs no pointer.
+    browser.execute_script("arguments[0].click()", line.find_element(By.TAG_NAME, "img"))
+
+    prompt = browser.find_element(By.CLASS_NAME, "pin-prompt")
+    entry = wait.until(condition.element_to_be_clickable(prompt.find_element(By.NAME, "pin")))
+    entry.send_keys(pin, Keys.ENTER)
+    wait.until(condition.invisibility_of_element(prompt))
+
+    command = browser.find_element(By.CSS_SELECTOR, "pre.console input")
+    command.send_keys(expression, Keys.ENTER)
+    answer = (By.CSS_SELECTOR, "pre.console .output .number")
+    return str(wait.until(condition.visibility_of_element_located(answer)).text)
