@@ -4,20 +4,25 @@ An event loop (uvloop where it exists) parses HTTP/1.1 with h11 and hands each r
 thread that runs the application.
 """
 
-from asyncwsgi.config import Config
-from asyncwsgi.errors import (
-    AppImportError,
-    ApplicationError,
-    AsyncWSGIError,
-    BindError,
-    ClientDisconnected,
-    ConfigError,
-    RequestBodyError,
-    RequestRefused,
-)
-from asyncwsgi.running import ServerThread, run, serve, serve_in_thread
-from asyncwsgi.server.server import Server
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from asyncwsgi.version import __version__
+
+if TYPE_CHECKING:
+    from asyncwsgi.config import Config
+    from asyncwsgi.errors import (
+        AppImportError,
+        ApplicationError,
+        AsyncWSGIError,
+        BindError,
+        ClientDisconnected,
+        ConfigError,
+        RequestBodyError,
+        RequestRefused,
+    )
+    from asyncwsgi.running import ServerThread, run, serve, serve_in_thread
+    from asyncwsgi.server.server import Server
 
 __all__ = [
     "AppImportError",
@@ -36,3 +41,26 @@ __all__ = [
     "serve",
     "serve_in_thread",
 ]
+
+# Imported when first asked for: the flask command and pytest look at parts of this package at every
+# start, and most of those starts need no server.
+_HOMES = {
+    "Config": "config",
+    "Server": "server.server",
+    "ServerThread": "running",
+    "run": "running",
+    "serve": "running",
+    "serve_in_thread": "running",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(f"asyncwsgi.{_HOMES.get(name, 'errors')}")
+    value = globals()[name] = getattr(home, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

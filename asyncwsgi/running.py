@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -142,6 +143,8 @@ class ServerThread:
         self._started: concurrent.futures.Future[asyncio.AbstractEventLoop] = (
             concurrent.futures.Future()
         )
+        self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        """Done when the server has stopped, for whatever reason."""
         self._failure: BaseException | None = None
 
     @property
@@ -166,23 +169,42 @@ class ServerThread:
             self._started.result()
         except BaseException:
             # It failed to start, or (Ctrl+C) is about to start and shall not go on.
-            self._started.add_done_callback(lambda _: self._begin_shutdown())
+            self._started.add_done_callback(lambda _: self.shutdown())
             self._thread.join()
             raise
 
     def close(self) -> None:
         """Drain, and wait for the thread. Raises what ended the loop, if it was not this."""
         if self._thread.ident is not None:
-            self._begin_shutdown()
+            self.shutdown()
             self._thread.join()
         if self._failure is not None:
             raise self._failure
 
-    def _begin_shutdown(self) -> None:
+    def stop_accepting(self) -> None:
+        """Close the listeners, and wait for that; what is connected stays served."""
+        loop = self._started.result()
+        closed: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+        def begin(_: None) -> None:
+            task = loop.create_task(self.server.stop_accepting())
+            task.add_done_callback(lambda _: closed.set_result(None))
+
+        Mailbox(loop).post(begin, None)
+        # A loop that is about to end may never come round to it.
+        concurrent.futures.wait({closed, self.ended}, return_when=FIRST_COMPLETED)
+
+    def shutdown(self) -> None:
+        """Begin to drain, without waiting for it (see `Server.shutdown`)."""
         if self._started.exception() is None:
             loop = self._started.result()
             # A loop that has ended already takes no more calls, and needs none.
             Mailbox(loop).post(lambda _: loop.create_task(self.server.shutdown()), None)
+
+    def abort(self) -> None:
+        """Cut every connection, without waiting for it (see `Server.abort`)."""
+        if self._started.exception() is None:
+            Mailbox(self._started.result()).post(lambda _: self.server.abort(), None)
 
     def __enter__(self) -> Self:
         self.start()
@@ -205,6 +227,8 @@ class ServerThread:
                 self._failure = error
             else:
                 self._started.set_exception(error)
+        finally:
+            self.ended.set_result(None)
 
     async def _serve(self) -> None:
         async with self.server:

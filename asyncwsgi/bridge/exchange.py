@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncwsgi.access_log import AccessEntry
 from asyncwsgi.errors import ClientDisconnected, RequestBodyError
-from asyncwsgi.http1.encoder import CONTINUE, ResponseEncoder
+from asyncwsgi.http1.encoder import CONTINUE, SERVER_NAME, ResponseEncoder
 from asyncwsgi.wsgi.application import run_application
 from asyncwsgi.wsgi.response import Response
 
@@ -153,11 +153,11 @@ class Exchange:
     def _run(self) -> None:
         head, bridge = self.head, self.bridge
         body = self.body
-        encoder = ResponseEncoder(head.http_version, self._can_keep_connection)
-        response = Response(head.method, encoder, self._transmit, bridge.date)
+        encoder = ResponseEncoder(self.http_version, self._can_keep_connection)
+        response = Response(head.method, encoder, self._transmit, self.sign)
         self.environ["wsgi.input"] = io.BytesIO() if body is None else body.open()
         try:
-            run_application(bridge.application, self.environ, response)
+            self.call_application(response)
         except BaseException as error:
             self.fail(response, error)
         if response.is_truncated:
@@ -168,6 +168,19 @@ class Exchange:
         self.keep_alive = response.keep_alive
         if bridge.config.access_log and bridge.access_logger.is_enabled():
             self._log(response)
+
+    @property
+    def http_version(self) -> str:
+        """The version whose framing the client gets, ``1.1`` or ``1.0``."""
+        return self.head.http_version
+
+    def call_application(self, response: Response) -> None:
+        """Run the application. In the worker thread; what it raises goes to `fail`."""
+        run_application(self.bridge.application, self.environ, response)
+
+    def sign(self, status: str) -> tuple[str, str]:
+        """The Server and Date headers of a response whose head is about to leave."""
+        return SERVER_NAME, self.bridge.date()
 
     def _can_keep_connection(self) -> bool:
         if self.bridge.is_draining or not self.head.keep_alive:

@@ -10,11 +10,12 @@ import asyncio
 import enum
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
 from asyncwsgi.bridge.bridge import Bridge
-from asyncwsgi.bridge.exchange import Exchange
+from asyncwsgi.bridge.exchange import Connection, Exchange
 from asyncwsgi.bridge.request_body import RequestBody
 from asyncwsgi.connections.registry import Registry
 from asyncwsgi.connections.transport import ClientTransport
@@ -31,6 +32,10 @@ MOST_PIECES = 256
 """Pieces of a chunked body that are parsed before other connections have their turn."""
 PIPELINED_SIZE = 64 * 1024
 """Bytes behind the request being answered from which on the client is not read."""
+
+
+ExchangeFactory = Callable[[Bridge, Connection, RequestHead, dict[str, Any]], Exchange]
+"""What makes an exchange of a bridge, a connection, a head and an environ: its class, mostly."""
 
 
 class State(enum.Enum):
@@ -54,7 +59,7 @@ class Frontend:
     registry: Registry
     limits: HeadLimits
     environ: dict[str, Any]
-    exchange_class: type[Exchange] = Exchange
+    exchange_class: ExchangeFactory = Exchange
 
 
 class HttpConnection(asyncio.Protocol):
@@ -352,11 +357,15 @@ class HttpConnection(asyncio.Protocol):
 
     def _refuse(self, refused: RequestRefused) -> None:
         """Answer in the application's place, and close."""
-        logger.warning("%s refused with %d: %s", self._client.peer, refused.status, refused.reason)
+        self.log_refusal(refused)
         headers = [RETRY_AFTER] if refused.status == 503 else []
         self._exchange = self._body = None
         self._client.write(refusal(refused.status, date=self._bridge.date(), headers=headers))
         self._linger()
+
+    def log_refusal(self, refused: RequestRefused) -> None:
+        """Say what was refused. On the loop."""
+        logger.warning("%s refused with %d: %s", self._client.peer, refused.status, refused.reason)
 
     def _finish(self) -> None:
         """Close behind a response."""

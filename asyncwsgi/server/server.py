@@ -20,7 +20,7 @@ from asyncwsgi.bridge.mailbox import Mailbox
 from asyncwsgi.bridge.request_body import RequestBody
 from asyncwsgi.bridge.worker_threads import ExecutorWorkers, Workers, WorkerThreads
 from asyncwsgi.config import Config
-from asyncwsgi.connections.http import Frontend, HttpConnection
+from asyncwsgi.connections.http import ExchangeFactory, Frontend, HttpConnection
 from asyncwsgi.connections.registry import Registry
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.http1.parser import HeadLimits
@@ -59,7 +59,7 @@ class Server:
     """
 
     connection_class: type[HttpConnection] = HttpConnection
-    exchange_class: type[Exchange] = Exchange
+    exchange_class: ExchangeFactory = Exchange
     request_body_class: type[RequestBody] = RequestBody
     worker_threads_class: type[WorkerThreads] = WorkerThreads
     access_logger_class: type[AccessLogger] = AccessLogger
@@ -121,6 +121,13 @@ class Server:
         """Wait until the server has shut down, whoever asked for it."""
         await self._has_stopped.wait()
 
+    async def stop_accepting(self) -> None:
+        """Close the listeners; what is connected stays served. May be called more than once."""
+        # asyncio forgets a connection that is accepted and has no transport yet when its
+        # listener closes. Timers run behind what was accepted; so the close does, too.
+        await asyncio.sleep(BEHIND_ACCEPTED)
+        self._close_listeners()
+
     async def shutdown(self) -> None:
         """Stop gracefully: close the listeners and idle connections, let requests in flight end.
 
@@ -158,10 +165,7 @@ class Server:
         self._bridge.is_draining = True
         logger.info("stopping; %d requests in flight", len(self._bridge.exchanges))
         try:
-            # asyncio forgets a connection that is accepted and has no transport yet when its
-            # listener closes. Timers run behind what was accepted; so the close does, too.
-            await asyncio.sleep(BEHIND_ACCEPTED)
-            self._close_listeners()
+            await self.stop_accepting()
             self._registry.close_idle()
             await self._drain()
             await self._bridge.workers.stop()

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Protocol
 
 from asyncwsgi.errors import ApplicationError
-from asyncwsgi.http1.encoder import SERVER_NAME
 
 Headers = list[tuple[str, str]]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
@@ -63,11 +62,12 @@ class Response:
         method: the request's method; HEAD gets no body.
         encoder: frames what is sent.
         transmit: takes encoded bytes in order; may block, and raises if the client is gone.
-        clock: returns the value of the Date header.
+        sign: called with the status when the head is about to leave; returns the values of the
+            Server and Date headers.
     """
 
     __slots__ = (
-        "_clock", "_encoder", "_headers", "_is_single", "_length", "_method", "_sent_size",
+        "_encoder", "_headers", "_is_single", "_length", "_method", "_sent_size", "_sign",
         "_special", "_status", "_transmit", "_was_called", "head_was_sent", "is_finished",
         "is_truncated",
     )  # fmt: skip
@@ -77,12 +77,12 @@ class Response:
         method: str,
         encoder: Encoder,
         transmit: Callable[[bytes], None],
-        clock: Callable[[], str],
+        sign: Callable[[str], tuple[str, str]],
     ) -> None:
         self._method = method
         self._encoder = encoder
         self._transmit = transmit
-        self._clock = clock
+        self._sign = sign
         self._was_called = False
         self._status = ""
         self._headers: Headers = []
@@ -177,10 +177,12 @@ class Response:
         self.is_truncated = self._has_body and self._sent_size < (self._length or 0)
         self.is_finished = True
 
-    def fail(self, status: str, body: bytes) -> None:
+    def fail(
+        self, status: str, body: bytes, *, content_type: str = "text/plain; charset=utf-8"
+    ) -> None:
         """Answer with an error in place of what the application had begun."""
         self._status = status
-        self._headers = [("Content-Type", "text/plain; charset=utf-8")]
+        self._headers = [("Content-Type", content_type)]
         self._special = {}
         self._length = None
         self._is_single = True
@@ -245,14 +247,15 @@ class Response:
         if self._status[:3] == "204" and "content-length" in special:
             # RFC 9110 8.6: no Content-Length in a 204.
             self._headers = [h for h in self._headers if h[0].lower() != "content-length"]
-        if "server" not in special:
-            self._headers.append(("Server", SERVER_NAME))
+        server, date = self._sign(self._status)
+        if server and "server" not in special:
+            self._headers.append(("Server", server))
         self.head_was_sent = True
         return self._encoder.head(
             self._status,
             self._headers,
             is_open_ended=self._length is None and self._has_body,
-            date="" if "date" in special else self._clock(),
+            date="" if "date" in special else date,
         )
 
     def _take_off_connection_headers(self) -> None:

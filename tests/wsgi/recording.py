@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from asyncwsgi.http1.encoder import ResponseEncoder
+from asyncwsgi.http1.encoder import SERVER_NAME, ResponseEncoder
 from asyncwsgi.wsgi.application import run_application
 from asyncwsgi.wsgi.response import Headers, Response
 from tests.http1.receiving import Received, receive
@@ -16,6 +16,11 @@ DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 PLAIN = [("Content-Type", "text/plain")]
 
 
+def sign(status: str) -> tuple[str, str]:
+    """What the server puts into Server and Date."""
+    return SERVER_NAME, DATE
+
+
 class Recording(Response):
     """A response that keeps what it transmits."""
 
@@ -23,7 +28,7 @@ class Recording(Response):
         self.transmitted: list[bytes] = []
         self.method = method
         encoder = ResponseEncoder(version, lambda: can_keep)
-        super().__init__(method, encoder, self.transmitted.append, lambda: DATE)
+        super().__init__(method, encoder, self.transmitted.append, sign)
 
     @property
     def wire(self) -> bytes:

@@ -13,7 +13,7 @@ from asyncwsgi.errors import ApplicationError, ClientDisconnected
 from asyncwsgi.http1.encoder import ResponseEncoder
 from asyncwsgi.wsgi.application import run_application
 from asyncwsgi.wsgi.response import Headers, Response
-from tests.wsgi.recording import DATE, PLAIN, Recording, answer, length
+from tests.wsgi.recording import PLAIN, Recording, answer, length, sign
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
@@ -458,7 +458,7 @@ def response_to_who_leaves(count: int) -> Response:
             raise ClientDisconnected("the client left")
         room.pop()
 
-    return Response("GET", ResponseEncoder("1.1", lambda: True), transmit, lambda: DATE)
+    return Response("GET", ResponseEncoder("1.1", lambda: True), transmit, sign)
 
 
 class TestFailures:

@@ -1,0 +1,129 @@
+"""One request through Werkzeug's hooks: its environ, its log lines, its way with errors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+from typing import TYPE_CHECKING, Any, cast
+
+from werkzeug.debug.tbtools import DebugTraceback
+from werkzeug.exceptions import InternalServerError
+
+from asyncwsgi.bridge.exchange import Connection, Exchange
+from asyncwsgi.connections.http import Frontend, HttpConnection
+from asyncwsgi.errors import ClientDisconnected, RequestBodyError
+from asyncwsgi.serving.client_socket import ClientSocket
+from asyncwsgi.serving.handler import bare_handler, make_environ, make_handler
+from asyncwsgi.wsgi.application import run_application
+
+if TYPE_CHECKING:
+    from werkzeug.serving import WSGIRequestHandler
+
+    from asyncwsgi.bridge.bridge import Bridge
+    from asyncwsgi.errors import RequestRefused
+    from asyncwsgi.http1.head import RequestHead
+    from asyncwsgi.serving.servers import BaseWSGIServer
+    from asyncwsgi.wsgi.response import Response
+
+
+class WerkzeugConnection(HttpConnection):
+    """A connection that knows its socket and whose refusals are logged as Werkzeug's are."""
+
+    def __init__(self, frontend: Frontend, wsgi_server: BaseWSGIServer) -> None:
+        super().__init__(frontend)
+        self._wsgi_server = wsgi_server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.socket = ClientSocket(cast("asyncio.Transport", transport))
+        super().connection_made(transport)
+
+    def log_refusal(self, refused: RequestRefused) -> None:
+        handler = bare_handler(self._wsgi_server, self.socket)
+        handler.log_error("code %d, message %s", refused.status, refused.reason)
+
+
+class _RawOutput(io.RawIOBase):
+    """``wfile`` of a handler: bytes go to the client as they are."""
+
+    def __init__(self, exchange: WerkzeugExchange) -> None:
+        self._exchange = exchange
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        self._exchange.keep_alive = False
+        self._exchange._transmit(bytes(data))
+        return len(data)
+
+
+class WerkzeugExchange(Exchange):
+    """An exchange whose application is a Werkzeug server's, called as that server would."""
+
+    def __init__(
+        self,
+        wsgi_server: BaseWSGIServer,
+        bridge: Bridge,
+        connection: Connection,
+        head: RequestHead,
+        environ: dict[str, Any],
+    ) -> None:
+        super().__init__(bridge, connection, head, environ)
+        self._wsgi_server = wsgi_server
+        self._handler: WSGIRequestHandler | None = None
+
+    @property
+    def _client_socket(self) -> ClientSocket:
+        return cast("WerkzeugConnection", self.connection).socket
+
+    @property
+    def http_version(self) -> str:
+        # A handler that speaks HTTP/1.0 closes behind each response and sends no chunks.
+        protocol = getattr(self._wsgi_server.RequestHandlerClass, "protocol_version", "HTTP/1.1")
+        return "1.0" if protocol < "HTTP/1.1" else self.head.http_version
+
+    def call_application(self, response: Response) -> None:
+        server = self._wsgi_server
+        handler = self._handler = make_handler(
+            server,
+            self.head,
+            self._client_socket,
+            rfile=self.environ["wsgi.input"],
+            wfile=cast("Any", _RawOutput(self)),
+        )
+        handler.environ = self.environ = make_environ(handler, self.head)
+        run_application(server.app, self.environ, response)
+
+    def sign(self, status: str) -> tuple[str, str]:
+        handler = self._handler
+        if handler is None:
+            return super().sign(status)
+        # Werkzeug logs a request when the head of its response leaves.
+        handler.log_request(int(status[:3]))
+        return handler.version_string().strip(), handler.date_time_string()
+
+    def fail(self, response: Response, error: BaseException) -> None:
+        handler, server = self._handler, self._wsgi_server
+        if isinstance(error, ClientDisconnected) and self.is_disconnected:
+            if handler is not None:
+                handler.connection_dropped(error, self.environ)
+        elif isinstance(error, RequestBodyError):
+            super().fail(response, error)
+        elif isinstance(error, Exception) and not server.passthrough_errors:
+            self._answer_error(response)
+            text = DebugTraceback(error).render_traceback_text()
+            server.log("error", f"Error on request:\n{text}")
+        else:
+            server.pass_on(error, self._client_socket)
+
+    def _answer_error(self, response: Response) -> None:
+        if response.head_was_sent:
+            return
+        page = InternalServerError().get_body().encode()
+        # The error that matters is logged by the caller; what fails here on top of it (the
+        # client has left, a hook that raises) is not heard, as in Werkzeug.
+        with contextlib.suppress(Exception):
+            response.fail(
+                "500 INTERNAL SERVER ERROR", page, content_type="text/html; charset=utf-8"
+            )

@@ -1,0 +1,89 @@
+"""Werkzeug's request handler as its overrides know it, without its transport.
+
+Werkzeug's own code makes the environ and the log lines; what it would have read from a socket is
+filled in from a request that h11 has parsed.
+"""
+
+from __future__ import annotations
+
+import re
+from http.client import HTTPMessage
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+    from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler
+
+    from asyncwsgi.http1.head import HeaderFields, RequestHead
+    from asyncwsgi.serving.client_socket import ClientSocket
+
+_LEADING_SLASHES = re.compile(r"\A//+")
+
+
+def bare_handler(server: BaseWSGIServer, client: ClientSocket) -> WSGIRequestHandler:
+    """A handler that knows its server and its client, and no request yet."""
+    handler_class: Any = server.RequestHandlerClass
+    handler: Any = handler_class.__new__(handler_class)
+    handler.server = server
+    handler.request = handler.connection = client
+    handler.client_address = client.client_address
+    handler.requestline = ""
+    result: WSGIRequestHandler = handler
+    return result
+
+
+def make_handler(
+    server: BaseWSGIServer,
+    head: RequestHead,
+    client: ClientSocket,
+    *,
+    rfile: BinaryIO,
+    wfile: BinaryIO,
+) -> WSGIRequestHandler:
+    """A handler of the server's class for one request, with every attribute that overrides read."""
+    handler: Any = bare_handler(server, client)
+    handler.command = head.method
+    # As http.server does: "//host/path" must not be read as a URL without a scheme.
+    handler.path = _LEADING_SLASHES.sub("/", head.target)
+    handler.request_version = f"HTTP/{head.http_version}"
+    handler.requestline = f"{head.method} {head.target} {handler.request_version}"
+    handler.raw_requestline = f"{handler.requestline}\r\n".encode("latin-1")
+    handler.headers = _message(head.fields)
+    handler.rfile = rfile
+    handler.wfile = wfile
+    handler.close_connection = True
+    result: WSGIRequestHandler = handler
+    return result
+
+
+def _message(fields: HeaderFields) -> HTTPMessage:
+    message = HTTPMessage()
+    for name, value in fields.items:
+        # The body has been decoded already: Werkzeug must neither do it again nor be told of a
+        # length that was none (RFC 9112 6.3).
+        if fields.is_chunked and name.lower() in (b"transfer-encoding", b"content-length"):
+            continue
+        message[name.decode("ascii")] = value.decode("latin-1")
+    return message
+
+
+def make_environ(handler: WSGIRequestHandler, head: RequestHead) -> WSGIEnvironment:
+    """What the handler's `make_environ` gives, put right where PEP 3333 and HTTP ask for it."""
+    environ = handler.make_environ()
+    if head.fields.is_chunked:
+        environ["HTTP_TRANSFER_ENCODING"] = "chunked"
+        environ["wsgi.input_terminated"] = True
+    # wsgiref.validate: every key without a dot is a str.
+    if isinstance(environ.get("REMOTE_PORT"), int):
+        environ["REMOTE_PORT"] = str(environ["REMOTE_PORT"])
+    name = handler.server.server_address
+    if isinstance(name, str) and environ.get("SERVER_NAME") == name[:1]:
+        # Werkzeug takes the path of a Unix socket for a (host, port) pair; its own routing knows
+        # a Unix socket by a port that is no number.
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = name, "unix"
+    if head.target == "*":
+        environ["PATH_INFO"] = "/"  # RFC 9110 9.3.7: the server as a whole
+    elif not environ.get("PATH_INFO") and urlsplit(head.target).netloc:
+        environ["PATH_INFO"] = "/"  # RFC 9112 3.2.1: an empty path is "/"
+    return environ

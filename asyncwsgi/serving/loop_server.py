@@ -1,0 +1,93 @@
+"""The asyncio server under a Werkzeug server object, and the thread that may do its work."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from asyncwsgi.config import Config
+from asyncwsgi.server.server import Server
+from asyncwsgi.serving.exchange import WerkzeugConnection, WerkzeugExchange
+
+if TYPE_CHECKING:
+    from asyncwsgi.serving.servers import BaseWSGIServer
+
+MOST_THREADS = 1024
+"""Werkzeug has a thread for each connection: a long poll or a WebSocket holds one for its life."""
+_TIMEOUTS = ("head_timeout", "body_timeout", "keep_alive_timeout", "send_timeout")
+
+
+class LoopServer(Server):
+    """Serves a Werkzeug server's socket and application, by its handler class.
+
+    Args:
+        wsgi_server: bound and listening; its socket stays its own.
+        executor: runs the application in place of worker threads.
+    """
+
+    def __init__(self, wsgi_server: BaseWSGIServer, executor: Executor | None) -> None:
+        super().__init__(wsgi_server.app, _config(wsgi_server, executor))
+        self._wsgi_server = wsgi_server
+        self.exchange_class = partial(WerkzeugExchange, wsgi_server)
+
+    def _make_connection(self) -> WerkzeugConnection:
+        return WerkzeugConnection(self._frontend, self._wsgi_server)
+
+
+def _config(wsgi_server: BaseWSGIServer, executor: Executor | None) -> Config:
+    options: dict[str, Any] = {}
+    timeout = getattr(wsgi_server.RequestHandlerClass, "timeout", None)
+    if timeout is not None:  # seconds that a handler waits for its client
+        options = dict.fromkeys(_TIMEOUTS, float(timeout))
+    return Config(
+        bind=(f"fd://{wsgi_server.fileno()}",),
+        backlog=wsgi_server.request_queue_size,
+        ssl_context=wsgi_server.ssl_context,
+        threads=MOST_THREADS,
+        executor=executor,
+        graceful_timeout=wsgi_server.graceful_timeout,
+        access_log=False,  # the handler logs
+        **options,
+    )
+
+
+class CallingThread(Executor):
+    """Runs what is submitted in the thread that calls `work`, one thing at a time."""
+
+    def __init__(self) -> None:
+        # None: look whether it is over.
+        self._queue: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = (
+            queue.SimpleQueue()
+        )
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._queue.put((future, partial(function, *args, **kwargs)))
+        return future
+
+    def work(self, is_over: Callable[[], bool], poll_interval: float) -> None:
+        """Run what comes until `is_over`, which is asked every `poll_interval` seconds at least."""
+        while not is_over():
+            try:
+                item = self._queue.get(timeout=poll_interval)
+            except queue.Empty:
+                continue
+            if item is not None:
+                future, call = item
+                if future.set_running_or_notify_cancel():
+                    future.set_result(call())
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Forget what waits, if asked to; there is no thread to wait for."""
+        with contextlib.suppress(queue.Empty):
+            while cancel_futures:
+                if item := self._queue.get_nowait():
+                    item[0].cancel()
+
+    def wake(self) -> None:
+        """Have `work` ask `is_over` now. From any thread."""
+        self._queue.put(None)
