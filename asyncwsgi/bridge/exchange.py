@@ -140,7 +140,7 @@ class Exchange:
         try:
             if not self.is_disconnected:
                 self.started_at = time.monotonic()
-                Context().run(self._run)
+                Context().run(self.run_in_context)
         finally:
             self._is_over = True
             self.bridge.mailbox.post(self._end, None)
@@ -150,7 +150,8 @@ class Exchange:
         self.was_cancelled = True
         self.bridge.mailbox.post(self._end, None)
 
-    def _run(self) -> None:
+    def run_in_context(self) -> None:
+        """Run the application, and answer for it if it fails."""
         head, bridge = self.head, self.bridge
         body = self.body
         encoder = ResponseEncoder(self.http_version, self._can_keep_connection)

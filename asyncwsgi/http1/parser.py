@@ -86,6 +86,11 @@ class RequestParser:
         if self._h11 is not None:
             self._h11.receive_data(data)
 
+    def take_unread(self) -> bytes:
+        """What was received behind the request that is being answered; it is parsed no more."""
+        unread, self._buffer = self._buffer, b""
+        return unread
+
     def next_event(self) -> Event:
         """The next event out of what was received.
 

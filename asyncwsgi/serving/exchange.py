@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 from typing import TYPE_CHECKING, Any, cast
@@ -11,50 +10,32 @@ from werkzeug.debug.tbtools import DebugTraceback
 from werkzeug.exceptions import InternalServerError
 
 from asyncwsgi.bridge.exchange import Connection, Exchange
-from asyncwsgi.connections.http import Frontend, HttpConnection
-from asyncwsgi.errors import ClientDisconnected, RequestBodyError
-from asyncwsgi.serving.client_socket import ClientSocket
-from asyncwsgi.serving.handler import bare_handler, make_environ, make_handler
+from asyncwsgi.errors import ApplicationError, ClientDisconnected, RequestBodyError
+from asyncwsgi.serving.handler import make_environ, make_handler
 from asyncwsgi.wsgi.application import run_application
 
 if TYPE_CHECKING:
     from werkzeug.serving import WSGIRequestHandler
 
     from asyncwsgi.bridge.bridge import Bridge
-    from asyncwsgi.errors import RequestRefused
     from asyncwsgi.http1.head import RequestHead
+    from asyncwsgi.serving.client_socket import ClientSocket
+    from asyncwsgi.serving.connection import WerkzeugConnection
     from asyncwsgi.serving.servers import BaseWSGIServer
     from asyncwsgi.wsgi.response import Response
-
-
-class WerkzeugConnection(HttpConnection):
-    """A connection that knows its socket and whose refusals are logged as Werkzeug's are."""
-
-    def __init__(self, frontend: Frontend, wsgi_server: BaseWSGIServer) -> None:
-        super().__init__(frontend)
-        self._wsgi_server = wsgi_server
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.socket = ClientSocket(cast("asyncio.Transport", transport))
-        super().connection_made(transport)
-
-    def log_refusal(self, refused: RequestRefused) -> None:
-        handler = bare_handler(self._wsgi_server, self.socket)
-        handler.log_error("code %d, message %s", refused.status, refused.reason)
 
 
 class _RawOutput(io.RawIOBase):
     """``wfile`` of a handler: bytes go to the client as they are."""
 
-    def __init__(self, exchange: WerkzeugExchange) -> None:
-        self._exchange = exchange
+    def __init__(self, client: ClientSocket) -> None:
+        self._client = client
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any, /) -> int:
-        self._exchange.keep_alive = False
-        self._exchange._transmit(bytes(data))
+        self._client.sendall(data)
         return len(data)
 
 
@@ -71,11 +52,8 @@ class WerkzeugExchange(Exchange):
     ) -> None:
         super().__init__(bridge, connection, head, environ)
         self._wsgi_server = wsgi_server
+        self._socket = cast("WerkzeugConnection", connection).client_socket()
         self._handler: WSGIRequestHandler | None = None
-
-    @property
-    def _client_socket(self) -> ClientSocket:
-        return cast("WerkzeugConnection", self.connection).socket
 
     @property
     def http_version(self) -> str:
@@ -88,16 +66,16 @@ class WerkzeugExchange(Exchange):
         handler = self._handler = make_handler(
             server,
             self.head,
-            self._client_socket,
+            self._socket,
             rfile=self.environ["wsgi.input"],
-            wfile=cast("Any", _RawOutput(self)),
+            wfile=cast("Any", _RawOutput(self._socket)),
         )
         handler.environ = self.environ = make_environ(handler, self.head)
         run_application(server.app, self.environ, response)
 
     def sign(self, status: str) -> tuple[str, str]:
         handler = self._handler
-        if handler is None:
+        if handler is None or self._socket.was_written:
             return super().sign(status)
         # Werkzeug logs a request when the head of its response leaves.
         handler.log_request(int(status[:3]))
@@ -110,12 +88,31 @@ class WerkzeugExchange(Exchange):
                 handler.connection_dropped(error, self.environ)
         elif isinstance(error, RequestBodyError):
             super().fail(response, error)
+        elif isinstance(error, ApplicationError) and self._socket.was_written:
+            pass  # a WebSocket's handler owes no HTTP response
         elif isinstance(error, Exception) and not server.passthrough_errors:
             self._answer_error(response)
             text = DebugTraceback(error).render_traceback_text()
             server.log("error", f"Error on request:\n{text}")
         else:
-            server.pass_on(error, self._client_socket)
+            server.pass_on(error, self._socket)
+
+    def run_in_context(self) -> None:
+        try:
+            super().run_in_context()
+        finally:
+            if self._socket.was_written and self._handler is not None:
+                self._handler.log_request(101)
+            self._socket.end_request()
+
+    def _can_keep_connection(self) -> bool:
+        return not self._socket.is_taken_over and super()._can_keep_connection()
+
+    def _transmit(self, data: bytes) -> None:
+        # Werkzeug's sockets and its responses share one stream: what an application answers after
+        # it has spoken for itself would be garbage to its client.
+        if not self._socket.was_written:
+            super()._transmit(data)
 
     def _answer_error(self, response: Response) -> None:
         if response.head_was_sent:

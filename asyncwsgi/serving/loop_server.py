@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.config import Config
 from asyncwsgi.server.server import Server
-from asyncwsgi.serving.exchange import WerkzeugConnection, WerkzeugExchange
+from asyncwsgi.serving.connection import WerkzeugConnection
+from asyncwsgi.serving.exchange import WerkzeugExchange
 
 if TYPE_CHECKING:
     from asyncwsgi.serving.servers import BaseWSGIServer

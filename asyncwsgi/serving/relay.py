@@ -1,0 +1,87 @@
+"""Bytes between a client and the application's end of a socket pair, with back-pressure."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import cast
+
+
+class Relay(asyncio.Protocol):
+    """The loop's end of the pair. All of it runs on the loop.
+
+    Args:
+        client: the client's transport.
+        first: bytes that the client had sent already.
+    """
+
+    def __init__(self, client: asyncio.Transport, first: bytes) -> None:
+        self._client = client
+        self._waiting = first
+        self._transport: asyncio.Transport | None = None
+        self._has_client_ended = False
+        self._opening: asyncio.Task[object] | None = None
+
+    def open(self, end: socket.socket) -> None:
+        """Begin to pass bytes to and from `end`."""
+        loop = asyncio.get_running_loop()
+        self._opening = loop.create_task(loop.connect_accepted_socket(lambda: self, end))
+
+    # From the application.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(self._waiting)
+        if self._has_client_ended:
+            self._transport.write_eof()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._client.is_closing():
+            self._client.write(data)
+
+    def eof_received(self) -> bool:
+        self._client.close()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._client.close()
+
+    def pause_writing(self) -> None:
+        if not self._client.is_closing():
+            self._client.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self._client.is_closing():
+            self._client.resume_reading()
+
+    # From the client.
+
+    def receive(self, data: bytes) -> None:
+        """The client has sent bytes."""
+        if self._transport is None:
+            self._waiting += data
+        elif not self._transport.is_closing():
+            self._transport.write(data)
+
+    def end(self) -> None:
+        """The client sends no more."""
+        self._has_client_ended = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def pause(self) -> None:
+        """The client does not keep up."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """The client keeps up again."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """The client has gone."""
+        if self._transport is not None:
+            self._transport.close()
+        else:
+            self.end()
