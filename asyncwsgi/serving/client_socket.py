@@ -53,7 +53,7 @@ class ClientSocket:
         self._is_over = False
         self._end: socket.socket | None = None
         self.was_written = False
-        """Whether the application has sent bytes of its own: no HTTP response can follow."""
+        """Whether the application has sent bytes, or their end: no HTTP response can follow."""
 
     @property
     def client_address(self) -> Any:
@@ -81,7 +81,10 @@ class ClientSocket:
 
     def shutdown(self, how: int) -> None:
         """As of a socket; one that was not used yet is taken over, so that the client hears it."""
-        self._taken_over().shutdown(how)
+        end = self._taken_over()
+        if how != socket.SHUT_RD:
+            self.was_written = True
+        end.shutdown(how)
 
     def close(self) -> None:
         """Cut the connection: what the application says after this reaches nobody."""

@@ -22,12 +22,7 @@ MOST_CONNECTIONS = 6
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     """A copy of the site, to be edited."""
-    site = Path(shutil.copytree(SITE, tmp_path / "site"))
-    # Hides the package of that name, so that Werkzeug looks at the files itself. It would have
-    # watchdog look at all that is below each directory of sys.path, virtual environments included,
-    # until the queue of the kernel overflows with what other processes do there.
-    (site / "watchdog.py").touch()
-    return site
+    return Path(shutil.copytree(SITE, tmp_path / "site"))
 
 
 def test_flask_run(site: Path, browser: Chrome) -> None:
