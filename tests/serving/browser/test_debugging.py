@@ -32,15 +32,28 @@ def test_flask_run(site: Path, browser: Chrome) -> None:
     arguments = ("--app", "app", "run", "--debug", "--port", "0")
     process = Process("-m", "asyncwsgi.flask", *arguments, directory=site)
     try:
-        debug(site, browser, process, restarted=" * Restarting with ")
+        url = process.read_until(" * Running on ").rpartition(" ")[2]
+        pin = process.read_until(" * Debugger PIN: ").rpartition(" ")[2]
+        # The page may be asked for before its server is there: the listener is.
+        debug(site, browser, process, url, pin, restarted=" * Restarting with ")
     finally:
         process.close()
 
 
-def debug(site: Path, browser: Chrome, process: Process, *, restarted: str) -> None:
-    url = process.read_until(" * Running on ").rpartition(" ")[2]
-    pin = process.read_until(" * Debugger PIN: ").rpartition(" ")[2]
+def test_command_line(site: Path, browser: Chrome) -> None:
+    process = Process("-m", "asyncwsgi", "--debug", "--port", "0", "app.py:app", directory=site)
+    try:
+        pin = process.read_until(" * Debugger PIN: ").rpartition(" ")[2]
+        url = process.urls()[0]
+        # The old process says so when it accepts no more.
+        debug(site, browser, process, url, pin, restarted="stopping; ")
+    finally:
+        process.close()
 
+
+def debug(
+    site: Path, browser: Chrome, process: Process, url: str, pin: str, *, restarted: str
+) -> None:
     load_page(browser, url)
     assert browser.find_element(By.ID, "answer").text == "the first answer"
     assert_connections_were_kept(browser, url)

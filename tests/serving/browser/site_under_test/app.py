@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from pathlib import Path
 
 from flask import Flask, Response, jsonify, render_template_string, request, url_for
 
@@ -59,6 +61,20 @@ def page() -> str:
 
 def answer() -> str:
     return "the first answer"
+
+
+@app.get("/answer")
+def plain_answer() -> Response:
+    return Response(answer(), mimetype="text/plain")
+
+
+@app.get("/held/<name>")
+def held(name: str) -> Response:
+    """Answers when whoever writes to the named pipe closes it."""
+    with Path(name).open() as pipe:
+        print("held", file=sys.stderr, flush=True)
+        pipe.read()
+    return Response(answer(), mimetype="text/plain")
 
 
 @app.get("/style-<int:number>.css")
