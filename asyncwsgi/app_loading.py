@@ -11,12 +11,13 @@ import importlib
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from asyncwsgi.errors import AppImportError
+from asyncwsgi.errors import AppImportError, AsyncWSGIError
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -47,6 +48,14 @@ def load_application(name: str) -> WSGIApplication:
     if inspect.iscoroutinefunction(found) or inspect.iscoroutinefunction(type(found).__call__):
         raise AppImportError(f"{name!r} is an ASGI application; this server wants WSGI")
     return cast("WSGIApplication", found)
+
+
+def format_error(error: AsyncWSGIError) -> str:
+    """What to tell people of an error; if the application raised, where, too."""
+    cause = error.__cause__
+    is_raised_there = isinstance(error, AppImportError) and cause is not None
+    lines = traceback.format_exception(cause) if is_raised_there else []
+    return f"{''.join(lines)}asyncwsgi: {error}\n"
 
 
 def _import(where: str) -> ModuleType:

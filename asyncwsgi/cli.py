@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
 import sys
-import traceback
 from typing import Any, NoReturn
 
 import click
 
-from asyncwsgi.app_loading import load_application
+from asyncwsgi.app_loading import format_error
 from asyncwsgi.config import Config, Option, option_fields
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError
 from asyncwsgi.log_setup import configure_logging
+from asyncwsgi.reloading.child import serve_for_supervisor, take_inheritance
+from asyncwsgi.reloading.options import DEVELOPMENT_OPTIONS, Development
+from asyncwsgi.reloading.supervisor import supervise
 from asyncwsgi.running import run
 from asyncwsgi.version import __version__
 
@@ -46,6 +50,7 @@ def _command() -> click.Command:
     params += [
         _click_option(field, option) for field, option in option_fields() if option.on_command_line
     ]
+    params += _development_options()
     return click.Command(
         "asyncwsgi",
         callback=_serve,
@@ -63,23 +68,65 @@ def _command() -> click.Command:
     )
 
 
+def _development_options() -> list[click.Option]:
+    """What is around a server and not of it: no field of `Config`."""
+    make = functools.partial(click.Option, show_envvar=True)
+    paths = f"paths, separated by {os.pathsep!r}"
+    return [
+        make(
+            ["--reload/--no-reload"],
+            default=None,
+            help="Take up changed code while the listeners stay open.  [default: as --debug]",
+        ),
+        make(
+            ["--debug/--no-debug"],
+            default=False,
+            show_default=True,
+            help="For development: --reload and --debugger, and FLASK_DEBUG=1.",
+        ),
+        make(
+            ["--debugger/--no-debugger"],
+            default=None,
+            help="Show Werkzeug's interactive debugger for exceptions.  [default: as --debug]",
+        ),
+        make(
+            ["--extra-files"],
+            default="",
+            metavar="PATHS",
+            help=f"More files, or directories of them, that --reload watches: {paths}.",
+        ),
+        make(
+            ["--exclude-patterns"],
+            default="",
+            metavar="PATTERNS",
+            help=f"What --reload ignores: fnmatch patterns of whole {paths}.",
+        ),
+    ]
+
+
 def _serve(app: str, **options: Any) -> NoReturn:
     try:
+        development = Development.from_options(
+            {name: options.pop(name) for name in DEVELOPMENT_OPTIONS}
+        )
         config = Config.from_options(options)
         configure_logging(config)
-        code = run(load_application(app), config)
+        code = _run(app, config, development)
     except AsyncWSGIError as error:
-        code = _report(error)
+        click.echo(format_error(error), err=True, nl=False)
+        code = EXIT_CODES.get(type(error), 1)
     sys.exit(code)
 
 
-def _report(error: AsyncWSGIError) -> int:
-    cause = error.__cause__
-    if isinstance(error, AppImportError) and cause is not None:
-        # The mistake is in the application: show where.
-        traceback.print_exception(cause)
-    click.echo(f"asyncwsgi: {error}", err=True)
-    return EXIT_CODES.get(type(error), 1)
+def _run(app: str, config: Config, development: Development) -> int:
+    load = functools.partial(development.load, app, config)
+    inheritance = take_inheritance()
+    if inheritance is not None:
+        shows_errors = development.debugger
+        return serve_for_supervisor(load, config, inheritance, shows_errors=shows_errors)
+    if development.reload:
+        return supervise(config, development)
+    return run(load(), config)
 
 
 command = click.version_option(__version__, message="asyncwsgi %(version)s")(_command())

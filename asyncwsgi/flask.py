@@ -1,8 +1,8 @@
 """The ``flask`` command on this server.
 
 ``python -m asyncwsgi.flask run`` is ``flask run`` with another loop below it; ``flask arun`` is the
-same as a command of its own, found by its entry point. Needs Flask (``pip install
-'asyncwsgi[flask]'``). Neither changes what ``flask run`` does.
+same as a command of its own, found by its entry point. Needs Flask (the extra ``flask``). Neither
+changes what ``flask run`` does.
 """
 
 from __future__ import annotations

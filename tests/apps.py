@@ -65,14 +65,17 @@ class Held:
 class Endless:
     """Streams blocks of `block_size` bytes until it is closed; counts its closings."""
 
-    def __init__(self, block_size: int = 16 * 1024) -> None:
+    def __init__(
+        self, block_size: int = 16 * 1024, media_type: str = "application/octet-stream"
+    ) -> None:
         self._block = b"x" * block_size
+        self._media_type = media_type
         self.produced = 0
         self.closings = 0
         self.was_closed = threading.Event()
 
     def __call__(self, _environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        start_response("200 OK", [("Content-Type", "application/octet-stream")])
+        start_response("200 OK", [("Content-Type", self._media_type)])
         return self
 
     def __iter__(self) -> Iterator[bytes]:

@@ -22,7 +22,17 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("bridge",),
     ("connections",),
     ("server",),
-    ("__init__", "__main__", "cli", "running", "app_loading", "log_setup", "serving", "flask"),
+    (
+        "__init__",
+        "__main__",
+        "cli",
+        "running",
+        "app_loading",
+        "log_setup",
+        "reloading",
+        "serving",
+        "flask",
+    ),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 

@@ -41,6 +41,8 @@ class Bridge:
         self.request_body_class = request_body_class
         self.exchanges: set[Exchange] = set()
         """Those that were submitted and have not ended."""
+        self.abandoned: set[Exchange] = set()
+        """Those that were cut because they would never end; they have not ended yet."""
         self.is_draining = False
         """Set at shutdown: every response from now on closes its connection."""
         self.room_size = max(1, config.response_buffer_size // 2)
@@ -63,6 +65,7 @@ class Bridge:
     def exchange_ended(self, exchange: Exchange) -> None:
         """To be called on the loop when a submitted exchange has ended."""
         self.exchanges.discard(exchange)
+        self.abandoned.discard(exchange)
         self.workers.job_ended()
         if not self.exchanges:
             self._is_idle.set()
@@ -73,9 +76,32 @@ class Bridge:
             self._is_idle.clear()
             await self._is_idle.wait()
 
+    async def wait_until_all_ended(self) -> None:
+        """Wait until no exchange is in flight, and those that were abandoned have noticed."""
+        while self.exchanges or self.abandoned:
+            self._is_idle.clear()
+            await self._is_idle.wait()
+
+    def abandon_endless(self) -> None:
+        """Cut the responses that have no end of their own: no drain can wait for them."""
+        for exchange in [exchange for exchange in self.exchanges if exchange.is_endless]:
+            self.abandon(exchange)
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Cut `exchange`; no drain waits for it any more. On the loop."""
+        if exchange in self.exchanges:
+            self.exchanges.discard(exchange)
+            self.abandoned.add(exchange)
+            exchange.disconnect()
+            exchange.connection.abort()
+            if not self.exchanges:
+                self._is_idle.set()
+
     def tick(self, now: float) -> None:
         """What is due now and then. On the loop; `now` is monotonic."""
         self.workers.expire_idle(now)
+        if self.is_draining:
+            self.abandon_endless()
         self._saturation.look(self.exchanges, now)
 
     def date(self) -> str:

@@ -44,6 +44,9 @@ class Connection(Protocol):
     def exchange_ended(self, exchange: Exchange) -> None:
         """The application is done with the exchange."""
 
+    def abort(self) -> None:
+        """Close at once; what is unsent is lost."""
+
 
 class Exchange:
     """One request on its way through the application.
@@ -72,6 +75,7 @@ class Exchange:
         self.is_disconnected = False
         self.was_cancelled = False
         """Whether no thread will ever take it."""
+        self._response: Response | None = None
         self._is_over = False
         self._has_sent_continue = False
         # Bytes: posted by the worker, taken and written on the loop.
@@ -106,7 +110,15 @@ class Exchange:
         if room is not None:
             room.set()
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether the application has begun a response that has no end of its own."""
+        response = self._response
+        return response is not None and response.is_endless
+
     def _write(self, data: bytes | memoryview) -> None:
+        if self.bridge.is_draining and self.is_endless:
+            self.bridge.abandon(self)
         if self.is_disconnected:
             return
         self._taken_size += len(data)
@@ -123,8 +135,8 @@ class Exchange:
         if self.body is not None:
             # Threads that the application left behind must not wait for a body nobody feeds.
             self.body.fail(ClientDisconnected("the response is over"))
-        # The body knows the exchange, and so does wsgi.input: no cycle outlives the request.
-        self.body = None
+        # Body, wsgi.input and response know the exchange: no cycle outlives the request.
+        self.body = self._response = None
         self.environ = {}
         self.bridge.exchange_ended(self)
         self.connection.exchange_ended(self)
@@ -155,7 +167,7 @@ class Exchange:
         head, bridge = self.head, self.bridge
         body = self.body
         encoder = ResponseEncoder(self.http_version, self._can_keep_connection)
-        response = Response(head.method, encoder, self._transmit, self.sign)
+        self._response = response = Response(head.method, encoder, self._transmit, self.sign)
         self.environ["wsgi.input"] = io.BytesIO() if body is None else body.open()
         try:
             self.call_application(response)

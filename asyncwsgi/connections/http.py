@@ -17,7 +17,7 @@ from typing import Any, cast
 from asyncwsgi.bridge.bridge import Bridge
 from asyncwsgi.bridge.exchange import Connection, Exchange
 from asyncwsgi.bridge.request_body import RequestBody
-from asyncwsgi.connections.registry import Registry
+from asyncwsgi.connections.registry import Registry, Spared
 from asyncwsgi.connections.transport import ClientTransport
 from asyncwsgi.errors import RequestBodyError, RequestRefused, WorkersBusy
 from asyncwsgi.http1.encoder import refusal
@@ -78,6 +78,7 @@ class HttpConnection(asyncio.Protocol):
         self._body: RequestBody | None = None
         self._body_size = 0
         self._has_eof = False
+        self._had_request = False
         self._is_framing_lost = False
 
     # From the transport.
@@ -87,7 +88,7 @@ class HttpConnection(asyncio.Protocol):
         self._environs = EnvironBuilder({**self._frontend.environ, **self._client.environ_keys()})
         self._registry.add(self)
         self._await_request()
-        if self._bridge.is_draining:
+        if self._registry.spared is Spared.NONE:
             self._close()
         elif self._registry.is_overfull:
             self._refuse(RequestRefused(503, "too many connections; raise max_connections"))
@@ -155,7 +156,9 @@ class HttpConnection(asyncio.Protocol):
         if exchange.was_cancelled:
             self._refuse(RequestRefused(503, "the executor has cancelled the request"))
             return
-        if not exchange.keep_alive or self._is_framing_lost or self._bridge.is_draining:
+        # A client that was promised the connection may be sending its next request.
+        is_spared = self._registry.spared is Spared.ALL
+        if not exchange.keep_alive or self._is_framing_lost or not is_spared:
             self._finish()
         elif self._body is not None:
             self._drain(self._body)
@@ -179,9 +182,16 @@ class HttpConnection(asyncio.Protocol):
             self._time_out()
 
     def close_if_idle(self) -> None:
-        """Close unless a request is being received or answered."""
-        if self._state not in (State.BODY, State.RESPONDING):
+        """Close unless a request is being received or answered, or is spared."""
+        if self._state not in (State.BODY, State.RESPONDING) and not self._is_spared:
             self._close()
+
+    @property
+    def _is_spared(self) -> bool:
+        spared, state = self._registry.spared, self._state
+        if spared is Spared.ARRIVING:
+            return state is State.HEAD or (state is State.IDLE and not self._had_request)
+        return spared is Spared.ALL and state is not State.LINGERING
 
     def abort(self) -> None:
         """Close at once; what is unsent is lost."""
@@ -224,6 +234,7 @@ class HttpConnection(asyncio.Protocol):
             self._client.pause_reading()
 
     def _begin(self, head: RequestHead) -> None:
+        self._had_request = True
         exchange = self._frontend.exchange_class(
             self._bridge, self, head, self._environs.build(head)
         )

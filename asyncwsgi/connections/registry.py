@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import time
 from typing import Protocol
+
+
+class Spared(enum.Enum):
+    """Idle connections that stay open for a moment when the server stops."""
+
+    ALL = "whoever may send a request, such as the next one on a connection that was kept"
+    ARRIVING = "whoever has not sent a whole request yet"
+    NONE = "nobody"
 
 
 class Entry(Protocol):
@@ -14,7 +23,7 @@ class Entry(Protocol):
         """Act on deadlines that have passed; `now` is monotonic."""
 
     def close_if_idle(self) -> None:
-        """Close unless a request is being received or answered."""
+        """Close unless a request is being received or answered, or is spared."""
 
     def abort(self) -> None:
         """Close at once; what is unsent is lost."""
@@ -29,6 +38,7 @@ class Registry:
 
     def __init__(self, max_connections: int = 0) -> None:
         self.now = time.monotonic()
+        self.spared = Spared.ALL
         self._max_connections = max_connections
         self._connections: set[Entry] = set()
         self._is_empty = asyncio.Event()
@@ -57,7 +67,9 @@ class Registry:
         for connection in list(self._connections):
             connection.tick(now)
 
-    def close_idle(self) -> None:
+    def close_idle(self, spared: Spared) -> None:
+        """Close those that neither receive nor answer a request, now and from now on."""
+        self.spared = spared
         for connection in list(self._connections):
             connection.close_if_idle()
 

@@ -21,7 +21,7 @@ from asyncwsgi.bridge.request_body import RequestBody
 from asyncwsgi.bridge.worker_threads import ExecutorWorkers, Workers, WorkerThreads
 from asyncwsgi.config import Config
 from asyncwsgi.connections.http import ExchangeFactory, Frontend, HttpConnection
-from asyncwsgi.connections.registry import Registry
+from asyncwsgi.connections.registry import Registry, Spared
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.http1.parser import HeadLimits
 from asyncwsgi.server.listeners import Address, Listener, open_listeners
@@ -39,6 +39,8 @@ LONGEST_TICK = 1.0
 """Seconds between looks at deadlines; fewer when a timeout is shorter than a few of them."""
 SHORTEST_TICK = 0.01
 BEHIND_ACCEPTED = 1e-6
+ARRIVAL_TIMEOUT = 0.5
+"""Seconds that a request which is on its way when the server stops may take to arrive."""
 CUT_TIMEOUT = 1.0
 """Seconds that the application gets to notice that its clients were cut."""
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -79,6 +81,7 @@ class Server:
         self._ssl_context: ssl.SSLContext | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._is_accepting = False
         self._was_shut_down = False
         self._was_cut = asyncio.Event()
         self._has_stopped = asyncio.Event()
@@ -110,8 +113,10 @@ class Server:
             raise
         if self._was_shut_down:  # meanwhile
             self._bridge.is_draining = True
+            self._registry.close_idle(Spared.NONE)
             self._close_listeners()
             return
+        self._is_accepting = True
         self._tick_interval = self._choose_tick_interval()
         self._tick()
         scheme = self._scheme
@@ -126,20 +131,29 @@ class Server:
         # asyncio forgets a connection that is accepted and has no transport yet when its
         # listener closes. Timers run behind what was accepted; so the close does, too.
         await asyncio.sleep(BEHIND_ACCEPTED)
-        self._close_listeners()
+        if self._is_accepting:
+            self._is_accepting = False
+            self._close_listeners()
 
-    async def shutdown(self) -> None:
+    async def shutdown(self, *, has_successor: bool = False) -> None:
         """Stop gracefully: close the listeners and idle connections, let requests in flight end.
 
-        Those that have not ended after ``graceful_timeout`` seconds are cut. May be called more
-        than once, and while it runs.
+        Those that have not ended after ``graceful_timeout`` seconds are cut; responses without an
+        end of their own, such as event streams, at once. May be called more than once, and while
+        it runs.
+
+        Args:
+            has_successor: clients go on with another server on the same listeners, and no request
+                shall be lost on the way: connections that wait for their next request, too, get a
+                moment for one that was sent already.
         """
         self._was_shut_down = True
         if not self._servers:
             self._has_stopped.set()
             return
         if self._stopping is None:
-            self._stopping = self._loop.create_task(self._stop())
+            spared = Spared.ALL if has_successor else Spared.ARRIVING
+            self._stopping = self._loop.create_task(self._stop(spared))
         await asyncio.shield(self._stopping)
 
     def abort(self) -> None:
@@ -161,12 +175,13 @@ class Server:
     ) -> None:
         await self.shutdown()
 
-    async def _stop(self) -> None:
+    async def _stop(self, spared: Spared) -> None:
         self._bridge.is_draining = True
         logger.info("stopping; %d requests in flight", len(self._bridge.exchanges))
         try:
             await self.stop_accepting()
-            self._registry.close_idle()
+            self._bridge.abandon_endless()
+            self._registry.close_idle(spared)
             await self._drain()
             await self._bridge.workers.stop()
         finally:
@@ -176,6 +191,8 @@ class Server:
 
     async def _drain(self) -> None:
         timeout = self.config.graceful_timeout
+        grace = min(ARRIVAL_TIMEOUT, timeout)
+        waited = self._loop.call_later(grace, self._registry.close_idle, Spared.NONE)
         over = self._loop.create_task(self._wait_until_over())
         cut = self._loop.create_task(self._was_cut.wait())
         first = asyncio.FIRST_COMPLETED
@@ -184,9 +201,11 @@ class Server:
             self._warn_of_cut(timeout)
             self.abort()
         # Whoever was cut hears of it when it next reads or writes, and then tidies up.
-        await asyncio.wait({over}, timeout=CUT_TIMEOUT)
-        over.cancel()
-        cut.cancel()
+        ended = self._loop.create_task(self._bridge.wait_until_all_ended())
+        await asyncio.wait({over, ended}, timeout=CUT_TIMEOUT)
+        for task in (over, ended, cut):
+            task.cancel()
+        waited.cancel()
 
     async def _wait_until_over(self) -> None:
         await self._registry.wait_until_empty()

@@ -1,7 +1,7 @@
 """`werkzeug.serving` on an asyncio loop: the same names, the same behaviour, another loop.
 
 ``from asyncwsgi.serving import run_simple`` is the whole migration of a program; `install` is for
-programs that are not to be changed. Needs Werkzeug (``pip install 'asyncwsgi[werkzeug]'``).
+programs that are not to be changed. Needs Werkzeug (the extra ``werkzeug``).
 """
 
 from __future__ import annotations

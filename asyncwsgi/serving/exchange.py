@@ -61,6 +61,10 @@ class WerkzeugExchange(Exchange):
         protocol = getattr(self._wsgi_server.RequestHandlerClass, "protocol_version", "HTTP/1.1")
         return "1.0" if protocol < "HTTP/1.1" else self.head.http_version
 
+    @property
+    def is_endless(self) -> bool:
+        return super().is_endless or self._socket.is_taken_over
+
     def call_application(self, response: Response) -> None:
         server = self._wsgi_server
         handler = self._handler = make_handler(

@@ -35,6 +35,10 @@ _HOP_BY_HOP = frozenset(
 )
 _SPECIAL = frozenset({"connection", "content-length", "date", "keep-alive", "server"})
 
+# Of these there is no last block: WHATWG HTML 9.2 (server-sent events), and the pictures that
+# cameras push. Whoever waits for their end waits for ever.
+_ENDLESS_TYPES = frozenset({"text/event-stream", "multipart/x-mixed-replace"})
+
 # Up to this size a block is copied behind its head; beyond it the copy costs more than it saves.
 JOINED_SIZE = 64 * 1024
 
@@ -105,6 +109,14 @@ class Response:
     def keep_alive(self) -> bool:
         """Whether the next request can follow on the connection."""
         return self.is_finished and not self.is_truncated and self._encoder.keep_alive
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether its media type says that it has no end of its own, and its length not else."""
+        if self._length is not None or not self._has_body:
+            return False
+        types = [value for name, value in self._headers if name.lower() == "content-type"]
+        return any(t.partition(";")[0].strip().lower() in _ENDLESS_TYPES for t in types)
 
     def start_response(
         self, status: str, headers: Headers, exc_info: ExcInfo | None = None, /

@@ -40,6 +40,9 @@ class NoConnection:
     def exchange_ended(self, exchange: Exchange) -> None:
         raise AssertionError("no exchange ends here")
 
+    def abort(self) -> None:
+        raise AssertionError("there is no connection here")
+
 
 @pytest.fixture
 async def bridge() -> Bridge:

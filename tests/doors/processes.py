@@ -23,6 +23,7 @@ class Process:
         directory: where it runs.
         environment: variables besides those of this process; those of ``asyncwsgi`` are its own.
         descriptors: what it inherits besides the standard streams.
+        has_group: whether it leads a process group of its own, as a shell's job does.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Process:
         directory: Path,
         environment: Mapping[str, str] | None = None,
         descriptors: Sequence[int] = (),
+        has_group: bool = False,
     ) -> None:
         own = {k: v for k, v in os.environ.items() if not k.startswith(("ASYNCWSGI_", "PYTHONDEV"))}
         self._process = subprocess.Popen(
@@ -41,6 +43,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=descriptors,
+            process_group=0 if has_group else None,
             text=True,
             encoding="utf-8",
         )
@@ -68,6 +71,10 @@ class Process:
 
     def send_signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
+
+    def send_signal_to_group(self, number: signal.Signals) -> None:
+        """Do what a terminal does for Ctrl+C: signal the program and what it has started."""
+        os.killpg(self._process.pid, number)
 
     def end_input(self) -> None:
         """Close its standard input."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.apps import Endless, echo, hello
+from asyncwsgi import ClientDisconnected, Server
+from tests.apps import Endless, Held, echo, hello
 from tests.client import connect
 from tests.server.helpers import (
     FOREVER,
@@ -38,6 +39,7 @@ SOON = 0.05
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Applications that hang here hang on: they need no second to notice that they were cut."""
     monkeypatch.setattr("asyncwsgi.server.server.CUT_TIMEOUT", 0)
+    monkeypatch.setattr("asyncwsgi.server.server.ARRIVAL_TIMEOUT", 0)
 
 
 class TestAtOnce:
@@ -147,6 +149,173 @@ class TestARequestInFlight:
             # The request behind it was not answered; RFC 9112 9.6 lets the client repeat it.
             assert await asyncio.to_thread(held.client.is_closed)
             held.client.close()
+
+
+class TestAResponseWithoutAnEnd:
+    """An event stream would hold up every stop: its client is sent away at once."""
+
+    async def test_is_cut_at_once_and_closed(self) -> None:
+        app = EventStream()
+        async with connected(app, graceful_timeout=FOREVER) as (server, client):
+            client.request()
+            assert await asyncio.to_thread(client.read_line) == b"HTTP/1.1 200 OK\r\n"
+            stopping = asyncio.create_task(server.shutdown())
+            assert not (await asyncio.to_thread(client.read_all)).endswith(b"0\r\n\r\n")
+            app.release()
+            assert await asyncio.to_thread(app.was_closed.wait, 10)
+            await soon(stopping)
+        assert isinstance(app.raised, ClientDisconnected)
+
+    async def test_is_not_waited_for(self) -> None:
+        app = EventStream()
+        async with connected(app, graceful_timeout=FOREVER) as (server, client):
+            client.request()
+            assert await asyncio.to_thread(client.read_line) == b"HTTP/1.1 200 OK\r\n"
+            await soon(server.shutdown())
+            assert not app.was_closed.is_set()
+            app.release()
+
+    async def test_is_cut_though_nothing_of_it_was_sent(self) -> None:
+        app = EventStream(events=0)
+        async with connected(app, graceful_timeout=FOREVER) as (server, client):
+            client.request()
+            assert await asyncio.to_thread(app.was_called.wait, 10)
+            await soon(server.shutdown())
+            assert await asyncio.to_thread(client.is_closed)
+            app.release()
+
+    @pytest.mark.parametrize("events", [0, 1])
+    async def test_is_cut_if_it_begins_while_the_server_stops(self, events: int) -> None:
+        app = EventStream(events=events)
+        async with request_in_flight(app, graceful_timeout=FOREVER) as held:
+            stopping = await held.begin_shutdown()
+            held.application.release()
+            assert await asyncio.to_thread(held.client.is_closed)
+            await soon(stopping)
+            app.release()
+
+    async def test_is_cut_though_its_client_does_not_read(self) -> None:
+        app = Endless(media_type="text/event-stream")
+        async with connected(app, graceful_timeout=FOREVER, send_timeout=FOREVER) as (
+            server,
+            client,
+        ):
+            client.request()
+            assert await asyncio.to_thread(client.read_line) == b"HTTP/1.1 200 OK\r\n"
+            await soon(server.shutdown())
+            assert await asyncio.to_thread(app.was_closed.wait, 10)
+
+    async def test_does_not_take_others_along(self) -> None:
+        held, events = Held(), EventStream()
+
+        def both(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            app = events if environ["PATH_INFO"] == "/events" else held
+            return app(environ, start_response)
+
+        async with connected(both, graceful_timeout=FOREVER) as (server, client):
+            client.request()
+            await asyncio.to_thread(held.wait_until_entered)
+            with connect(server.addresses[0]) as other:
+                other.request("GET", "/events")
+                assert await asyncio.to_thread(other.read_line) == b"HTTP/1.1 200 OK\r\n"
+                stopping = asyncio.create_task(server.shutdown())
+                await asyncio.to_thread(other.read_all)
+            held.release()
+            assert (await asyncio.to_thread(client.reply)).body == b"Hello, world!"
+            await soon(stopping)
+            events.release()
+
+
+class TestARequestOnItsWay:
+    """What a client sent before it could know of the stop is answered."""
+
+    @pytest.fixture(autouse=True)
+    def patience(self, impatience: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("asyncwsgi.server.server.ARRIVAL_TIMEOUT", FOREVER)
+
+    @pytest.mark.parametrize("has_successor", [False, True])
+    @pytest.mark.parametrize("sent", [0, 20])
+    async def test_on_a_new_connection_is_answered(self, sent: int, has_successor: bool) -> None:
+        request = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+        async with connected(hello, graceful_timeout=FOREVER) as (server, client):
+            client.send(request[:sent])
+            await until_read(server.addresses[0])
+            stopping = asyncio.create_task(server.shutdown(has_successor=has_successor))
+            await soon(server.stop_accepting())
+            await turns()
+            client.send(request[sent:])
+            reply = await asyncio.to_thread(client.reply)
+            assert (reply.status, reply.header("Connection")) == (200, "close")
+            await soon(stopping)
+
+    async def test_on_a_kept_connection_is_answered_if_there_is_a_successor(self) -> None:
+        async with connected(hello, graceful_timeout=FOREVER) as (server, client):
+            await asyncio.to_thread(client.get)
+            stopping = asyncio.create_task(server.shutdown(has_successor=True))
+            await soon(server.stop_accepting())
+            await turns()
+            reply = await asyncio.to_thread(client.get)
+            assert (reply.status, reply.header("Connection")) == (200, "close")
+            await soon(stopping)
+
+    async def test_on_a_kept_connection_is_not_waited_for_otherwise(self) -> None:
+        async with connected(hello, graceful_timeout=FOREVER) as (server, client):
+            await asyncio.to_thread(client.get)
+            await soon(server.shutdown())
+            assert await asyncio.to_thread(client.is_closed)
+
+    @pytest.mark.parametrize("has_successor", [False, True])
+    async def test_is_not_waited_for_longer_than_graceful_timeout(
+        self, has_successor: bool
+    ) -> None:
+        async with connected(hello, graceful_timeout=SOON) as (server, client):
+            await until_read(server.addresses[0])
+            await soon(server.shutdown(has_successor=has_successor))
+            assert await asyncio.to_thread(client.is_closed)
+
+    async def test_a_response_that_promised_to_keep_the_connection_is_not_its_last(self) -> None:
+        # The client may send its next request before it can know of the stop.
+        app = TwoBlocks()
+        async with connected(app, graceful_timeout=FOREVER) as (server, client):
+            client.request()
+            assert await asyncio.to_thread(client.read_line) == b"HTTP/1.1 200 OK\r\n"
+            stopping = asyncio.create_task(server.shutdown(has_successor=True))
+            await soon(server.stop_accepting())
+            app.release()
+            while await asyncio.to_thread(client.read_line) != b"second\r\n":
+                pass
+            assert await asyncio.to_thread(client.read, 5) == b"0\r\n\r\n"
+            reply = await asyncio.to_thread(client.get)
+            assert reply.header("Connection") == "close"
+            await soon(stopping)
+
+
+class TestStopAccepting:
+    async def test_the_listeners_close_and_what_is_connected_stays_served(
+        self, tmp_path: Path
+    ) -> None:
+        bind = ("127.0.0.1:0", f"unix:{tmp_path}/socket")
+        async with connected(hello, bind=bind) as (server, client):
+            await until_read(server.addresses[0])
+            await server.stop_accepting()
+            assert all(refuses(address) for address in server.addresses)
+            for _ in range(2):
+                reply = await asyncio.to_thread(client.get)
+                assert (reply.status, reply.header("Connection")) == (200, None)
+
+    async def test_it_may_be_asked_for_again(self, tmp_path: Path) -> None:
+        path = f"unix:{tmp_path}/socket"
+        async with connected(hello, bind=path) as (server, _):
+            await asyncio.gather(server.stop_accepting(), server.stop_accepting())
+            async with Server(hello, bind=path) as next_server:
+                await server.stop_accepting()
+                assert (await aget(next_server.addresses[0])).status == 200
+
+    async def test_before_the_start_there_is_nothing_to_stop(self) -> None:
+        server = Server(hello, port=0)
+        await server.stop_accepting()
+        async with server:
+            assert (await aget(server.addresses[0])).status == 200
 
 
 class TestGracefulTimeout:
@@ -281,6 +450,35 @@ class Reading:
             self.failed.set()
             raise
         return hello(environ, start_response)
+
+
+class EventStream:
+    """Sends `events`, waits for the test, sends another one; keeps what that raised."""
+
+    def __init__(self, events: int = 1) -> None:
+        self._events = events
+        self._release = threading.Event()
+        self.was_called = threading.Event()
+        self.was_closed = threading.Event()
+        self.raised: BaseException | None = None
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        write = start_response("200 OK", [("Content-Type", "text/event-stream; charset=utf-8")])
+        self.was_called.set()
+        for _ in range(self._events):
+            write(b"data: an event\n\n")
+        assert self._release.wait(10), "the test never asked for another event"
+        try:
+            write(b"data: another one\n\n")
+        except BaseException as error:
+            self.raised = error
+            raise
+        finally:
+            self.was_closed.set()
+        return []
+
+    def release(self) -> None:
+        self._release.set()
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:

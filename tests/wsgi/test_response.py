@@ -421,3 +421,33 @@ def test_a_client_that_left_is_told_to_who_sends(count: int) -> None:
         write(b"spam")
     assert not response.is_finished
     assert not response.keep_alive
+
+
+class TestEndless:
+    """A response whose media type says that it has no end of its own."""
+
+    @pytest.mark.parametrize(
+        "media_type",
+        [
+            "text/event-stream",
+            "text/event-stream; charset=utf-8",
+            "Text/Event-Stream",
+            "multipart/x-mixed-replace; boundary=frame",
+        ],
+    )
+    def test_streams_of_events_and_of_pictures_are(self, media_type: str) -> None:
+        assert started(headers=[("content-TYPE", media_type)]).is_endless
+
+    def test_others_are_not(self) -> None:
+        assert not started().is_endless
+        assert not started(headers=[]).is_endless
+        assert not Recording().is_endless
+
+    def test_one_with_a_length_is_not(self) -> None:
+        headers = [("Content-Type", "text/event-stream"), ("Content-Length", "4")]
+        assert not started(headers=headers).is_endless
+
+    def test_one_without_a_body_is_not(self) -> None:
+        response = Recording("HEAD")
+        response.start_response("200 OK", [("Content-Type", "text/event-stream")])
+        assert not response.is_endless

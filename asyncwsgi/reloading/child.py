@@ -1,0 +1,147 @@
+"""The process that serves: it imports the application, reports, and obeys its supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from asyncwsgi.app_loading import format_error
+from asyncwsgi.errors import AsyncWSGIError
+from asyncwsgi.reloading.channel import Channel, encode
+from asyncwsgi.reloading.error_page import ErrorPage
+from asyncwsgi.reloading.sources import source_roots
+from asyncwsgi.running import loop_factory
+from asyncwsgi.server.server import Server
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+    from asyncwsgi.config import Config
+
+CONTROL_VARIABLE = "ASYNCWSGI_CONTROL_FD"
+LISTEN_VARIABLE = "ASYNCWSGI_LISTEN_FDS"
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """What a supervisor passes to its child."""
+
+    control: socket.socket
+    descriptors: tuple[int, ...]
+    """The listening sockets."""
+
+
+def inheritance_variables(inheritance: Inheritance) -> dict[str, str]:
+    """The environment variables by which a child finds its inheritance."""
+    return {
+        CONTROL_VARIABLE: str(inheritance.control.fileno()),
+        LISTEN_VARIABLE: ",".join(map(str, inheritance.descriptors)),
+        # Werkzeug's name for what a reloader has started: its debugger then tells the PIN.
+        "WERKZEUG_RUN_MAIN": "true",
+    }
+
+
+def take_inheritance() -> Inheritance | None:
+    """What the supervisor has passed to this process; None if it has none.
+
+    It is not passed on: what the application starts is no child of the supervisor.
+    """
+    control = os.environ.pop(CONTROL_VARIABLE, "")
+    descriptors = os.environ.pop(LISTEN_VARIABLE, "")
+    if not control:
+        return None
+    inheritance = Inheritance(
+        socket.socket(fileno=int(control)), tuple(map(int, descriptors.split(",")))
+    )
+    for descriptor in (inheritance.control.fileno(), *inheritance.descriptors):
+        os.set_inheritable(descriptor, False)
+    _leave_interrupts_to_supervisor()
+    return inheritance
+
+
+def _leave_interrupts_to_supervisor() -> None:
+    # A terminal interrupts the whole group, of which a child stays a member: a debugger in a view
+    # could not read from the terminal otherwise. A handler and not SIG_IGN, which programs that
+    # the application starts would inherit. The supervisor has blocked the signal up to here.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def serve_for_supervisor(
+    load: Callable[[], WSGIApplication],
+    config: Config,
+    inheritance: Inheritance,
+    *,
+    shows_errors: bool,
+) -> int:
+    """Import the application and serve it on the inherited listeners until told to stop.
+
+    Args:
+        load: imports the application.
+        config: as the command line gave it.
+        inheritance: see `take_inheritance`.
+        shows_errors: whether browsers shall see why newer code does not serve.
+
+    Raises:
+        AsyncWSGIError: the application, or the options, cannot be served; the supervisor knows.
+    """
+    binds = tuple(f"fd://{descriptor}" for descriptor in inheritance.descriptors)
+    try:
+        page = ErrorPage(load())
+        application = page if shows_errors else page.application
+        server = Server(application, dataclasses.replace(config, bind=binds))
+        with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
+            runner.run(_Obedience(server, page).serve(inheritance.control))
+    except AsyncWSGIError as error:
+        event = {"event": "failed", "traceback": format_error(error), "watch": source_roots()}
+        inheritance.control.setblocking(True)
+        inheritance.control.sendall(encode(event))
+        raise
+    return 0
+
+
+class _Obedience:
+    """A server that does what the supervisor says."""
+
+    def __init__(self, server: Server, page: ErrorPage) -> None:
+        self._server = server
+        self._page = page
+        self._stopping: asyncio.Task[None] | None = None
+
+    async def serve(self, control: socket.socket) -> None:
+        # A service manager may signal every process of its service.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
+        async with self._server:
+            channel = await Channel.open(control)
+            channel.send(event="serving", watch=source_roots())
+            obeying = asyncio.create_task(self._obey(channel))
+            await self._server.serve_forever()
+            obeying.cancel()
+
+    async def _obey(self, channel: Channel) -> None:
+        async for message in channel.messages():
+            await self._do(message)
+        # The supervisor has died: nobody else would ever stop this process.
+        self._stop()
+
+    async def _do(self, message: dict[str, Any]) -> None:
+        match message["command"]:
+            case "stop":
+                self._stop(has_successor=message["has_successor"])
+            case "abort":
+                self._stop()
+                await asyncio.sleep(0)  # first it stops, then what it waits for is cut
+                self._server.abort()
+            case "broken":
+                self._page.traceback = message["traceback"]
+
+    def _stop(self, *, has_successor: bool = False) -> None:
+        if self._stopping is None:
+            stop = self._server.shutdown(has_successor=has_successor)
+            self._stopping = asyncio.create_task(stop)

@@ -1,0 +1,98 @@
+"""What the command line offers for development, around the server that `Config` describes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from asyncwsgi.app_loading import load_application
+from asyncwsgi.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+    from asyncwsgi.config import Config
+
+DEVELOPMENT_OPTIONS = ("reload", "debug", "debugger", "extra_files", "exclude_patterns")
+
+
+@dataclass(frozen=True, slots=True)
+class Development:
+    """Whether to reload, what to watch besides the code, and whether to debug."""
+
+    reload: bool
+    debug: bool
+    debugger: bool
+    extra_files: tuple[str, ...]
+    exclude_patterns: tuple[str, ...]
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Make one of what the command line was given; ``None`` is what `debug` implies.
+
+        Raises:
+            ConfigError: what is wanted cannot be had here.
+        """
+        debug = options["debug"]
+        wants_reload, wants_debugger = options["reload"], options["debugger"]
+        development = cls(
+            reload=debug if wants_reload is None else wants_reload,
+            debug=debug,
+            debugger=debug if wants_debugger is None else wants_debugger,
+            extra_files=_paths(options["extra_files"]),
+            exclude_patterns=_paths(options["exclude_patterns"]),
+        )
+        development._check()
+        return development
+
+    def _check(self) -> None:
+        if self.reload and os.name != "posix":
+            raise ConfigError(
+                "--reload hands sockets from process to process, which this platform cannot; use "
+                "Werkzeug's reloader: python -m asyncwsgi.flask run --debug"
+            )
+        if self.debugger and not _has_werkzeug():
+            raise ConfigError(
+                "the debugger is Werkzeug's, which is not installed; install asyncwsgi[werkzeug] "
+                "or give --no-debugger"
+            )
+
+    def load(self, name: str, config: Config) -> WSGIApplication:
+        """Import the application called `name`, with the debugger around it if there shall be one.
+
+        Raises:
+            AppImportError: see `load_application`.
+        """
+        if self.debug:
+            # Flask reads it when its application is made, and hides exceptions without it.
+            os.environ.setdefault("FLASK_DEBUG", "1")
+        application = load_application(name)
+        return _with_debugger(application, config) if self.debugger else application
+
+
+def _has_werkzeug() -> bool:
+    try:
+        import werkzeug.debug  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _paths(value: str) -> tuple[str, ...]:
+    return tuple(path for path in value.split(os.pathsep) if path)
+
+
+def _with_debugger(application: WSGIApplication, config: Config) -> WSGIApplication:
+    from werkzeug.debug import DebuggedApplication
+
+    debugged = DebuggedApplication(application, evalex=True)
+    # As werkzeug.serving.run_simple does: who chose the host may debug there.
+    debugged.trusted_hosts += [config.host] if not config.bind else _hosts(config.bind)
+    return debugged
+
+
+def _hosts(binds: tuple[str, ...]) -> list[str]:
+    addresses = [bind for bind in binds if not bind.startswith(("unix:", "fd:"))]
+    return [address.rpartition(":")[0].strip("[]") for address in addresses]

@@ -1,0 +1,145 @@
+"""``asyncwsgi --debug``: errors are shown in the browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from asyncwsgi.reloading.error_page import ErrorPage
+from tests.apps import hello
+from tests.client import connect
+from tests.conftest import Serve
+from tests.reloading.conftest import BROKEN, Project
+
+BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
+Without = Callable[[str], dict[str, str]]
+
+
+class TestDebugger:
+    def test_an_exception_in_a_view_is_shown(self, project: Project) -> None:
+        project.serve("--debug")
+        reply = project.get("/fail", Accept=BROWSER, Host="127.0.0.1")
+        assert reply.status == 500
+        assert b"ZeroDivisionError: a fault of the application" in reply.body
+        assert b"EVALEX = true" in reply.body
+        assert re.search(r"Debugger PIN: [-0-9]+", project.process.log)
+
+    def test_flask_hides_nothing_from_it(self, project: Project) -> None:
+        project.write(
+            "web.py",
+            """
+            from flask import Flask
+
+            app = Flask(__name__)
+
+            @app.get("/")
+            def fail():
+                return str(1 / 0)
+            """,
+        )
+        project.start("--debug")
+        with project.process.connect() as client:
+            assert b"ZeroDivisionError: division by zero" in client.get().body
+
+    def test_it_comes_without_the_reloader_too(self, project: Project) -> None:
+        project.write_version("one")
+        project.start("--debug", "--no-reload")
+        with project.process.connect() as client:
+            assert b"ZeroDivisionError" in client.get("/fail", Accept=BROWSER).body
+        assert project.process.interrupt() == 0
+        assert "watching" not in project.process.log
+
+    @pytest.mark.parametrize("options", [[], ["--debug", "--no-debugger"]])
+    def test_without_it_nothing_is_shown(self, project: Project, options: list[str]) -> None:
+        project.serve(*options)
+        assert project.get("/fail", Accept=BROWSER).body == b"500 Internal Server Error\n"
+
+    @pytest.mark.parametrize(
+        ("options", "hosts"),
+        [
+            (["--host", "127.0.0.2"], ["127.0.0.2"]),
+            (["--bind", "127.0.0.2:0", "--bind", "unix:socket"], ["127.0.0.2"]),
+        ],
+    )
+    def test_it_may_be_used_at_the_hosts_that_were_asked_for(
+        self, project: Project, options: list[str], hosts: list[str]
+    ) -> None:
+        project.write(
+            "web.py",
+            """
+            from werkzeug.debug import DebuggedApplication
+
+            made = DebuggedApplication.__init__
+
+            def watch(self, *args, **kwargs):
+                made(self, *args, **kwargs)
+                global debugged
+                debugged = self
+
+            DebuggedApplication.__init__ = watch
+
+            def app(environ, start_response):
+                start_response("200 OK", [])
+                return [" ".join(debugged.trusted_hosts).encode()]
+            """,
+        )
+        project.start("--debug", *options)
+        with project.process.connect() as client:
+            trusted = client.get().body.decode().split()
+        assert trusted == [".localhost", "127.0.0.1", *hosts]
+
+    def test_without_werkzeug_the_error_names_the_cure(
+        self, project: Project, without: Without
+    ) -> None:
+        project.write_version("one")
+        process = project.start("--debug", environment=without("werkzeug"))
+        assert process.wait() == 2
+        assert "install asyncwsgi[werkzeug]" in process.log
+        assert "Traceback" not in process.log
+
+    def test_the_reloader_needs_no_werkzeug(self, project: Project, without: Without) -> None:
+        project.serve(environment=without("werkzeug"))
+        project.reload("two")
+        assert project.answers("two")
+
+
+class TestErrorPage:
+    def test_a_page_load_shows_why_the_new_code_does_not_serve_until_it_does(
+        self, project: Project
+    ) -> None:
+        project.serve("--debug")
+        project.write("web.py", BROKEN)
+        project.process.read_until("the code from before goes on")
+        page = project.get(Accept=BROWSER)
+        while page.status != 500:  # the process that serves may not have been told yet
+            page = project.get(Accept=BROWSER)
+        assert b"LookupError: what &lt;the&gt; new code raises" in page.body
+        assert b'<meta http-equiv="refresh" content="1">' in page.body
+        project.write_version("two")
+        project.wait_until_taken_over()
+        while page.status != 200:  # the old one may have accepted the first connections
+            page = project.get(Accept=BROWSER)
+        assert page.body == b"two"
+
+    @pytest.mark.parametrize(
+        ("method", "accept"),
+        [("GET", "*/*"), ("GET", "application/json"), ("POST", BROWSER), ("HEAD", BROWSER)],
+    )
+    def test_everything_but_a_page_load_is_the_applications(
+        self, serve: Serve, method: str, accept: str
+    ) -> None:
+        page = ErrorPage(hello)
+        page.traceback = "a traceback"
+        with connect(serve(page).addresses[0]) as client:
+            client.request(method, "/", None, Accept=accept)
+            assert client.reply(method).status == 200
+
+    def test_it_has_no_say_while_nothing_is_broken(self, serve: Serve) -> None:
+        page = ErrorPage(hello)
+        with connect(serve(page).addresses[0]) as client:
+            assert client.get(Accept=BROWSER).body == b"Hello, world!"
+            page.traceback = "a traceback"
+            reply = client.get(Accept=BROWSER)
+            assert (reply.status, reply.header("Cache-Control")) == (500, "no-store")

@@ -1,0 +1,228 @@
+"""``asyncwsgi --reload``: changed code takes over, and only if it can serve."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.client import connect
+from tests.reloading.conftest import APP, BROKEN, Project, has_ended
+
+
+class TestChangedCode:
+    def test_takes_over(self, project: Project) -> None:
+        project.serve()
+        assert project.get().body == b"one"
+        for version in ("two", "three"):
+            project.reload(version)
+            assert project.answers(version)
+
+    def test_ends_the_process_before(self, project: Project) -> None:
+        project.serve()
+        pid = project.pid()
+        project.reload("two")
+        assert has_ended(pid)
+
+    def test_is_seen_though_it_is_saved_while_the_first_is_imported(self, project: Project) -> None:
+        os.mkfifo(project.directory / "gate")
+        project.write("web.py", "print(open('gate').read())\n" + APP.format(version="one"))
+        project.start("--reload")
+        with (project.directory / "gate").open("w"):  # it is being imported
+            project.write_version("two")
+        project.process.read_until("listening on ")
+        project.process.read_until("reloading: web.py changed")
+        project.address = _address_of_line(project.process.read_until("listening on "))
+        assert project.answers("two")
+
+    def test_is_seen_in_directories_that_it_imports_from_for_the_first_time(
+        self, project: Project, tmp_path: Path
+    ) -> None:
+        library = tmp_path / "library" / "helper.py"
+        library.parent.mkdir()
+        library.write_text("version = 'two'\n")
+        project.serve()
+        more = f"import sys\nsys.path.append({str(library.parent)!r})\nimport helper\n"
+        project.write("web.py", more + APP.format(version="x") + "VERSION = helper.version\n")
+        project.wait_until_taken_over()
+        assert project.answers("two")
+        library.write_text("version = 'three'\n")
+        project.process.read_until("helper.py changed")
+        assert project.answers("three")
+
+    def test_replaces_what_is_still_being_imported(self, project: Project) -> None:
+        project.serve()
+        os.mkfifo(project.directory / "gate")
+        project.write("web.py", "import os\nprint(os.getpid(), file=open('gate', 'w'))\nwhile 1: 1")
+        with (project.directory / "gate").open() as gate:
+            importing = int(gate.readline())
+        project.reload("three")
+        assert has_ended(importing)
+        assert project.answers("three")
+        assert "the new code does not serve" not in project.process.log
+
+
+def _address_of_line(line: str) -> tuple[str, int]:
+    return "127.0.0.1", int(line.rpartition(":")[2])
+
+
+class TestBrokenCode:
+    def test_leaves_the_old_serving_and_says_why(self, project: Project) -> None:
+        project.serve()
+        project.write("web.py", BROKEN)
+        project.process.read_until("Traceback")
+        project.process.read_until("LookupError: what <the> new code raises")
+        project.process.read_until("the code from before goes on")
+        reply = project.get(Accept="text/html")
+        assert (reply.status, reply.body) == (200, b"one")
+
+    def test_is_followed_by_code_that_serves(self, project: Project) -> None:
+        project.serve()
+        project.write("web.py", BROKEN)
+        project.process.read_until("the code from before goes on")
+        project.reload("two")
+        assert project.answers("two")
+
+    def test_that_dies_without_a_word_is_noticed(self, project: Project) -> None:
+        project.serve()
+        project.write("web.py", "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+        project.process.read_until("was killed by SIGSEGV")
+        project.process.read_until("the code from before goes on")
+        assert project.get().body == b"one"
+
+    @pytest.mark.parametrize(
+        ("source", "code"),
+        [
+            pytest.param(BROKEN, 3, id="an exception"),
+            pytest.param("import os\nos._exit(9)\n", 9, id="an end"),
+            pytest.param("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", 137, id="k"),
+        ],
+    )
+    def test_ends_all_if_it_is_the_first(self, project: Project, source: str, code: int) -> None:
+        project.write("web.py", source)
+        process = project.start("--reload")
+        assert process.wait() == code
+        assert process.log.count("Traceback") == (code == 3)
+        assert process.log.count("correct it there") == (code == 3)
+
+
+class TestTheServingProcessDies:
+    def test_a_change_brings_the_next_and_clients_wait_for_it(self, project: Project) -> None:
+        project.serve()
+        project.connect().request("GET", "/die")
+        project.process.read_until("the process that served ended with code 7")
+        client = project.connect()
+        client.request()
+        project.write_version("two")
+        assert client.reply().body == b"two"
+
+    def test_broken_code_is_no_successor(self, project: Project) -> None:
+        project.serve()
+        project.connect().request("GET", "/die")
+        project.process.read_until("the process that served ended with code 7")
+        project.write("web.py", BROKEN)
+        project.process.read_until("no other is left; waiting for a change")
+        project.write_version("three")
+        project.process.read_until("listening on ")
+        assert project.answers("three")
+
+
+class TestListeners:
+    def test_a_unix_socket_is_the_same_before_and_behind(self, project: Project) -> None:
+        path = project.directory / "socket"
+        project.serve("--bind", f"unix:{path}")
+        before = path.stat()
+        assert project.get().body == b"one"
+        project.reload("two")
+        assert project.answers("two")
+        assert os.path.samestat(path.stat(), before)
+        assert project.process.interrupt() == 0
+        assert not path.exists()
+
+    def test_a_taken_address_is_an_error_of_the_start(self, project: Project) -> None:
+        project.serve()
+        assert not isinstance(project.address, str)
+        other = Project(project.directory, project._stack)
+        process = other.start("--reload", "--bind", f"127.0.0.1:{project.address[1]}")
+        assert process.wait() == 4
+
+    def test_what_the_application_starts_inherits_nothing_of_it(self, project: Project) -> None:
+        project.write(
+            "web.py",
+            """
+            import json, os
+            from pathlib import Path
+
+            def app(environ, start_response):
+                open_files = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
+                inheritable = []
+                for number in open_files:
+                    try:
+                        if number > 2 and os.get_inheritable(number):
+                            inheritable.append(number)
+                    except OSError:
+                        pass
+                names = [name for name in os.environ if name.startswith("ASYNCWSGI")]
+                body = [names, inheritable, os.environ.get("WERKZEUG_RUN_MAIN")]
+                start_response("200 OK", [])
+                return [json.dumps(body).encode()]
+            """,
+        )
+        project.start("--reload")
+        with project.process.connect() as client:
+            assert client.get().body == b'[[], [], "true"]'
+
+
+class TestStop:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("to_group", [True, False])
+    def test_a_signal_ends_all_behind_the_request_in_flight(
+        self, project: Project, number: signal.Signals, to_group: bool
+    ) -> None:
+        project.serve(has_group=True)
+        os.mkfifo(project.directory / "release")
+        client = project.connect()
+        client.request("GET", "/held")
+        project.process.read_until("the application was entered")
+        if to_group:
+            project.process.send_signal_to_group(number)
+        else:
+            project.process.send_signal(number)
+        project.process.read_until("stopping; 1 requests in flight")
+        (project.directory / "release").open("w").close()
+        assert client.reply().body == b"one"
+        # Its standard error ends when nobody has it open any more.
+        assert project.process.wait() == 0
+        assert "Traceback" not in project.process.log
+
+    def test_a_second_signal_cuts(self, project: Project) -> None:
+        project.serve("--graceful-timeout", "1000", has_group=True)
+        os.mkfifo(project.directory / "release")
+        client = project.connect()
+        client.request("GET", "/held")
+        project.process.read_until("the application was entered")
+        project.process.send_signal_to_group(signal.SIGINT)
+        project.process.read_until("stopping; ")
+        project.process.send_signal_to_group(signal.SIGINT)
+        assert project.process.wait() == 130
+        assert client.is_closed()
+
+    def test_a_signal_during_the_first_import_ends_all(self, project: Project) -> None:
+        os.mkfifo(project.directory / "gate")
+        project.write("web.py", "open('gate', 'w').close()\nwhile 1: 1")
+        project.start("--reload", has_group=True)
+        (project.directory / "gate").open().close()
+        project.process.send_signal_to_group(signal.SIGINT)
+        assert project.process.wait() == 0
+        assert "Traceback" not in project.process.log
+
+    def test_the_death_of_the_supervisor_ends_all(self, project: Project) -> None:
+        project.serve()
+        pid = project.pid()
+        project.process.send_signal(signal.SIGKILL)
+        assert project.process.wait() == -signal.SIGKILL
+        assert has_ended(pid)
+        with pytest.raises(ConnectionRefusedError):
+            connect(project.address)
