@@ -10,6 +10,7 @@ import pytest
 from selenium.webdriver import Chrome
 
 from tests.doors.processes import READY, Process
+from tests.reloading.conftest import has_ended
 
 SITE = Path(__file__).parent / "site_under_test"
 RELOADS = 10
@@ -26,6 +27,7 @@ window.replies = Array.from({length: arguments[1]}, (_, number) =>
   fetch(`${arguments[0]}?number=${number}`).then(
     reply => reply.text(), error => `lost: ${error}`));
 """
+PID = "fetch('/pid').then(reply => reply.json()).then(arguments[0]);"
 HEAR = "Promise.all(window.replies).then(arguments[0]);"
 
 
@@ -43,6 +45,7 @@ def test_no_request_is_lost_or_refused_by_ten_reloads(tmp_path: Path, browser: C
 
 def reload(site: Path, browser: Chrome, process: Process, number: int, before: str) -> str:
     """Edit the source while requests are in flight; what the application answers then."""
+    pid = browser.execute_async_script(PID)
     pipe = site / f"pipe-{number}"
     os.mkfifo(pipe)
     browser.execute_script(ASK, f"/held/{pipe.name}", HELD)
@@ -55,6 +58,8 @@ def reload(site: Path, browser: Chrome, process: Process, number: int, before: s
         process.read_until(READY)
         process.read_until("stopping; ")
     assert browser.execute_async_script(HEAR) == [before] * HELD
+    # Until then, a connection that was kept may be answered by the code from before.
+    assert has_ended(pid)
 
     browser.execute_script(ASK, "/answer", HELD)
     assert browser.execute_async_script(HEAR) == [behind] * HELD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -66,6 +67,11 @@ def answer() -> str:
 @app.get("/answer")
 def plain_answer() -> Response:
     return Response(answer(), mimetype="text/plain")
+
+
+@app.get("/pid")
+def pid() -> Response:
+    return jsonify(os.getpid())
 
 
 @app.get("/held/<name>")
