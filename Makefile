@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format docs bench soak browser clean
+.PHONY: run test lint format docs bench soak conformance browser clean
 
 run: $(STAMP)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
@@ -31,6 +31,9 @@ bench: $(STAMP)  ## measure against the peers, side by side
 soak: $(STAMP)  ## ten minutes of mixed load; memory, threads and descriptors must stay
 	$(BIN)/python bench/soak.py
 
+conformance: $(STAMP)  ## the tests of Werkzeug and Flask, unmodified, against this server
+	$(BIN)/python -m tests.conformance.run
+
 browser:  ## see to it that the tests find Chromium and its driver
 	@if command -v chromium && command -v chromedriver; then :; \
 	elif command -v apt-get; then \
@@ -48,4 +51,4 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) bench/.venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) bench/.venv build/conformance .mypy_cache .pytest_cache .ruff_cache .hypothesis

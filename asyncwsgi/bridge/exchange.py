@@ -277,3 +277,11 @@ class Exchange:
                 environ.get("HTTP_USER_AGENT", "-"),
             )
         )
+
+
+class ExchangeFactory(Protocol):
+    """What makes exchanges: the class, mostly."""
+
+    def __call__(
+        self, bridge: Bridge, connection: Connection, head: RequestHead, environ: dict[str, Any], /
+    ) -> Exchange: ...

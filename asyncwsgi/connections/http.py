@@ -10,12 +10,11 @@ import asyncio
 import enum
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
 from asyncwsgi.bridge.bridge import Bridge
-from asyncwsgi.bridge.exchange import Connection, Exchange
+from asyncwsgi.bridge.exchange import Exchange, ExchangeFactory
 from asyncwsgi.bridge.request_body import RequestBody
 from asyncwsgi.connections.registry import Registry, Spared
 from asyncwsgi.connections.transport import ClientTransport
@@ -32,10 +31,6 @@ MOST_PIECES = 256
 """Pieces of a chunked body that are parsed before other connections have their turn."""
 PIPELINED_SIZE = 64 * 1024
 """Bytes behind the request being answered from which on the client is not read."""
-
-
-ExchangeFactory = Callable[[Bridge, Connection, RequestHead, dict[str, Any]], Exchange]
-"""What makes an exchange of a bridge, a connection, a head and an environ: its class, mostly."""
 
 
 class State(enum.Enum):

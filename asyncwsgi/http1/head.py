@@ -21,10 +21,12 @@ class HeaderFields:
     """
 
     __slots__ = (
-        "content_length", "expects_continue", "is_chunked", "is_plain", "items", "wants_close",
+        "_own_name", "content_length", "expects_continue", "is_chunked", "is_plain", "items",
+        "wants_close",
     )  # fmt: skip
 
-    def __init__(self, items: Sequence[tuple[bytes, bytes]]) -> None:
+    def __init__(self, items: Sequence[tuple[bytes, bytes]], own_name: bytes = b"") -> None:
+        self._own_name = own_name
         self.items = items
         """Names as sent and values, in order; h11 has checked both against RFC 9112 5."""
         self.content_length: int | None = None
@@ -65,7 +67,8 @@ class HeaderFields:
             self.wants_close = True
 
     def _host(self, value: bytes) -> None:
-        check_host(value)
+        if value != self._own_name:
+            check_host(value)
 
 
 _INTERPRETERS = {

@@ -43,11 +43,14 @@ _TLS_HANDSHAKE = b"\x16"
 
 @dataclass(frozen=True, slots=True)
 class HeadLimits:
-    """Bounds of a request head; sizes in bytes."""
+    """What a request head may be; sizes in bytes."""
 
     max_head_size: int = 64 * 1024
     max_headers: int = 200
     max_target_size: int = 16 * 1024
+    own_name: bytes = b""
+    """A Host that is accepted whatever it looks like: clients that `http.client` was taught Unix
+    sockets for send the path of the socket."""
 
 
 class RequestParser:
@@ -163,7 +166,7 @@ class RequestParser:
     def _accept(self, request: h11.Request, connection: h11.Connection) -> RequestHead:
         head_size = len(self._buffer) - len(connection.trailing_data[0])
         self._check(request, head_size)
-        fields = HeaderFields(request.headers.raw_items())
+        fields = HeaderFields(request.headers.raw_items(), self._limits.own_name)
         head = RequestHead(
             request.method.decode("ascii"),
             request.target.decode("ascii"),

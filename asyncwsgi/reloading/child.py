@@ -113,16 +113,20 @@ class _Obedience:
         self._server = server
         self._page = page
         self._stopping: asyncio.Task[None] | None = None
+        self._has_leave = asyncio.Event()
 
     async def serve(self, control: socket.socket) -> None:
         # A service manager may signal every process of its service.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
+        channel = await Channel.open(control.dup())
+        channel.send(event="imported", watch=source_roots())
+        obeying = asyncio.create_task(self._obey(channel))
+        # A child that was superseded meanwhile is killed; so none may accept of its own accord.
+        await self._has_leave.wait()
         async with self._server:
-            channel = await Channel.open(control)
-            channel.send(event="serving", watch=source_roots())
-            obeying = asyncio.create_task(self._obey(channel))
+            channel.send(event="serving")
             await self._server.serve_forever()
-            obeying.cancel()
+        obeying.cancel()
 
     async def _obey(self, channel: Channel) -> None:
         async for message in channel.messages():
@@ -132,6 +136,8 @@ class _Obedience:
 
     async def _do(self, message: dict[str, Any]) -> None:
         match message["command"]:
+            case "serve":
+                self._has_leave.set()
             case "stop":
                 self._stop(has_successor=message["has_successor"])
             case "abort":
@@ -142,6 +148,7 @@ class _Obedience:
                 self._page.traceback = message["traceback"]
 
     def _stop(self, *, has_successor: bool = False) -> None:
+        self._has_leave.set()  # to end without having served
         if self._stopping is None:
             stop = self._server.shutdown(has_successor=has_successor)
             self._stopping = asyncio.create_task(stop)

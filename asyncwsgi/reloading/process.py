@@ -35,6 +35,8 @@ class Child:
         """Why it could not serve, if it said so."""
         self.roots: list[str] = []
         """Where its code is; empty before it has told."""
+        self.may_serve = False
+        """Whether it may have clients."""
         self._graceful_timeout = graceful_timeout
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
@@ -60,7 +62,7 @@ class Child:
         """The names of what it reports, until it has ended; what they carry is kept here."""
         assert self._channel is not None
         async for message in self._channel.messages():
-            self.roots = message["watch"]
+            self.roots = message.get("watch", self.roots)
             self.traceback = message.get("traceback")
             yield message["event"]
 
@@ -69,12 +71,20 @@ class Child:
         assert self._process is not None
         return await self._process.wait()
 
+    def serve(self) -> None:
+        """Have it accept clients."""
+        self.may_serve = True
+        self._send(command="serve")
+
     def tell_broken(self, traceback: str) -> None:
         """Say why newer code does not serve."""
         self._send(command="broken", traceback=traceback)
 
     def stop(self, *, has_successor: bool) -> None:
-        """Have it drain and end; kill it if it does not."""
+        """Have it drain and end; kill it if it does not, or has no clients."""
+        if not self.may_serve:
+            self.kill()
+            return
         self._send(command="stop", has_successor=has_successor)
         self._kill_after(self._graceful_timeout + EXIT_TIMEOUT)
 
@@ -84,7 +94,7 @@ class Child:
         self._kill_after(EXIT_TIMEOUT)
 
     def kill(self) -> None:
-        """End it now. For one that serves nobody."""
+        """End it now."""
         self._is_killed = True
         if self._process is not None and self._process.returncode is None:
             self._process.kill()

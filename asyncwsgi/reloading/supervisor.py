@@ -91,10 +91,7 @@ class Supervisor:
         self._is_stopping = True
         self._watcher.close()
         for child in self._children:
-            if child is self._importing:
-                child.kill()
-            else:
-                child.stop(has_successor=False)
+            child.stop(has_successor=False)
         self._end_if_alone()
 
     def _end_if_alone(self) -> None:
@@ -108,7 +105,7 @@ class Supervisor:
             return
         logger.info("reloading: %s changed", os.path.relpath(path))
         if self._importing is not None:
-            self._importing.kill()
+            self._importing.stop(has_successor=True)
         self._start()
 
     def _start(self) -> None:
@@ -135,7 +132,9 @@ class Supervisor:
 
     async def _listen(self, child: Child) -> None:
         async for event in child.events():
-            if event == "serving" and child is self._importing:
+            if child is self._importing and event == "imported":
+                child.serve()
+            elif child is self._importing and event == "serving":
                 self._take_over(child)
 
     def _take_over(self, child: Child) -> None:

@@ -185,8 +185,11 @@ def _open_descriptor(number: int) -> Listener:
         raise BindError(
             f"cannot listen on fd://{number}: {error.strerror}; expected an open, bound socket"
         ) from error
-    # A duplicate: the descriptor stays with whoever passed it on.
+    # A duplicate: the descriptor stays with whoever passed it on. dup() keeps the mode that Python
+    # knows of, and the mode is one for all who share the socket: were it blocking for a moment,
+    # the loop of another process would hang in its next accept.
     try:
+        given.setblocking(False)
         sock = given.dup()
     finally:
         given.detach()

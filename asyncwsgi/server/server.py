@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.access_log import AccessLogger
 from asyncwsgi.bridge.bridge import Bridge
-from asyncwsgi.bridge.exchange import Exchange
+from asyncwsgi.bridge.exchange import Exchange, ExchangeFactory
 from asyncwsgi.bridge.mailbox import Mailbox
 from asyncwsgi.bridge.request_body import RequestBody
 from asyncwsgi.bridge.worker_threads import ExecutorWorkers, Workers, WorkerThreads
 from asyncwsgi.config import Config
-from asyncwsgi.connections.http import ExchangeFactory, Frontend, HttpConnection
+from asyncwsgi.connections.http import Frontend, HttpConnection
 from asyncwsgi.connections.registry import Registry, Spared
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.http1.parser import HeadLimits

@@ -71,6 +71,8 @@ def _message(fields: HeaderFields) -> HTTPMessage:
 def make_environ(handler: WSGIRequestHandler, head: RequestHead) -> WSGIEnvironment:
     """What the handler's `make_environ` gives, put right where PEP 3333 and HTTP ask for it."""
     environ = handler.make_environ()
+    # Werkzeug had it up to 2.0, and programs (Flask-SocketIO's stop()) still look for it.
+    environ.setdefault("werkzeug.server.shutdown", handler.server.shutdown)
     if head.fields.is_chunked:
         environ["HTTP_TRANSFER_ENCODING"] = "chunked"
         environ["wsgi.input_terminated"] = True

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from asyncwsgi.serving.connection import WerkzeugConnection
 from asyncwsgi.serving.exchange import WerkzeugExchange
 
 if TYPE_CHECKING:
+    from asyncwsgi.connections.http import Frontend
     from asyncwsgi.serving.servers import BaseWSGIServer
 
 MOST_THREADS = 1024
@@ -38,6 +41,14 @@ class LoopServer(Server):
     def _make_connection(self) -> WerkzeugConnection:
         return WerkzeugConnection(self._frontend, self._wsgi_server)
 
+    def _make_frontend(self) -> Frontend:
+        frontend = super()._make_frontend()
+        address = self._wsgi_server.server_address
+        if isinstance(address, str):
+            limits = replace(frontend.limits, own_name=os.fsencode(address))
+            frontend = replace(frontend, limits=limits)
+        return frontend
+
 
 def _config(wsgi_server: BaseWSGIServer, executor: Executor | None) -> Config:
     options: dict[str, Any] = {}
@@ -49,6 +60,7 @@ def _config(wsgi_server: BaseWSGIServer, executor: Executor | None) -> Config:
         backlog=wsgi_server.request_queue_size,
         ssl_context=wsgi_server.ssl_context,
         threads=MOST_THREADS,
+        max_target_size=64 * 1024,  # http.server: a line may have 64 KiB, whatever is in it
         executor=executor,
         graceful_timeout=wsgi_server.graceful_timeout,
         access_log=False,  # the handler logs

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler
+from werkzeug.serving import BaseWSGIServer, ForkingMixIn, WSGIRequestHandler
 
 HANDLER_TRANSPORT = (
     "__init__", "handle", "handle_one_request", "setup", "finish", "run_wsgi", "parse_request",
@@ -46,7 +46,10 @@ def transport_overrides(server: BaseWSGIServer) -> list[str]:
     handler = server.RequestHandlerClass
     if not (isinstance(handler, type) and issubclass(handler, WSGIRequestHandler)):
         return [f"request_handler={getattr(handler, '__name__', handler)}"]
-    return [*_overrides(type(server), SERVER_TRANSPORT), *_handler_overrides(handler)]
+    found = [*_overrides(type(server), SERVER_TRANSPORT), *_handler_overrides(handler)]
+    if isinstance(server, ForkingMixIn):
+        found.append(f"{type(server).__name__}(ForkingMixIn)")
+    return found
 
 
 def _handler_overrides(handler: type) -> Iterator[str]:

@@ -6,6 +6,7 @@ Everything but the loop is inherited: binding, the attributes, the banner, the m
 from __future__ import annotations
 
 import contextlib
+import socketserver
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,8 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         self._was_shut_down = False
         self._is_on_werkzeugs_loop = False
         self._thread: ServerThread | None = None
-        self._calling_thread = None if self.multithread else CallingThread()
+        has_threads = self.multithread or isinstance(self, socketserver.ThreadingMixIn)
+        self._calling_thread = None if has_threads else CallingThread()
         self._passed_on: BaseException | None = None
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -23,7 +24,6 @@ class Process:
         directory: where it runs.
         environment: variables besides those of this process; those of ``asyncwsgi`` are its own.
         descriptors: what it inherits besides the standard streams.
-        has_group: whether it leads a process group of its own, as a shell's job does.
     """
 
     def __init__(
@@ -32,7 +32,6 @@ class Process:
         directory: Path,
         environment: Mapping[str, str] | None = None,
         descriptors: Sequence[int] = (),
-        has_group: bool = False,
     ) -> None:
         own = {k: v for k, v in os.environ.items() if not k.startswith(("ASYNCWSGI_", "PYTHONDEV"))}
         self._process = subprocess.Popen(
@@ -43,7 +42,8 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=descriptors,
-            process_group=0 if has_group else None,
+            # As a shell's job has: what it has started can be signalled with it.
+            process_group=0,
             text=True,
             encoding="utf-8",
         )
@@ -95,10 +95,10 @@ class Process:
         return self.wait()
 
     def close(self) -> None:
-        """Kill it if it still runs."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait(TIMEOUT)
+        """Kill it and what it has started, if anything of it still runs."""
+        with contextlib.suppress(ProcessLookupError):
+            self.send_signal_to_group(signal.SIGKILL)
+        self._process.wait(TIMEOUT)
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()

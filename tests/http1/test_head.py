@@ -161,6 +161,12 @@ def test_what_is_no_host_is_refused(value: bytes) -> None:
         HeaderFields([(b"hOST", value)])
 
 
+def test_the_own_name_of_a_server_is_accepted_whatever_it_is() -> None:
+    HeaderFields([(b"Host", b"/run/a.sock")], own_name=b"/run/a.sock")
+    with pytest.raises(RequestRefused, match="malformed Host"):
+        HeaderFields([(b"Host", b"/run/b.sock")], own_name=b"/run/a.sock")
+
+
 def test_a_refusal_does_not_repeat_a_host_of_any_length() -> None:
     with pytest.raises(RequestRefused) as refused:
         check_host(b"/" * 10_000)

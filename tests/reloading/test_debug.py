@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
+from asyncwsgi import ConfigError
 from asyncwsgi.reloading.error_page import ErrorPage
+from asyncwsgi.reloading.options import Development
 from tests.apps import hello
 from tests.client import connect
 from tests.conftest import Serve
@@ -103,6 +106,20 @@ class TestDebugger:
         project.serve(environment=without("werkzeug"))
         project.reload("two")
         assert project.answers("two")
+
+
+class TestPlatform:
+    def test_where_there_is_no_posix_the_error_names_the_cure(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        windows = SimpleNamespace(name="nt", pathsep=";")
+        monkeypatch.setattr("asyncwsgi.reloading.options.os", windows)
+        options: dict[str, object] = dict.fromkeys(("reload", "debugger"))
+        options |= {"debug": True, "extra_files": "a;b", "exclude_patterns": ""}
+        with pytest.raises(ConfigError, match=r"python -m asyncwsgi\.flask run --debug"):
+            Development.from_options(options)
+        development = Development.from_options({**options, "reload": False})
+        assert development.extra_files == ("a", "b")
 
 
 class TestErrorPage:

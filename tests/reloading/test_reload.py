@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import connect
+from tests.doors.processes import address_of
 from tests.reloading.conftest import APP, BROKEN, Project, has_ended
 
 
@@ -34,7 +35,7 @@ class TestChangedCode:
             project.write_version("two")
         project.process.read_until("listening on ")
         project.process.read_until("reloading: web.py changed")
-        project.address = _address_of_line(project.process.read_until("listening on "))
+        project.address = address_of(project.process.urls()[0])
         assert project.answers("two")
 
     def test_is_seen_in_directories_that_it_imports_from_for_the_first_time(
@@ -62,10 +63,6 @@ class TestChangedCode:
         assert has_ended(importing)
         assert project.answers("three")
         assert "the new code does not serve" not in project.process.log
-
-
-def _address_of_line(line: str) -> tuple[str, int]:
-    return "127.0.0.1", int(line.rpartition(":")[2])
 
 
 class TestBrokenCode:
@@ -106,6 +103,15 @@ class TestBrokenCode:
         assert process.wait() == code
         assert process.log.count("Traceback") == (code == 3)
         assert process.log.count("correct it there") == (code == 3)
+
+    def test_options_that_cannot_be_served_end_all_if_it_is_the_first(
+        self, project: Project
+    ) -> None:
+        project.write_version("one")
+        process = project.start("--reload", "--certfile", "missing.pem")
+        assert process.wait() == 2
+        assert process.log.count("missing.pem") == 1
+        assert "Traceback" not in process.log
 
 
 class TestTheServingProcessDies:
@@ -181,7 +187,7 @@ class TestStop:
     def test_a_signal_ends_all_behind_the_request_in_flight(
         self, project: Project, number: signal.Signals, to_group: bool
     ) -> None:
-        project.serve(has_group=True)
+        project.serve()
         os.mkfifo(project.directory / "release")
         client = project.connect()
         client.request("GET", "/held")
@@ -198,7 +204,7 @@ class TestStop:
         assert "Traceback" not in project.process.log
 
     def test_a_second_signal_cuts(self, project: Project) -> None:
-        project.serve("--graceful-timeout", "1000", has_group=True)
+        project.serve("--graceful-timeout", "1000")
         os.mkfifo(project.directory / "release")
         client = project.connect()
         client.request("GET", "/held")
@@ -207,12 +213,25 @@ class TestStop:
         project.process.read_until("stopping; ")
         project.process.send_signal_to_group(signal.SIGINT)
         assert project.process.wait() == 130
+        assert "was killed" not in project.process.log
         assert client.is_closed()
+
+    def test_an_old_process_that_does_not_end_is_killed(self, project: Project) -> None:
+        project.write_version("one")
+        hanging = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"
+        project.write("web.py", hanging + APP.format(version="one"))
+        project.start("--reload", "--graceful-timeout", "0.1")
+        project.address = address_of(project.process.urls()[0])
+        pid = project.pid()
+        project.reload("two")
+        assert "not daemons" in project.process.read_until("was killed")
+        assert has_ended(pid)
+        assert project.answers("two")
 
     def test_a_signal_during_the_first_import_ends_all(self, project: Project) -> None:
         os.mkfifo(project.directory / "gate")
         project.write("web.py", "open('gate', 'w').close()\nwhile 1: 1")
-        project.start("--reload", has_group=True)
+        project.start("--reload")
         (project.directory / "gate").open().close()
         project.process.send_signal_to_group(signal.SIGINT)
         assert project.process.wait() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import stat
@@ -279,6 +280,16 @@ class TestInheritedDescriptor:
             sock.bind(("127.0.0.1", 0))
             serve(hello, bind=f"fd://{sock.fileno()}")
             assert get(sock.getsockname()).status == 200
+
+    def test_it_does_not_become_blocking_for_who_else_serves_it(
+        self, listening: socket.socket
+    ) -> None:
+        # The loop of another process would hang in its next accept.
+        listening.setblocking(False)
+        for listener in open_bind(f"fd://{listening.fileno()}"):
+            assert not os.get_blocking(listening.fileno())
+            listener.close()
+        assert not os.get_blocking(listening.fileno())
 
     def test_one_that_is_not_open_is_refused(self) -> None:
         with pytest.raises(BindError, match="fd://9999: Bad file descriptor"):

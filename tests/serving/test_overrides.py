@@ -11,6 +11,7 @@ import pytest
 
 from asyncwsgi.serving import (
     BaseWSGIServer,
+    ForkingMixIn,
     ThreadedWSGIServer,
     TransportOverrideWarning,
     WSGIRequestHandler,
@@ -68,6 +69,14 @@ def test_a_hook_is_none(name: str) -> None:
 def test_werkzeugs_own_classes_override_nothing(server_class: type[BaseWSGIServer]) -> None:
     with server_class("127.0.0.1", 0, hello) as server:
         assert transport_overrides(server) == []
+
+
+def test_a_server_that_forks_is_found() -> None:
+    class Forking(ForkingMixIn, BaseWSGIServer):
+        pass
+
+    with Forking("127.0.0.1", 0, hello) as server:
+        assert "Forking(ForkingMixIn)" in transport_overrides(server)
 
 
 def test_a_patch_of_werkzeugs_class_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,18 @@ class TestServing:
         assert f'"SERVER_NAME": "{path}"'.encode() in body
         assert b'"REMOTE_ADDR": "<local>"' in body
 
+    def test_a_unix_socket_may_be_called_by_its_path(self, tmp_path: Path, threaded: bool) -> None:
+        # http.client, taught to connect to a path, sends it as Host.
+        path = tmp_path / "app.sock"
+        running = Running(make_server(f"unix://{path}", 0, show, threaded=threaded))
+        try:
+            with connect(str(path)) as client:
+                assert f'"HTTP_HOST": "{path}"'.encode() in client.get(Host=str(path)).body
+            with connect(str(path)) as client:
+                assert client.get(Host="/another.sock").status == 400
+        finally:
+            running.close()
+
 
 def test_a_request_in_flight_is_answered_after_shutdown(
     start: Start, client_of: Callable[[Running], Client]
@@ -301,6 +313,27 @@ class TestOneThread:
         running = start(hello, threaded=False)
         with running.connect(), running.connect() as second:
             assert second.get().body == b"hello"
+
+
+def test_a_threading_mix_in_makes_threads(start: Start) -> None:
+    class Mixed(socketserver.ThreadingMixIn, BaseWSGIServer):
+        pass
+
+    running = start(calling(lambda: threading.current_thread().name), server_class=Mixed)
+    with running.connect() as client:
+        assert client.get().body.startswith(b"asyncwsgi-worker")
+
+
+def test_a_view_finds_what_shuts_the_server_down(start: Start) -> None:
+    # As in Werkzeug up to 2.0; Flask-SocketIO's stop() asks for it.
+    def stop(environ, start_response):  # type: ignore[no-untyped-def]
+        environ["werkzeug.server.shutdown"]()
+        return hello(environ, start_response)
+
+    running = start(stop)
+    with running.connect() as client:
+        assert client.get().body == b"hello"
+        running.thread.join()
 
 
 class TestManyProcesses:

@@ -1,0 +1,1 @@
+"""The tests of Werkzeug and Flask, unmodified, against this server: `make conformance`."""

@@ -1,0 +1,46 @@
+"""Where this server differs from Werkzeug's on purpose: tests that are expected to fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One test that this server does not pass."""
+
+    suite: str
+    test: str
+    reason: str
+    evidence: str
+    """Part of the message of its failure, so that no other failure hides behind this one."""
+    replacement: str
+    """The test of ours, in `REPLACEMENTS`, that says what holds instead."""
+
+
+REPLACEMENTS = "tests/serving/test_differences.py"
+
+DIFFERENCES = (
+    Difference(
+        "werkzeug",
+        "tests/test_serving.py::test_multiple_headers_concatenated",
+        reason="whitespace around a field value is not part of it (RFC 9112 5)",
+        evidence="assert 'a,b,c,d' == 'a ,b,c ,d'",
+        replacement="test_values_of_a_repeated_header_are_joined_without_outer_whitespace",
+    ),
+    Difference(
+        "werkzeug",
+        "tests/test_serving.py::test_multiline_header_folding",
+        reason="obs-fold is replaced by a space (RFC 9112 5.2)",
+        evidence="assert 'first second third' == 'first\\tsecond\\tthird'",
+        replacement="test_a_folded_header_is_unfolded_with_spaces",
+    ),
+    Difference(
+        "werkzeug",
+        "tests/test_serving.py::test_chunked_request[True]",
+        reason="an invalid Content-Length is refused even beside Transfer-Encoding, which is how "
+        "requests are smuggled (RFC 9112 6.1, 6.3)",
+        evidence="JSONDecodeError",
+        replacement="test_an_invalid_content_length_beside_chunked_is_refused",
+    ),
+)

@@ -1,0 +1,84 @@
+"""What is run, and against which releases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Release:
+    """Werkzeug and Flask as they are installed together; an empty specifier asks for the newest."""
+
+    name: str
+    werkzeug: str
+    flask: str
+
+    @property
+    def requirements(self) -> list[str]:
+        return [f"werkzeug{self.werkzeug}", f"flask{self.flask}"]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tests of one project that run in one pytest."""
+
+    name: str
+    project: str
+    """Whose sdist holds them."""
+    arguments: tuple[str, ...]
+    """What pytest is told to collect; paths are relative to the root of the sdist."""
+    plugins: tuple[str, ...] = ()
+    """Modules from `inside` that pytest loads, except in the baseline."""
+    has_servers: bool = False
+    """Its tests connect to servers, so the run has to prove whose they were."""
+
+
+RELEASES = (
+    # The oldest Werkzeug that Flask 3.1 accepts.
+    Release("oldest", "==3.1.0", "==3.1.0"),
+    Release("newest", "", ""),
+)
+
+SUITES = (
+    Suite(
+        "werkzeug",
+        "werkzeug",
+        (
+            "tests/test_serving.py",
+            "tests/test_debug.py",
+            "tests/middleware/test_http_proxy.py",
+            # Some tests never close their connection, because Werkzeug's server closes it behind
+            # each response; this one keeps it. Newer releases of Werkzeug set this filter, too.
+            "-W",
+            "always::pytest.PytestUnraisableExceptionWarning",
+        ),
+        has_servers=True,
+    ),
+    Suite("flask", "flask", ("tests/test_basic.py", "-k", "run_ or passthrough")),
+    Suite("flask-cli", "flask", ("tests/test_cli.py",)),
+    Suite(
+        "flask-arun",
+        "flask",
+        (
+            "tests/test_cli.py::test_run_cert_path",
+            "tests/test_cli.py::test_run_cert_adhoc",
+            "tests/test_cli.py::test_run_cert_import",
+            "tests/test_cli.py::test_run_cert_no_ssl",
+            "tests/test_cli.py::test_run_exclude_patterns",
+        ),
+        plugins=("conformance_arun",),
+    ),
+)
+
+TOOLS = (
+    "asgiref",
+    "cryptography",
+    "ephemeral-port-reserve",
+    # pytest 9 has no `_pytest.monkeypatch.notset`, which Flask 3.1's conftest.py uses.
+    "pytest<9",
+    "pytest-timeout",
+    "python-dotenv",
+    # Under Werkzeug 3.1's reloader watchdog 7 reports no change, whichever server runs.
+    "watchdog<7",
+)
+"""What the suites need besides the projects themselves."""

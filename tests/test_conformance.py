@@ -1,0 +1,96 @@
+"""`make conformance` is not easily pleased: what its comparison says of two runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.differences import Difference
+from tests.conformance.run import check_replacements
+from tests.conformance.running import Outcome, Run
+from tests.conformance.suites import Suite
+from tests.conformance.verdict import Verdict, judge, judge_baseline
+
+SUITE = Suite("suite", "werkzeug", ("tests",))
+DIFFERENCE = Difference("suite", "test_a", "a reason", "evidence", "test_b")
+
+PASSED = Outcome("passed", "")
+FAILED = Outcome("failed", "AssertionError: evidence\nmore of it")
+SKIPPED = Outcome("skipped", "no such system")
+
+
+def run_of(outcome: Outcome | None, *, served_by: str = "", exit_code: int = 0) -> Run:
+    """A run of one test."""
+    outcomes = {} if outcome is None else {"test_a": outcome}
+    servers = {"test_a": Counter([served_by])} if served_by else {}
+    return Run({"test_0": PASSED} | outcomes, servers, exit_code, Path("a.log"))
+
+
+def verdict_on(before: Run, after: Run, *differences: Difference) -> Verdict:
+    return judge(SUITE, before, after, list(differences))
+
+
+def test_the_same_outcome_is_no_surprise() -> None:
+    for outcome in (PASSED, SKIPPED):
+        assert not verdict_on(run_of(outcome), run_of(outcome)).surprises
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(PASSED, FAILED, id="fails"),
+        pytest.param(PASSED, SKIPPED, id="is skipped"),
+        pytest.param(PASSED, None, id="is gone"),
+        pytest.param(None, PASSED, id="is new"),
+        pytest.param(SKIPPED, Outcome("skipped", "no such server"), id="another reason to skip"),
+    ],
+)
+def test_another_outcome_is_a_surprise(before: Outcome | None, after: Outcome | None) -> None:
+    assert verdict_on(run_of(before), run_of(after)).surprises
+
+
+def test_a_difference_that_is_listed_is_counted_as_such() -> None:
+    verdict = verdict_on(run_of(PASSED), run_of(FAILED, exit_code=1), DIFFERENCE)
+    assert not verdict.surprises
+    assert (verdict.passed, verdict.differences, verdict.failed) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(PASSED, PASSED, id="passes"),
+        pytest.param(PASSED, Outcome("failed", "another failure"), id="fails otherwise"),
+        pytest.param(PASSED, SKIPPED, id="is skipped"),
+        pytest.param(None, None, id="is gone"),
+        pytest.param(FAILED, FAILED, id="fails on both servers"),
+    ],
+)
+def test_a_difference_that_is_listed_has_to_show(
+    before: Outcome | None, after: Outcome | None
+) -> None:
+    assert verdict_on(run_of(before), run_of(after), DIFFERENCE).surprises
+
+
+@pytest.mark.parametrize("served_by", ["", "werkzeug"])
+def test_a_test_that_was_served_before_has_to_be_served_by_this_server(served_by: str) -> None:
+    before = run_of(PASSED, served_by="werkzeug")
+    assert verdict_on(before, run_of(PASSED, served_by=served_by)).surprises
+    assert not verdict_on(before, run_of(PASSED, served_by="asyncwsgi")).surprises
+
+
+def test_nothing_may_fail_on_the_server_of_werkzeug() -> None:
+    assert judge_baseline(SUITE, run_of(FAILED, exit_code=1)).surprises
+    assert not judge_baseline(SUITE, run_of(PASSED)).surprises
+
+
+@pytest.mark.parametrize("exit_code", [2, 3, 4, 5, -9])
+def test_a_pytest_that_gave_up_is_a_surprise(exit_code: int) -> None:
+    given_up = run_of(PASSED, exit_code=exit_code)
+    assert judge_baseline(SUITE, given_up).surprises
+    assert verdict_on(run_of(PASSED), given_up).surprises
+
+
+def test_every_difference_has_a_test_of_our_own() -> None:
+    assert check_replacements() == []
