@@ -5,12 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format docs bench soak conformance clean
+.PHONY: run test lint format docs bench soak conformance browser clean
 
 run: $(STAMP)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
 
-test: lint  ## everything that has to hold before a change lands
+test: lint browser  ## everything that has to hold before a change lands
 	$(BIN)/pytest
 
 lint: $(STAMP)
@@ -33,6 +33,17 @@ soak: $(STAMP)  ## ten minutes of mixed load; memory, threads and descriptors mu
 
 conformance: $(STAMP)  ## the tests of Werkzeug and Flask, unmodified, against this server
 	$(BIN)/python -m tests.conformance.run
+
+browser:  ## see to it that the tests find Chromium and its driver
+	@if command -v chromium && command -v chromedriver; then :; \
+	elif command -v apt-get; then \
+	  sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
+	  $$sudo apt-get update -q; \
+	  $$sudo apt-get install -qy --no-install-recommends chromium chromium-driver; \
+	else \
+	  echo "The browser tests want chromium and chromedriver on PATH: install them, try again." >&2; \
+	  exit 1; \
+	fi >/dev/null
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
