@@ -14,6 +14,7 @@ from asyncwsgi.serving.relay import Relay
 if TYPE_CHECKING:
     from asyncwsgi.bridge.exchange import Exchange
     from asyncwsgi.errors import RequestRefused
+    from asyncwsgi.serving.exchange import WerkzeugExchange
     from asyncwsgi.serving.servers import BaseWSGIServer
 
 
@@ -43,7 +44,8 @@ class WerkzeugConnection(HttpConnection):
         if self._client.is_closing:
             end.close()
             return
-        self._relay = Relay(self._transport, self._parser.take_unread())
+        unread = self._parser.take_unread()
+        self._relay = Relay(self._transport, unread, self._close_behind_relay)
         self._relay.open(end)
         self._client.resume_reading()
         if self._has_eof:
@@ -88,5 +90,12 @@ class WerkzeugConnection(HttpConnection):
         if self._relay is None:
             super().exchange_ended(exchange)
         else:
-            # The relay closes the connection behind the last byte from the application.
             self._exchange = None
+            self._close_behind_relay()
+
+    def _close_behind_relay(self) -> None:
+        """Close, once nothing can come from the application any more."""
+        exchange = cast("WerkzeugExchange | None", self._exchange)
+        owes_response = exchange is not None and not exchange.speaks_for_itself
+        if self._relay is not None and self._relay.has_ended and not owes_response:
+            self._client.close()

@@ -68,6 +68,11 @@ class WerkzeugExchange(Exchange):
     def is_endless(self) -> bool:
         return super().is_endless or self._socket.is_taken_over
 
+    @property
+    def speaks_for_itself(self) -> bool:
+        """Whether the application has written to its socket, and has no HTTP response to give."""
+        return self._socket.was_written
+
     def call_application(self, response: Response) -> None:
         server = self._wsgi_server
         handler = self._handler = make_handler(

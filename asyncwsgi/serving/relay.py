@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import cast
 
 
@@ -13,11 +14,15 @@ class Relay(asyncio.Protocol):
     Args:
         client: the client's transport.
         first: bytes that the client had sent already.
+        on_end: called when the application sends no more; more than once, perhaps.
     """
 
-    def __init__(self, client: asyncio.Transport, first: bytes) -> None:
+    def __init__(self, client: asyncio.Transport, first: bytes, on_end: Callable[[], None]) -> None:
+        self.has_ended = False
+        """Whether the application sends no more."""
         self._client = client
         self._waiting = first
+        self._on_end = on_end
         self._transport: asyncio.Transport | None = None
         self._has_client_ended = False
         self._opening: asyncio.Task[object] | None = None
@@ -40,11 +45,13 @@ class Relay(asyncio.Protocol):
             self._client.write(data)
 
     def eof_received(self) -> bool:
-        self._client.close()
+        self.has_ended = True
+        self._on_end()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._client.close()
+        self.has_ended = True
+        self._on_end()
 
     def pause_writing(self) -> None:
         if not self._client.is_closing():

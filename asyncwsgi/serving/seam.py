@@ -9,7 +9,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 import werkzeug.serving
-from werkzeug.serving import ForkingWSGIServer, WSGIRequestHandler
+from werkzeug.serving import WSGIRequestHandler
 
 from asyncwsgi.serving.servers import BaseWSGIServer, ThreadedWSGIServer
 
@@ -39,17 +39,13 @@ def make_server(
     With ``processes > 1`` it is Werkzeug's own forking server.
 
     Raises:
-        ValueError: both `threaded` and ``processes > 1``.
+        ValueError: both `threaded` and ``processes > 1``; that is Werkzeug's to say.
         SystemExit: the address cannot be had; the reason is on standard error.
     """
-    if threaded and processes > 1:
-        raise ValueError(
-            "threaded and processes > 1 exclude each other; a server has threads or processes"
-        )
     context = cast("Any", ssl_context)
     if processes > 1:
-        return ForkingWSGIServer(
-            host, port, app, processes, request_handler, passthrough_errors, context, fd=fd
+        return _werkzeugs_make_server(
+            host, port, app, threaded, processes, request_handler, passthrough_errors, context, fd
         )
     server_class = ThreadedWSGIServer if threaded else BaseWSGIServer
     return server_class(host, port, app, request_handler, passthrough_errors, context, fd=fd)

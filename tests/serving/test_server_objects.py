@@ -411,7 +411,7 @@ class TestManyProcesses:
             assert int(client.reply().body) != os.getpid()
 
     def test_threads_and_processes_exclude_each_other(self) -> None:
-        with pytest.raises(ValueError, match="exclude each other"):
+        with pytest.raises(ValueError, match="multi-thread and multi-process"):
             make_server("127.0.0.1", 0, hello, threaded=True, processes=2)
 
 
