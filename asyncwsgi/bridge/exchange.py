@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncwsgi.access_log import AccessEntry
+from asyncwsgi.bridge.current import enter_exchange
 from asyncwsgi.errors import ClientDisconnected, RequestBodyError
 from asyncwsgi.http1.encoder import CONTINUE, SERVER_NAME, ResponseEncoder
 from asyncwsgi.wsgi.application import run_application
@@ -164,6 +165,7 @@ class Exchange:
 
     def run_in_context(self) -> None:
         """Run the application, and answer for it if it fails."""
+        enter_exchange(self)
         head, bridge = self.head, self.bridge
         body = self.body
         encoder = ResponseEncoder(self.http_version, self._can_keep_connection)
