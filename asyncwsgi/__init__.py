@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asyncwsgi.version import __version__
 
 if TYPE_CHECKING:
+    from asyncwsgi import from_thread
     from asyncwsgi.config import Config
     from asyncwsgi.errors import (
         AppImportError,
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
         BindError,
         ClientDisconnected,
         ConfigError,
+        LifespanError,
         RequestBodyError,
         RequestRefused,
     )
+    from asyncwsgi.from_thread import async_to_sync
     from asyncwsgi.running import ServerThread, run, serve, serve_in_thread
     from asyncwsgi.server.server import Server
 
@@ -32,11 +35,14 @@ __all__ = [
     "ClientDisconnected",
     "Config",
     "ConfigError",
+    "LifespanError",
     "RequestBodyError",
     "RequestRefused",
     "Server",
     "ServerThread",
     "__version__",
+    "async_to_sync",
+    "from_thread",
     "run",
     "serve",
     "serve_in_thread",
@@ -48,6 +54,7 @@ _HOMES = {
     "Config": "config",
     "Server": "server.server",
     "ServerThread": "running",
+    "async_to_sync": "from_thread",
     "run": "running",
     "serve": "running",
     "serve_in_thread": "running",
@@ -57,6 +64,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "from_thread":
+        return import_module("asyncwsgi.from_thread")
     home = import_module(f"asyncwsgi.{_HOMES.get(name, 'errors')}")
     value = globals()[name] = getattr(home, name)
     return value

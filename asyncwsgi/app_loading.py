@@ -13,11 +13,12 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from asyncwsgi.errors import AppImportError, AsyncWSGIError
+from asyncwsgi.errors import AppImportError, AsyncWSGIError, LifespanError
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -50,10 +51,46 @@ def load_application(name: str) -> WSGIApplication:
     return cast("WSGIApplication", found)
 
 
+class NamedLifespan:
+    """The lifespan that the command line names: imported with the application, and then called.
+
+    Args:
+        name: ``module:attribute`` or ``path/to/file.py:attribute``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._factory: Callable[[], AbstractAsyncContextManager[object]] | None = None
+
+    def load(self) -> Callable[[], AbstractAsyncContextManager[object]]:
+        """Import it.
+
+        Raises:
+            AppImportError: it cannot be found or imported, or is nothing to call.
+        """
+        if self._factory is None:
+            match = _FILE.fullmatch(self._name) or _MODULE.fullmatch(self._name)
+            if match is None or not match["what"]:
+                raise AppImportError(
+                    f"{self._name!r} names no lifespan; expected module:attribute or FILE.py:NAME"
+                )
+            found = _attribute(_import(match["where"]), _parse(match["what"]), self._name)
+            if not callable(found):
+                raise AppImportError(
+                    f"{self._name!r} is a {type(found).__name__}, no lifespan; name a function "
+                    "decorated with contextlib.asynccontextmanager"
+                )
+            self._factory = cast("Callable[[], AbstractAsyncContextManager[object]]", found)
+        return self._factory
+
+    def __call__(self) -> AbstractAsyncContextManager[object]:
+        return self.load()()
+
+
 def format_error(error: AsyncWSGIError) -> str:
     """What to tell people of an error; if the application raised, where, too."""
     cause = error.__cause__
-    is_raised_there = isinstance(error, AppImportError) and cause is not None
+    is_raised_there = isinstance(error, (AppImportError, LifespanError)) and cause is not None
     lines = traceback.format_exception(cause) if is_raised_there else []
     return f"{''.join(lines)}asyncwsgi: {error}\n"
 
@@ -129,15 +166,19 @@ def _discover(module: ModuleType) -> object:
 
 
 def _evaluate(module: ModuleType, expression: str) -> object:
-    try:
-        node = ast.parse(expression, mode="eval").body
-    except SyntaxError:
-        raise _unreadable(expression) from None
+    node = _parse(expression)
     if isinstance(node, ast.Call):
         args, kwargs = _literals(node, expression)
         return _make(_attribute(module, node.func, expression), expression, *args, **kwargs)
     found = _attribute(module, node, expression)
     return _make(found, expression) if _is_factory(found, expression) else found
+
+
+def _parse(expression: str) -> ast.expr:
+    try:
+        return ast.parse(expression, mode="eval").body
+    except SyntaxError:
+        raise _unreadable(expression) from None
 
 
 def _attribute(module: ModuleType, node: ast.expr, expression: str) -> Any:

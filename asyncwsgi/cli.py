@@ -6,13 +6,13 @@ import dataclasses
 import functools
 import os
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from asyncwsgi.app_loading import format_error
+from asyncwsgi.app_loading import NamedLifespan, format_error
 from asyncwsgi.config import Config, Option, option_fields
-from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError
+from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
 from asyncwsgi.log_setup import configure_logging
 from asyncwsgi.reloading.child import serve_for_supervisor, take_inheritance
 from asyncwsgi.reloading.options import DEVELOPMENT_OPTIONS, Development
@@ -20,10 +20,18 @@ from asyncwsgi.reloading.supervisor import supervise
 from asyncwsgi.running import run
 from asyncwsgi.version import __version__
 
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
 ENVIRONMENT_PREFIX = "ASYNCWSGI"
 
 # 0 after a graceful stop, 128 + N after one forced by signal N, 1 for anything unforeseen.
-EXIT_CODES: dict[type[AsyncWSGIError], int] = {ConfigError: 2, AppImportError: 3, BindError: 4}
+EXIT_CODES: dict[type[AsyncWSGIError], int] = {
+    ConfigError: 2,
+    AppImportError: 3,
+    BindError: 4,
+    LifespanError: 5,
+}
 
 
 def _click_option(field: dataclasses.Field[Any], option: Option) -> click.Option:
@@ -109,6 +117,8 @@ def _serve(app: str, **options: Any) -> NoReturn:
         development = Development.from_options(
             {name: options.pop(name) for name in DEVELOPMENT_OPTIONS}
         )
+        if options["lifespan"] is not None:
+            options["lifespan"] = NamedLifespan(options["lifespan"])
         config = Config.from_options(options)
         configure_logging(config)
         code = _run(app, config, development)
@@ -119,7 +129,7 @@ def _serve(app: str, **options: Any) -> NoReturn:
 
 
 def _run(app: str, config: Config, development: Development) -> int:
-    load = functools.partial(development.load, app, config)
+    load = functools.partial(_load, app, config, development)
     inheritance = take_inheritance()
     if inheritance is not None:
         shows_errors = development.debugger
@@ -127,6 +137,13 @@ def _run(app: str, config: Config, development: Development) -> int:
     if development.reload:
         return supervise(config, development)
     return run(load(), config)
+
+
+def _load(app: str, config: Config, development: Development) -> WSGIApplication:
+    application = development.load(app, config)
+    if isinstance(config.lifespan, NamedLifespan):
+        config.lifespan.load()
+    return application
 
 
 command = click.version_option(__version__, message="asyncwsgi %(version)s")(_command())

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
+from contextvars import Context
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any, Literal, get_args
@@ -70,6 +71,22 @@ class Config:
     )
     executor: Executor | None = _option(
         None, "Runs the application in place of the worker threads.", on_command_line=False
+    )
+    async_views_on_loop: bool = _option(
+        True,
+        "Run async views (what asgiref runs for Flask and Django) on the server's loop; off: each "
+        "on a loop of its own.",
+    )
+    lifespan: Callable[[], contextlib.AbstractAsyncContextManager[object]] | None = _option(
+        None,
+        "Makes the async context manager inside which the server serves: MODULE:NAME, or the "
+        "callable itself.",
+    )
+    context: Callable[[], Context] | None = _option(
+        None,
+        "Called once, when the server is made; each request runs in a copy of the Context it "
+        "returns, and not in an empty one.",
+        on_command_line=False,
     )
 
     certfile: str | None = _option(None, "TLS certificate chain (PEM); turns TLS on.")
@@ -170,9 +187,17 @@ class Config:
             raise ConfigError(f"{name} must be {_article(wanted)}, got {value!r} ({got})")
 
     def _check_optional(self, name: str, value: object) -> None:
+        if name in ("lifespan", "context"):
+            self._check_callable(name, value)
+            return
         wanted = {"executor": Executor, "ssl_context": SSLContext}.get(name, str)
         if value is not None:
             self._check_type(name, value, wanted)
+
+    def _check_callable(self, name: str, value: object) -> None:
+        if value is not None and not callable(value):
+            got = type(value).__name__
+            raise ConfigError(f"{name} must be callable with no argument, got {value!r} ({got})")
 
     def _check_bind(self) -> None:
         for bind in self.bind:

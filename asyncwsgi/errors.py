@@ -22,6 +22,10 @@ class BindError(AsyncWSGIError, OSError):
     """A listener cannot be opened: the address is taken, unknown or not ours to use."""
 
 
+class LifespanError(AsyncWSGIError):
+    """The server's lifespan could not be entered; the cause is what it raised."""
+
+
 class WorkersBusy(AsyncWSGIError):
     """Every worker thread is busy and the queue before them is full."""
 

@@ -29,6 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "running",
         "app_loading",
         "log_setup",
+        "from_thread",
         "reloading",
         "serving",
         "flask",

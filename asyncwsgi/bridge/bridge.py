@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from contextvars import Context
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from asyncwsgi.access_log import AccessLogger
     from asyncwsgi.bridge.exchange import Exchange
+    from asyncwsgi.bridge.loop_work import LoopWork
     from asyncwsgi.bridge.request_body import RequestBody
     from asyncwsgi.bridge.worker_threads import Workers
     from asyncwsgi.config import Config
@@ -30,15 +33,20 @@ class Bridge:
         *,
         mailbox: Mailbox,
         workers: Workers,
+        loop_work: LoopWork,
         access_logger: AccessLogger,
         request_body_class: type[RequestBody],
+        new_context: Callable[[], Context] = Context,
     ) -> None:
         self.application = application
         self.config = config
         self.mailbox = mailbox
         self.workers = workers
+        self.loop_work = loop_work
         self.access_logger = access_logger
         self.request_body_class = request_body_class
+        self.new_context = new_context
+        """Makes the Context of one request."""
         self.exchanges: set[Exchange] = set()
         """Those that were submitted and have not ended."""
         self.abandoned: set[Exchange] = set()

@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from queue import SimpleQueue
 from typing import Protocol
 
+from asyncwsgi.bridge.asgiref_home import AsgirefHome
 from asyncwsgi.bridge.mailbox import Mailbox
 from asyncwsgi.errors import WorkersBusy
 
@@ -63,12 +64,20 @@ class WorkerThreads:
         limit: most threads.
         queue_size: most jobs waiting for one.
         idle_timeout: seconds after which threads beyond the need of that time end.
+        home: where coroutines of the jobs run; None leaves that to whoever runs them.
     """
 
     def __init__(
-        self, mailbox: Mailbox, *, limit: int, queue_size: int, idle_timeout: float
+        self,
+        mailbox: Mailbox,
+        *,
+        limit: int,
+        queue_size: int,
+        idle_timeout: float,
+        home: AsgirefHome | None = None,
     ) -> None:
         self.limit = limit
+        self._home = home
         self._mailbox = mailbox
         self._loop = asyncio.get_running_loop()
         self._batch: list[Job] = []
@@ -146,8 +155,11 @@ class WorkerThreads:
 
     def _work(self) -> None:
         take = self._queue.get
+        home = self._home
         while (job := take()) is not None:
             try:
+                if home is not None:
+                    home.enter()
                 job.run()
             except BaseException:
                 logger.exception("a worker thread's job failed")
@@ -164,8 +176,11 @@ class WorkerThreads:
 class ExecutorWorkers:
     """Any `concurrent.futures.Executor` in place of the worker threads. It stays its owner's."""
 
-    def __init__(self, executor: Executor, *, queue_size: int) -> None:
+    def __init__(
+        self, executor: Executor, *, queue_size: int, home: AsgirefHome | None = None
+    ) -> None:
         self.limit = None
+        self._home = home
         self._executor = executor
         self._queue_size = queue_size
         self._unfinished = 0
@@ -177,11 +192,17 @@ class ExecutorWorkers:
                 "give it more threads or raise queue_size"
             )
         try:
-            future = self._executor.submit(job.run)
+            future = self._executor.submit(self._run, job)
         except RuntimeError as error:
             raise WorkersBusy(f"the executor takes no more requests: {error}") from error
         self._unfinished += 1
         future.add_done_callback(lambda done: job.cancel() if done.cancelled() else None)
+
+    def _run(self, job: Job) -> None:
+        if self._home is None:
+            job.run()
+        else:
+            self._home.run(job.run)
 
     def job_ended(self) -> None:
         self._unfinished -= 1

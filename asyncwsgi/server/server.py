@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.access_log import AccessLogger
 from asyncwsgi.bridge.bridge import Bridge
+from asyncwsgi.bridge.contexts import context_maker
 from asyncwsgi.bridge.exchange import Exchange, ExchangeFactory
+from asyncwsgi.bridge.loop_work import LoopWork
 from asyncwsgi.bridge.mailbox import Mailbox
 from asyncwsgi.bridge.request_body import RequestBody
 from asyncwsgi.bridge.worker_threads import ExecutorWorkers, Workers, WorkerThreads
@@ -24,6 +26,7 @@ from asyncwsgi.connections.http import Frontend, HttpConnection
 from asyncwsgi.connections.registry import Registry, Spared
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.http1.parser import HeadLimits
+from asyncwsgi.server.lifespan import Lifespan
 from asyncwsgi.server.listeners import Address, Listener, open_listeners
 from asyncwsgi.server.tls import server_context
 from asyncwsgi.wsgi.environ import server_environ
@@ -75,6 +78,7 @@ class Server:
             raise ConfigError(f"application {application!r} is not callable; expected a WSGI app")
         self.application = application
         self.config = config or Config.from_options(options)
+        self._new_context = context_maker(self.config.context)
         self._listeners: list[Listener] = []
         self._addresses: tuple[Address, ...] = ()
         self._servers: list[asyncio.AbstractServer] = []
@@ -95,6 +99,7 @@ class Server:
         Raises:
             BindError: an address cannot be had; nothing stays open.
             ConfigError: TLS files that cannot be used.
+            LifespanError: the lifespan could not be entered; nothing stays open.
             RuntimeError: it was started before; make a new `Server`.
         """
         if self._was_started:
@@ -105,18 +110,22 @@ class Server:
         self._was_started = True
         self._addresses = tuple(listener.address for listener in self._listeners)
         self._registry = Registry(self.config.max_connections)
+        self._lifespan = Lifespan(self.config.lifespan, on_lost=self.shutdown)
         self._bridge = self._make_bridge()
         self._frontend = self._make_frontend()
         try:
+            await self._lifespan.enter()
             for listener in self._listeners:
                 self._servers.append(await self._listen(listener))
         except BaseException:
             self._close_listeners()
+            await self._lifespan.leave(self._was_cut, CUT_TIMEOUT)
             raise
         if self._was_shut_down:  # meanwhile
             self._bridge.is_draining = True
             self._registry.close_idle(Spared.NONE)
             self._close_listeners()
+            await self._lifespan.leave(self._was_cut, CUT_TIMEOUT)
             return
         self._is_accepting = True
         self._tick_interval = self._choose_tick_interval()
@@ -185,9 +194,14 @@ class Server:
             await self.stop_accepting()
             self._bridge.abandon_endless()
             self._registry.close_idle(spared)
+            began = self._loop.time()
             await self._drain()
+            left = self.config.graceful_timeout - (self._loop.time() - began)
+            await self._bridge.loop_work.drain(left, self._was_cut, CUT_TIMEOUT)
             await self._bridge.workers.stop()
+            await self._lifespan.leave(self._was_cut, CUT_TIMEOUT)
         finally:
+            self._bridge.loop_work.close()
             if self._ticker is not None:
                 self._ticker.cancel()
             self._has_stopped.set()
@@ -203,6 +217,8 @@ class Server:
         if not done:
             self._warn_of_cut(timeout)
             self.abort()
+        if not over.done():
+            self._bridge.loop_work.calls.cancel_all()
         # Whoever was cut hears of it when it next reads or writes, and then tidies up.
         ended = self._loop.create_task(self._bridge.wait_until_all_ended())
         await asyncio.wait({over, ended}, timeout=CUT_TIMEOUT)
@@ -265,24 +281,28 @@ class Server:
     def _make_bridge(self) -> Bridge:
         config = self.config
         mailbox = Mailbox(self._loop)
+        work = LoopWork(mailbox, has_async_views=config.async_views_on_loop)
         return Bridge(
             self.application,
             config,
             mailbox=mailbox,
-            workers=self._make_workers(mailbox),
+            workers=self._make_workers(mailbox, work),
+            loop_work=work,
             access_logger=self.access_logger_class(config.access_log_format),
             request_body_class=self.request_body_class,
+            new_context=self._new_context,
         )
 
-    def _make_workers(self, mailbox: Mailbox) -> Workers:
+    def _make_workers(self, mailbox: Mailbox, work: LoopWork) -> Workers:
         config = self.config
         if config.executor is not None:
-            return ExecutorWorkers(config.executor, queue_size=config.queue_size)
+            return ExecutorWorkers(config.executor, queue_size=config.queue_size, home=work.home)
         return self.worker_threads_class(
             mailbox,
             limit=config.threads,
             queue_size=config.queue_size,
             idle_timeout=config.thread_idle_timeout,
+            home=work.home,
         )
 
     def _make_frontend(self) -> Frontend:

@@ -15,6 +15,7 @@ from asyncwsgi import Config
 from asyncwsgi.access_log import AccessLogger
 from asyncwsgi.bridge.bridge import Bridge
 from asyncwsgi.bridge.exchange import Exchange
+from asyncwsgi.bridge.loop_work import LoopWork
 from asyncwsgi.bridge.mailbox import Mailbox
 from asyncwsgi.bridge.request_body import RequestBody
 from asyncwsgi.bridge.saturation import SaturationWatch
@@ -52,6 +53,7 @@ async def bridge() -> Bridge:
         Config(),
         mailbox=mailbox,
         workers=WorkerThreads(mailbox, limit=2, queue_size=1, idle_timeout=60),
+        loop_work=LoopWork(mailbox, has_async_views=False),
         access_logger=AccessLogger(),
         request_body_class=RequestBody,
     )

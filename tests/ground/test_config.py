@@ -43,7 +43,7 @@ class TestFields:
 
     def test_only_objects_are_off_the_command_line(self) -> None:
         hidden = {field.name for field, option in FIELDS if not option.on_command_line}
-        assert hidden == {"executor", "ssl_context"}
+        assert hidden == {"executor", "ssl_context", "context"}
 
     def test_short_flags_are_unique(self) -> None:
         flags = [flag for _, option in FIELDS for flag in option.flags]

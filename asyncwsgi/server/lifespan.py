@@ -1,0 +1,97 @@
+"""What surrounds the serving: an async context manager of the program's, entered and left once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from asyncwsgi.errors import LifespanError
+
+logger = logging.getLogger("asyncwsgi.server")
+
+LifespanFactory = Callable[[], AbstractAsyncContextManager[object]]
+
+
+class Lifespan:
+    """One run of it, in one task: task groups and cancel scopes have to be left where they began.
+
+    Args:
+        factory: makes the context manager; None stands for one that does nothing.
+        on_lost: is run when it has ended of its own accord.
+    """
+
+    def __init__(
+        self, factory: LifespanFactory | None, on_lost: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        self._factory = factory
+        self._on_lost = on_lost
+        self._leave = asyncio.Event()
+        self._entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task: asyncio.Task[None] | None = None
+
+    async def enter(self) -> None:
+        """Enter it.
+
+        Raises:
+            LifespanError: it failed; the cause is what it raised.
+        """
+        if self._factory is None:
+            return
+        self._task = asyncio.create_task(self._run(self._factory), name="asyncwsgi-lifespan")
+        try:
+            await asyncio.shield(self._entered)
+        except asyncio.CancelledError:
+            self._leave.set()
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            raise
+
+    async def leave(self, cut: asyncio.Event, cut_timeout: float) -> None:
+        """Leave it, and wait for that; its errors are logged.
+
+        Args:
+            cut: ends the waiting: what is not done `cut_timeout` seconds later is cancelled.
+        """
+        if self._task is None:
+            return
+        self._leave.set()
+        was_cut = asyncio.create_task(cut.wait())
+        await asyncio.wait({self._task, was_cut}, return_when=asyncio.FIRST_COMPLETED)
+        was_cut.cancel()
+        await asyncio.wait({self._task}, timeout=cut_timeout)
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _run(self, factory: LifespanFactory) -> None:
+        try:
+            async with factory():
+                self._tell(None)
+                await self._leave.wait()
+        except BaseException as error:
+            if not isinstance(error, (Exception, asyncio.CancelledError)):
+                raise
+            self._tell(error)
+        if not self._leave.is_set():
+            self._lost = asyncio.create_task(self._on_lost())
+
+    def _tell(self, error: BaseException | None) -> None:
+        if self._entered.done():
+            if error is not None and not self._leave.is_set():
+                logger.error("the lifespan failed, so the server stops", exc_info=error)
+            elif error is not None:
+                logger.error("the lifespan failed on its way out", exc_info=error)
+        elif error is None:
+            self._entered.set_result(None)
+        elif self._leave.is_set():
+            self._entered.cancel()
+        else:
+            failure = LifespanError(
+                f"entering the lifespan failed with {type(error).__name__}: {error}; nothing is "
+                "served; correct it there"
+            )
+            failure.__cause__ = error
+            self._entered.set_exception(failure)
+            self._leave.set()
