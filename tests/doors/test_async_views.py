@@ -1,6 +1,6 @@
 """`async def` in unmodified Flask applications runs on the server's loop.
 
-Needs nothing but Flask, asgiref and pytest: `make conformance` runs it on the oldest and the newest.
+Needs nothing but Flask, asgiref and pytest: `make conformance` runs it on other releases, too.
 """
 
 from __future__ import annotations

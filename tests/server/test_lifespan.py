@@ -1,0 +1,189 @@
+"""The async context manager inside which a server serves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import asyncwsgi
+from asyncwsgi import LifespanError, Server, from_thread
+from tests.apps import hello
+from tests.client import TIMEOUT
+from tests.server.helpers import aget, refuses, soon
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse
+
+
+class Recorded:
+    """A lifespan that notes what happens around it."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.tasks: list[asyncio.Task[Any] | None] = []
+
+    @contextlib.asynccontextmanager
+    async def __call__(self) -> AsyncIterator[None]:
+        self.events.append("entered")
+        self.tasks.append(asyncio.current_task())
+        yield
+        self.tasks.append(asyncio.current_task())
+        self.events.append("left")
+
+    def app(self, _environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        self.events.append("request")
+        from_thread.create_task(self.background())
+        return hello({}, start_response)
+
+    async def background(self) -> None:
+        await asyncio.sleep(0)
+        self.events.append("background task")
+
+
+async def test_surrounds_requests_and_background_tasks() -> None:
+    lifespan = Recorded()
+    async with Server(lifespan.app, port=0, lifespan=lifespan) as server:
+        assert lifespan.events == ["entered"]
+        await aget(server.addresses[0])
+    assert lifespan.events == ["entered", "request", "background task", "left"]
+
+
+async def test_is_entered_and_left_by_one_task() -> None:
+    # Task groups and cancel scopes demand it.
+    lifespan = Recorded()
+    async with Server(hello, port=0, lifespan=lifespan):
+        pass
+    assert lifespan.tasks[0] is lifespan.tasks[1]
+
+
+async def test_no_request_is_served_before_it_is_entered() -> None:
+    may_enter, is_entering = asyncio.Event(), asyncio.Event()
+    lifespan = Recorded()
+
+    @contextlib.asynccontextmanager
+    async def slow() -> AsyncIterator[None]:
+        is_entering.set()
+        await may_enter.wait()
+        async with lifespan():
+            yield
+
+    server = Server(lifespan.app, port=0, lifespan=slow)
+    starting = asyncio.create_task(server.start())
+    await soon(is_entering.wait())
+    asking = asyncio.create_task(aget(server.addresses[0]))  # the kernel holds the connection
+    may_enter.set()
+    await soon(starting)
+    await soon(asking)
+    await soon(server.shutdown())
+    assert lifespan.events[:2] == ["entered", "request"]
+
+
+async def test_an_error_on_entry_is_raised_and_leaves_nothing_open() -> None:
+    @contextlib.asynccontextmanager
+    async def failing() -> AsyncIterator[None]:
+        if failing:
+            raise LookupError("no database")
+        yield
+
+    server = Server(hello, port=0, lifespan=failing)
+    with pytest.raises(LifespanError, match=r"failed with LookupError: no database") as caught:
+        await server.start()
+    assert isinstance(caught.value.__cause__, LookupError)
+    assert refuses(server.addresses[0])
+    await soon(server.shutdown())
+
+
+async def test_what_is_no_context_manager_is_an_error_on_entry() -> None:
+    factory: Any = object
+    with pytest.raises(LifespanError, match="entering the lifespan failed with TypeError"):
+        await Server(hello, port=0, lifespan=factory).start()
+
+
+async def test_an_error_on_the_way_out_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    @contextlib.asynccontextmanager
+    async def failing() -> AsyncIterator[None]:
+        yield
+        raise LookupError("the database left first")
+
+    async with Server(hello, port=0, lifespan=failing):
+        pass
+    (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert record.getMessage() == "the lifespan failed on its way out"
+    assert record.exc_text is not None
+    assert "the database left first" in record.exc_text
+
+
+async def test_one_that_fails_while_the_server_serves_stops_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fail = asyncio.Event()
+
+    async def work() -> None:
+        await fail.wait()
+        raise LookupError("the feed ended")
+
+    @contextlib.asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work())
+            yield
+
+    async with Server(hello, port=0, lifespan=lifespan) as server:
+        fail.set()
+        await soon(server.serve_forever())
+    assert "the lifespan failed, so the server stops" in caplog.text
+    assert "the feed ended" in caplog.text
+
+
+async def test_a_start_that_is_cancelled_leaves_it() -> None:
+    entered, left = asyncio.Event(), asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+            yield
+        finally:
+            left.set()
+
+    server = Server(hello, port=0, lifespan=lifespan)
+    starting = asyncio.create_task(server.start())
+    await soon(entered.wait())
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert left.is_set()
+    assert refuses(server.addresses[0])
+
+
+async def test_one_that_hangs_on_its_way_out_is_cut_by_abort(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("asyncwsgi.server.server.CUT_TIMEOUT", 0)
+    leaving = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        yield
+        leaving.set()
+        await asyncio.Event().wait()
+
+    server = Server(hello, port=0, lifespan=lifespan)
+    await server.start()
+    stopping = asyncio.create_task(server.shutdown())
+    await soon(leaving.wait())
+    server.abort()
+    await asyncio.wait_for(stopping, TIMEOUT)
+
+
+def test_every_door_has_it() -> None:
+    lifespan = Recorded()
+    with asyncwsgi.serve_in_thread(hello, port=0, lifespan=lifespan):
+        assert lifespan.events == ["entered"]
+    assert lifespan.events == ["entered", "left"]
