@@ -43,6 +43,8 @@ COMMANDS = {
     " --workers 1 --blocking-threads {threads} --backlog {backlog} --http 1 --no-ws"
     " --no-access-log --log-level error apps:{app}",
 }
+PACKAGES = {DROP_IN: OWN}
+"""Of servers that are not called as their package is."""
 PYTHON_PEERS = tuple(name for name in COMMANDS if name not in (OWN, DROP_IN, NATIVE))
 
 # A developer's settings must not decide how the servers run.
