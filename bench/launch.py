@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from wsgiref.types import WSGIApplication
 
 HOST = "127.0.0.1"
@@ -47,7 +48,19 @@ def cheroot(app: WSGIApplication, port: int) -> None:
 
 
 def werkzeug(app: WSGIApplication, port: int) -> None:
-    from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, run_simple
+    from werkzeug.serving import run_simple
+
+    _run_simple(run_simple, app, port)
+
+
+def drop_in(app: WSGIApplication, port: int) -> None:
+    from asyncwsgi.serving import run_simple
+
+    _run_simple(run_simple, app, port)
+
+
+def _run_simple(run_simple: Callable[..., None], app: WSGIApplication, port: int) -> None:
+    from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler
 
     class SilentHandler(WSGIRequestHandler):
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
@@ -57,7 +70,12 @@ def werkzeug(app: WSGIApplication, port: int) -> None:
     run_simple(HOST, port, app, threaded=True, request_handler=SilentHandler)
 
 
-SERVERS = {"waitress": waitress, "cheroot": cheroot, "werkzeug": werkzeug}
+SERVERS = {
+    "waitress": waitress,
+    "cheroot": cheroot,
+    "werkzeug": werkzeug,
+    "drop-in": drop_in,
+}
 
 if __name__ == "__main__":
     name, app_name, port_number = sys.argv[1:]

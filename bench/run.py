@@ -22,7 +22,7 @@ from load import LoadError, run_wrk
 from options import Options, parse_options
 from procstat import usage
 from report import Case, CaseReport, Sample, case_report, shortfalls, summary, table
-from servers import OWN, Running, StartError, running
+from servers import DROP_IN, OWN, PACKAGES, Running, StartError, running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ def prepare(options: Options) -> None:
     environment.require_tools()
     environment.raise_descriptor_limit(max(case.connections for case in options.cases))
     environment.require_peers()
-    if OWN in options.servers:
+    if {OWN, DROP_IN} & set(options.servers):
         environment.require_project()
 
 
@@ -65,7 +65,7 @@ def header(options: Options, versions: dict[str, str]) -> str:
     return (
         f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores: "
         f"server on core {options.server_core}, wrk on core {options.client_core}\n"
-        f"{', '.join(f'{name} {versions[name]}' for name in options.servers)}\n"
+        f"{', '.join(f'{name} {versions[PACKAGES.get(name, name)]}' for name in options.servers)}\n"
         f"medians of {options.rounds} x {options.seconds} s; "
         "* marks the best pure-Python peer, ! marks errors"
     )

@@ -80,6 +80,8 @@ def run_pytest(
     plugins: tuple[str, ...],
 ) -> int:
     command = [str(environment.python), "-m", "pytest", "-p", "no:cacheprovider"]
+    if "randomly" not in suite.arguments:
+        command += ["-p", "no:randomly"]
     for plugin in ("conformance_report", *plugins):
         command += ["-p", plugin]
     command += ["--timeout", str(TIMEOUT), *suite.arguments]

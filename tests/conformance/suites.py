@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 
@@ -30,8 +31,14 @@ class Suite:
     plugins: tuple[str, ...] = ()
     """Modules from `inside` that pytest loads, except in the baseline."""
     has_servers: bool = False
-    """Its tests connect to servers, so the run has to prove whose they were."""
+    """Its tests connect to servers, so the run has to prove whose they were.
 
+    Counted are servers, or requests where one server serves all.
+    """
+
+
+SEED = random.randrange(2**32)
+"""Of the order of tests, where that is random; pytest's log says it."""
 
 RELEASES = (
     # The oldest Werkzeug that Flask 3.1 accepts.
@@ -68,6 +75,22 @@ SUITES = (
         ),
         plugins=("conformance_arun",),
     ),
+    # All of Flask's tests; what their clients send goes to a live server. In random order, so that
+    # no test lives on what another has left in the server; the baseline has the same order.
+    Suite(
+        "flask-wire",
+        "flask",
+        (
+            "tests",
+            "-p",
+            "randomly",
+            f"--randomly-seed={SEED}",
+            # Fails in process, too, with the newest Werkzeug.
+            "--deselect=tests/test_reqctx.py::test_bad_environ_raises_bad_request",
+        ),
+        plugins=("conformance_wire",),
+        has_servers=True,
+    ),
 )
 
 TOOLS = (
@@ -76,6 +99,7 @@ TOOLS = (
     "ephemeral-port-reserve",
     # pytest 9 has no `_pytest.monkeypatch.notset`, which Flask 3.1's conftest.py uses.
     "pytest<9",
+    "pytest-randomly",
     "pytest-timeout",
     "python-dotenv",
     # Under Werkzeug 3.1's reloader watchdog 7 reports no change, whichever server runs.

@@ -1,4 +1,4 @@
-"""What holds where a test of Werkzeug's does not: see `tests.conformance.differences`."""
+"""What holds where Werkzeug's or Flask's tests do not: see `tests.conformance.differences`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from flask import Flask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from wsgiref.types import StartResponse, WSGIEnvironment
 
     from tests.client import Client
-    from tests.serving.conftest import Start
+    from tests.serving.conftest import Running, Start
 
 
 def tell_headers(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
@@ -70,3 +71,36 @@ def test_a_request_target_may_take_all_of_a_head(client: Client) -> None:
     # Werkzeug's bound is 64 KiB for the line; here it is 64 KiB for the head as a whole.
     assert client.get("/" + "a" * 60_000).status == 200
     assert client.get("/" + "a" * 70_000).status == 414
+
+
+def flask_app(torn_down: list[BaseException | None]) -> Flask:
+    app = Flask(__name__)
+    app.teardown_appcontext(torn_down.append)
+
+    @app.get("/")
+    def index() -> str:
+        raise LookupError("on purpose")
+
+    return app
+
+
+def test_teardown_hears_once_of_an_unhandled_exception(
+    start: Start, client_of: Callable[[Running], Client]
+) -> None:
+    torn_down: list[BaseException | None] = []
+    running = start(flask_app(torn_down))
+    assert client_of(running).get().status == 500
+    running.close()
+    assert [type(error) for error in torn_down] == [LookupError]
+
+
+def test_teardown_hears_of_no_exception_that_was_handled(
+    start: Start, client_of: Callable[[Running], Client]
+) -> None:
+    torn_down: list[BaseException | None] = []
+    app = flask_app(torn_down)
+    app.register_error_handler(LookupError, lambda error: "handled")
+    running = start(app)
+    assert client_of(running).get().body == b"handled"
+    running.close()
+    assert torn_down == [None]
