@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asyncwsgi.version import __version__
 
 if TYPE_CHECKING:
+    from asyncwsgi.bridge.stream import stream
     from asyncwsgi.config import Config
     from asyncwsgi.errors import (
         AppImportError,
@@ -40,6 +41,7 @@ __all__ = [
     "run",
     "serve",
     "serve_in_thread",
+    "stream",
 ]
 
 # Imported when first asked for: the flask command and pytest look at parts of this package at every
@@ -51,6 +53,7 @@ _HOMES = {
     "run": "running",
     "serve": "running",
     "serve_in_thread": "running",
+    "stream": "bridge.stream",
 }
 
 
