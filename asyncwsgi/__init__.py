@@ -11,6 +11,7 @@ from asyncwsgi.version import __version__
 
 if TYPE_CHECKING:
     from asyncwsgi import from_thread
+    from asyncwsgi.bridge.stream import stream
     from asyncwsgi.config import Config
     from asyncwsgi.errors import (
         AppImportError,
@@ -46,6 +47,7 @@ __all__ = [
     "run",
     "serve",
     "serve_in_thread",
+    "stream",
 ]
 
 # Imported when first asked for: the flask command and pytest look at parts of this package at every
@@ -58,6 +60,7 @@ _HOMES = {
     "run": "running",
     "serve": "running",
     "serve_in_thread": "running",
+    "stream": "bridge.stream",
 }
 
 

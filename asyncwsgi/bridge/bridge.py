@@ -110,7 +110,10 @@ class Bridge:
         self.workers.expire_idle(now)
         if self.is_draining:
             self.abandon_endless()
-        self._saturation.look(self.exchanges, now)
+        for exchange in self.exchanges:
+            if exchange.loop_body is not None:
+                exchange.loop_body.tick(now)
+        self._saturation.look([e for e in self.exchanges if e.loop_body is None], now)
 
     def date(self) -> str:
         """The value of the Date header, made once a second. From any thread."""

@@ -1,21 +1,28 @@
 """One request and its response: a job for a worker thread, a source of bytes for a connection.
 
 The application's call, its iteration and ``close()`` run in one thread and in a Context of its own:
-Flask pops what it pushed, and nothing leaks into the next request. Methods say on which side they
-run; fields have one writer each, so that no lock is needed.
+Flask pops what it pushed, and nothing leaks into the next request. A body that the loop iterates
+(see `asyncwsgi.bridge.loop_body`) divides the job in two, in the same Context. Methods say on which
+side they run; fields have one writer each at a time, so that no lock is needed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import threading
 import time
+from collections.abc import Callable
+from contextvars import Context
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncwsgi.access_log import AccessEntry
 from asyncwsgi.bridge.current import enter_exchange
+from asyncwsgi.bridge.departure import Departure
+from asyncwsgi.bridge.loop_body import LoopBody
 from asyncwsgi.errors import ClientDisconnected, RequestBodyError
 from asyncwsgi.http1.encoder import CONTINUE, SERVER_NAME, ResponseEncoder
 from asyncwsgi.wsgi.application import run_application
@@ -25,11 +32,18 @@ if TYPE_CHECKING:
     from asyncwsgi.bridge.bridge import Bridge
     from asyncwsgi.bridge.request_body import RequestBody
     from asyncwsgi.http1.head import RequestHead
+    from asyncwsgi.wsgi.hand_over import Remainder
 
 logger = logging.getLogger("asyncwsgi.server")
 
 # nginx's status for a client that left before there was one.
 CLIENT_CLOSED_REQUEST = 499
+
+
+class Settable(Protocol):
+    """A `threading.Event` or an `asyncio.Event`, for whoever sets it."""
+
+    def set(self) -> None: ...
 
 
 class Connection(Protocol):
@@ -73,6 +87,10 @@ class Exchange:
         self.keep_alive = False
         """Whether the connection can be kept; settled when the exchange has ended."""
         self.is_disconnected = False
+        self.departure = Departure(bridge.mailbox)
+        """The client's; asked by the application, too."""
+        self.loop_body: LoopBody | None = None
+        """What iterates the body on the loop, while that is so."""
         self.was_cancelled = False
         """Whether no thread will ever take it."""
         self._response: Response | None = None
@@ -82,7 +100,7 @@ class Exchange:
         self._posted_size = 0
         self._taken_size = 0
         self._written_size = 0
-        self._room: threading.Event | None = None
+        self._room: Settable | None = None
 
     # On the loop.
 
@@ -101,9 +119,22 @@ class Exchange:
         self._written_size = self._taken_size
         self._notify_worker()
 
+    def shut_by_client(self, *, is_body_complete: bool) -> None:
+        """The client sends nothing more. RFC 9112 9.6: it may have shut its side only."""
+        if self.body is not None and not is_body_complete:
+            reason = "the client closed before its request body was complete"
+            self.body.fail(RequestBodyError(400, reason))
+        self.departure.announce()
+        if self.is_endless:
+            # Nobody reads a stream without an end with half a connection; it is a closed tab.
+            self.connection.abort()
+
     def disconnect(self) -> None:
         """The client has gone: the application hears of it when it next reads or writes."""
         self.is_disconnected = True
+        self.departure.announce()
+        if self.loop_body is not None:
+            self.loop_body.cut()
         if self.body is not None:
             self.body.fail(ClientDisconnected("the client left before its body was complete"))
         room = self._room  # the worker may take it away at any moment
@@ -116,8 +147,27 @@ class Exchange:
         response = self._response
         return response is not None and response.is_endless
 
+    def send(self, block: bytes) -> bool:
+        """Send a block of a body that the loop iterates. False: the body is complete."""
+        response = self._response
+        return response is not None and response.send(block)
+
+    def has_room(self) -> bool:
+        """Whether the client keeps up with what is sent. From any thread."""
+        return self._posted_size - self._written_size < self.bridge.room_size
+
+    async def wait_for_room(self) -> None:
+        """Wait until the client has taken enough to be sent more."""
+        room = asyncio.Event()
+        self._room = room
+        try:
+            if not self.has_room():
+                await room.wait()
+        finally:
+            self._room = None
+
     def _write(self, data: bytes | memoryview) -> None:
-        if self.bridge.is_draining and self.is_endless:
+        if (self.bridge.is_draining or self.departure.has_happened) and self.is_endless:
             self.bridge.abandon(self)
         if self.is_disconnected:
             return
@@ -128,7 +178,7 @@ class Exchange:
 
     def _notify_worker(self) -> None:
         room = self._room
-        if room is not None and self._has_room():
+        if room is not None and self.has_room():
             room.set()
 
     def _end(self, _: None) -> None:
@@ -136,7 +186,7 @@ class Exchange:
             # Threads that the application left behind must not wait for a body nobody feeds.
             self.body.fail(ClientDisconnected("the response is over"))
         # Body, wsgi.input and response know the exchange: no cycle outlives the request.
-        self.body = self._response = None
+        self.body = self._response = self.loop_body = None
         self.environ = {}
         self.bridge.exchange_ended(self)
         self.connection.exchange_ended(self)
@@ -149,31 +199,71 @@ class Exchange:
 
     def run(self) -> None:
         """Run the application; skipped if the client left while the request was queued."""
+        remainder = None
+        context = Context()
         try:
             if not self.is_disconnected:
                 self.started_at = time.monotonic()
-                self.bridge.new_context().run(self.run_in_context)
+                context = self.bridge.new_context()
+                remainder = context.run(self.run_in_context)
         finally:
+            self._leave_thread(remainder, context)
+
+    def resume_in_thread(
+        self, remainder: Remainder, context: Context, error: BaseException | None
+    ) -> None:
+        """Run what follows the part on the loop; `error` is what ends the body, if anything."""
+        rest = None
+        try:
+            rest = context.run(self._run_rest, remainder, error)
+        finally:
+            self._leave_thread(rest, context)
+
+    def _leave_thread(self, remainder: Remainder | None, context: Context) -> None:
+        if remainder is None:
             self._is_over = True
             self.bridge.mailbox.post(self._end, None)
+        else:
+            # Before the loop hears of it: `_wait_for_room` asks.
+            self.loop_body = LoopBody(self, remainder, context)
+            self.bridge.mailbox.post(self.loop_body.begin, None)
 
     def cancel(self) -> None:
         """Be told that `run` will never be called. From any thread."""
         self.was_cancelled = True
         self.bridge.mailbox.post(self._end, None)
 
-    def run_in_context(self) -> None:
-        """Run the application, and answer for it if it fails."""
+    def run_in_context(self) -> Remainder | None:
+        """Run the application, and answer for it if it fails. Returns what was handed over."""
         enter_exchange(self)
-        head, bridge = self.head, self.bridge
-        body = self.body
+        head, body = self.head, self.body
         encoder = ResponseEncoder(self.http_version, self._can_keep_connection)
         self._response = response = Response(head.method, encoder, self._transmit, self.sign)
         self.environ["wsgi.input"] = io.BytesIO() if body is None else body.open()
+        self.add_keys()
+        return self.answer(response, partial(self.call_application, response))
+
+    def _run_rest(self, remainder: Remainder, error: BaseException | None) -> Remainder | None:
+        response = self._response
+        assert response is not None, "the exchange has not ended"
+        return self.answer(response, partial(remainder.resume, error))
+
+    def add_keys(self) -> None:
+        """Give the environ the keys that speak of this exchange."""
+        environ = self.environ
+        environ["asyncwsgi.disconnected"] = self.departure
+        environ["waitress.client_disconnected"] = self.departure
+
+    def answer(self, response: Response, call: Callable[[], Remainder | None]) -> Remainder | None:
+        """Have `call` run the application; conclude unless something was handed over."""
         try:
-            self.call_application(response)
+            remainder = call()
         except BaseException as error:
             self.fail(response, error)
+        else:
+            if remainder is not None:
+                return remainder
+        head, bridge = self.head, self.bridge
         if response.is_truncated:
             logger.error(
                 "%s %s: the application sent %d bytes less than its Content-Length",
@@ -182,15 +272,16 @@ class Exchange:
         self.keep_alive = response.keep_alive
         if bridge.config.access_log and bridge.access_logger.is_enabled():
             self._log(response)
+        return None
 
     @property
     def http_version(self) -> str:
         """The version whose framing the client gets, ``1.1`` or ``1.0``."""
         return self.head.http_version
 
-    def call_application(self, response: Response) -> None:
+    def call_application(self, response: Response) -> Remainder | None:
         """Run the application. In the worker thread; what it raises goes to `fail`."""
-        run_application(self.bridge.application, self.environ, response)
+        return run_application(self.bridge.application, self.environ, response)
 
     def sign(self, status: str) -> tuple[str, str]:
         """The Server and Date headers of a response whose head is about to leave."""
@@ -234,22 +325,22 @@ class Exchange:
             self._post(view[start : start + limit])
 
     def _post(self, data: bytes | memoryview) -> None:
-        if not self._has_room():
+        if not self.has_room():
             self._wait_for_room()
         if self.is_disconnected or self._is_over:
             raise ClientDisconnected("the client left, or the response is over")
         self._posted_size += len(data)
         self.bridge.mailbox.post(self._write, data)
 
-    def _has_room(self) -> bool:
-        return self._posted_size - self._written_size < self.bridge.room_size
-
     def _wait_for_room(self) -> None:
+        if self.loop_body is not None:
+            return  # it waits between blocks, as the loop must not here
         # The loop looks at the event after it has changed what is asked here; so the event must
         # be there before the question.
-        self._room = threading.Event()
-        if not (self._has_room() or self.is_disconnected):
-            self._room.wait()
+        room = threading.Event()
+        self._room = room
+        if not (self.has_room() or self.is_disconnected):
+            room.wait()
         self._room = None
 
     def _body_is_awaited(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import sys
 import threading
 from concurrent.futures import Executor
 from queue import SimpleQueue
@@ -44,6 +45,13 @@ class Workers(Protocol):
 
         Raises:
             WorkersBusy: as many jobs wait as may.
+        """
+
+    def resume(self, job: Job) -> None:
+        """Run `job`, the rest of one that was begun, soon: however many wait.
+
+        Raises:
+            WorkersBusy: there is no thread to be had.
         """
 
     def job_ended(self) -> None:
@@ -83,6 +91,7 @@ class WorkerThreads:
         self._batch: list[Job] = []
         self._queue_size = queue_size
         self._idle_timeout = idle_timeout
+        self._is_stopping = False
         # None tells the thread that takes it to end.
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._threads: set[threading.Thread] = set()
@@ -93,15 +102,23 @@ class WorkerThreads:
         self._ended = asyncio.Event()
 
     def submit(self, job: Job) -> None:
+        self._submit(job, self._queue_size)
+
+    def resume(self, job: Job) -> None:
+        self._submit(job, sys.maxsize)
+        if self._is_stopping:
+            self._hand_over()
+            self._end(1)  # a thread that was started for it has heard of no end
+
+    def _submit(self, job: Job, queue_size: int) -> None:
         unfinished = self._unfinished
         available = len(self._threads) - self._ending
         if unfinished >= available:
             if available < self.limit:
                 self._start_thread(is_needed=not available)
-            elif unfinished - available >= self._queue_size:
+            elif unfinished - available >= queue_size:
                 raise WorkersBusy(
-                    f"{self._queue_size} requests wait for a worker thread; "
-                    "raise threads or queue_size"
+                    f"{queue_size} requests wait for a worker thread; raise threads or queue_size"
                 )
         self._unfinished = unfinished + 1
         if unfinished >= self._peak:
@@ -129,6 +146,7 @@ class WorkerThreads:
             self._peak_since = now
 
     async def stop(self) -> None:
+        self._is_stopping = True
         self._hand_over()
         self._end(len(self._threads) - self._ending)
         while len(self._threads) > self._unfinished:
@@ -191,6 +209,9 @@ class ExecutorWorkers:
                 f"{self._queue_size} requests are with the executor; "
                 "give it more threads or raise queue_size"
             )
+        self.resume(job)
+
+    def resume(self, job: Job) -> None:
         try:
             future = self._executor.submit(self._run, job)
         except RuntimeError as error:

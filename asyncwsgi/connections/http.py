@@ -105,9 +105,8 @@ class HttpConnection(asyncio.Protocol):
         if self._state not in (State.RESPONDING, State.BLOCKED):
             self._close()
             return False
-        if self._body is not None:
-            reason = "the client closed before its request body was complete"
-            self._body.fail(RequestBodyError(400, reason))
+        if self._exchange is not None:
+            self._exchange.shut_by_client(is_body_complete=self._body is None)
         # RFC 9112 9.6: the client may have shut its side only; the response is still delivered.
         # asyncio's TLS knows no half-closed connection.
         return not self._client.is_tls

@@ -15,6 +15,8 @@ from asyncwsgi.serving.handler import make_environ, make_handler
 from asyncwsgi.wsgi.application import run_application
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from werkzeug.serving import WSGIRequestHandler
 
     from asyncwsgi.bridge.bridge import Bridge
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from asyncwsgi.serving.client_socket import ClientSocket
     from asyncwsgi.serving.connection import WerkzeugConnection
     from asyncwsgi.serving.servers import BaseWSGIServer
+    from asyncwsgi.wsgi.hand_over import Remainder
     from asyncwsgi.wsgi.response import Response
 
 
@@ -73,7 +76,7 @@ class WerkzeugExchange(Exchange):
         """Whether the application has written to its socket, and has no HTTP response to give."""
         return self._socket.was_written
 
-    def call_application(self, response: Response) -> None:
+    def call_application(self, response: Response) -> Remainder | None:
         server = self._wsgi_server
         handler = self._handler = make_handler(
             server,
@@ -83,7 +86,8 @@ class WerkzeugExchange(Exchange):
             wfile=cast("Any", _RawOutput(self._socket)),
         )
         handler.environ = self.environ = make_environ(handler, self.head)
-        run_application(server.app, self.environ, response)
+        self.add_keys()
+        return run_application(server.app, self.environ, response)
 
     def sign(self, status: str) -> tuple[str, str]:
         handler = self._handler
@@ -109,13 +113,19 @@ class WerkzeugExchange(Exchange):
         else:
             server.pass_on(error, self._socket)
 
-    def run_in_context(self) -> None:
+    def answer(self, response: Response, call: Callable[[], Remainder | None]) -> Remainder | None:
+        remainder = None
         try:
-            super().run_in_context()
+            remainder = super().answer(response, call)
         finally:
-            if self._socket.was_written and self._handler is not None:
-                self._handler.log_request(101)
-            self._socket.end_request()
+            if remainder is None:
+                self._end_request()
+        return remainder
+
+    def _end_request(self) -> None:
+        if self._socket.was_written and self._handler is not None:
+            self._handler.log_request(101)
+        self._socket.end_request()
 
     def _can_keep_connection(self) -> bool:
         is_last = self._is_only_one or self._socket.is_taken_over

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from asyncwsgi.wsgi.hand_over import HandOver, Remainder
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from wsgiref.types import WSGIApplication
 
     from asyncwsgi.wsgi.response import Response
@@ -13,28 +16,54 @@ if TYPE_CHECKING:
 
 def run_application(
     application: WSGIApplication, environ: dict[str, Any], response: Response
-) -> None:
+) -> Remainder | None:
     """Send what `application` answers to `environ` through `response`.
 
-    Raises whatever the application raises, after its iterable was closed.
+    Returns what is left to be done if the body goes on elsewhere. Raises whatever the application
+    raises, after its iterable was closed.
     """
     blocks = application(environ, response.start_response)
+    remainder = None
     try:
-        _send(blocks, response)
+        if _is_single(blocks):
+            response.expect_single_block()
+        remainder = _send(blocks, iter(blocks), response)
     finally:
-        # PEP 3333: close() is called however the iteration ended.
-        close = getattr(blocks, "close", None)
-        if close is not None:
-            close()
+        if remainder is None:
+            _close(blocks)
+    return remainder
 
 
-def _send(blocks: Iterable[bytes], response: Response) -> None:
-    if _is_single(blocks):
-        response.expect_single_block()
-    for block in blocks:
+def _resume(response: Response, blocks: Iterable[bytes], rest: Iterator[bytes]) -> Remainder | None:
+    remainder = None
+    try:
+        remainder = _send(blocks, rest, response)
+    finally:
+        if remainder is None:
+            _close(blocks)
+    return remainder
+
+
+def _send(
+    blocks: Iterable[bytes], iterator: Iterator[bytes], response: Response
+) -> Remainder | None:
+    for block in iterator:
         if not response.send(block):
             break
+        if not block and isinstance(block, HandOver) and not block.is_void:
+            if not response.send_head():
+                break
+            block.is_taken = True
+            return Remainder(block, partial(_resume, response), blocks, iterator)
     response.finish()
+    return None
+
+
+def _close(blocks: Iterable[bytes]) -> None:
+    # PEP 3333: close() is called however the iteration ended.
+    close = getattr(blocks, "close", None)
+    if close is not None:
+        close()
 
 
 def _is_single(blocks: Iterable[bytes]) -> bool:

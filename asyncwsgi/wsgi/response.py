@@ -178,6 +178,13 @@ class Response:
             self._transmit(self._encoder.block(block))
         return not self._is_complete
 
+    def send_head(self) -> bool:
+        """Send the head ahead of a body of unknown blocks. False: there is no body to follow."""
+        if not self.head_was_sent:
+            self._is_single = False
+            self._transmit(self._encode_head())
+        return not self._is_complete
+
     def finish(self) -> None:
         """End the response; the head leaves now if nothing else took it along."""
         if not self.head_was_sent:

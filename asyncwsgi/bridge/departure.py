@@ -1,0 +1,56 @@
+"""Whether the client of an exchange has left, for views that ask and for code that acts on it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+from asyncwsgi.bridge.mailbox import Mailbox
+
+
+class Departure:
+    """``environ["asyncwsgi.disconnected"]``: call it to learn whether the client has left.
+
+    A client has left when its connection is lost, or when it has closed its side of it. It may
+    have shut its side only and read on (RFC 9112 9.6), but who does so is rare.
+    """
+
+    __slots__ = ("_callbacks", "_mailbox", "has_happened")
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._callbacks: list[Callable[[], object]] = []
+        self.has_happened = False
+
+    def __call__(self, timeout: float | None = 0.0) -> bool:
+        """Whether the client has left; asked at once, or after up to `timeout` seconds."""
+        return self.has_happened or (timeout != 0.0 and self.wait(timeout))
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the client has left, for at most `timeout` seconds; whether it has.
+
+        Not on the loop, where it would hold up everyone.
+        """
+        left = threading.Event()
+        self.call(left.set)
+        left.wait(timeout)
+        self.discard(left.set)
+        return self.has_happened
+
+    def call(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called once on the loop when the client leaves. From any thread."""
+        self._callbacks.append(callback)
+        if self.has_happened:  # the loop looks at the callbacks after it has said so
+            self._mailbox.post(self.announce, None)
+
+    def discard(self, callback: Callable[[], object]) -> None:
+        """Forget a callback, if it was not called."""
+        with contextlib.suppress(ValueError):
+            self._callbacks.remove(callback)
+
+    def announce(self, _: None = None) -> None:
+        """Say that the client has left. On the loop."""
+        self.has_happened = True
+        while self._callbacks:
+            self._callbacks.pop()()

@@ -1,0 +1,124 @@
+"""The part of an exchange that needs no thread: its body comes out of an async iterator.
+
+Runs on the loop. When the iterator ends, fails or is cut, a worker thread does the rest of the
+application's call - the end of the response, ``close()``, the access line - in the call's Context.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+from asyncwsgi.bridge.stream import close_iterator, encode
+from asyncwsgi.errors import ClientDisconnected, WorkersBusy
+
+if TYPE_CHECKING:
+    from asyncwsgi.bridge.exchange import Exchange
+    from asyncwsgi.wsgi.hand_over import Remainder
+
+# What an iterator ends with when it was cut.
+_LEAVINGS = (type(None), asyncio.CancelledError, ClientDisconnected)
+
+
+class LoopBody:
+    """Iterates a body on the loop; then it is the job of a worker thread that does the rest.
+
+    Args:
+        exchange: whose body it is.
+        remainder: the body, and what is left of the application's call.
+        context: that of the call.
+    """
+
+    __slots__ = (
+        "_context", "_error", "_exchange", "_is_iterating", "_remainder", "_sent_at", "_task",
+    )  # fmt: skip
+
+    def __init__(self, exchange: Exchange, remainder: Remainder, context: Context) -> None:
+        self._exchange = exchange
+        self._remainder = remainder
+        self._context = context
+        self._task: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+        self._is_iterating = False
+        self._sent_at = time.monotonic()
+
+    # On the loop.
+
+    def begin(self, _: None) -> None:
+        """Take over from the worker thread."""
+        exchange, offer = self._exchange, self._remainder.hand_over
+        exchange.bridge.workers.job_ended()
+        self._task = asyncio.get_running_loop().create_task(self._run(), context=offer.context)
+        self._task.add_done_callback(self._end)
+
+    def cut(self) -> None:
+        """The client has gone: interrupt the iterator wherever it waits."""
+        if self._task is not None and self._is_iterating:
+            self._is_iterating = False  # once: its tidying up is not interrupted
+            self._task.cancel()
+
+    def tick(self, now: float) -> None:
+        """Say that the server is still there, if nothing else was said for long."""
+        offer = self._remainder.hand_over
+        if offer.idle_timeout is None or now - self._sent_at < offer.idle_timeout:
+            return
+        if self._is_iterating and self._exchange.has_room():
+            self._send(offer.idle_block)
+
+    async def _run(self) -> None:
+        blocks = self._remainder.hand_over.blocks
+        try:
+            # A task that is cancelled before its first step would not even close the iterator.
+            if not self._exchange.is_disconnected:
+                self._is_iterating = True
+                await self._send_all(blocks)
+        except BaseException as error:
+            self._error = error
+        self._is_iterating = False
+        try:
+            await close_iterator(blocks)
+        except BaseException as error:
+            self._error = self._error or error
+
+    async def _send_all(self, blocks: AsyncIterator[bytes | str]) -> None:
+        exchange = self._exchange
+        async for block in blocks:
+            if not self._send(block):
+                self._remainder.is_complete = True
+                return
+            if not exchange.has_room():
+                await exchange.wait_for_room()
+
+    def _send(self, block: bytes | str) -> bool:
+        if self._exchange.is_disconnected:
+            raise ClientDisconnected("the client left")
+        self._sent_at = time.monotonic()
+        return self._exchange.send(encode(block))
+
+    def _end(self, _: asyncio.Task[None]) -> None:
+        """Have a worker thread do the rest."""
+        self._task = None
+        if self._exchange.is_disconnected and isinstance(self._error, _LEAVINGS):
+            self._error = ClientDisconnected("the client left")
+        try:
+            self._exchange.bridge.workers.resume(self)
+        except WorkersBusy:
+            self.cancel()
+
+    # In the worker thread.
+
+    def run(self) -> None:
+        """Do the rest."""
+        exchange, remainder, error = self._exchange, self._remainder, self._error
+        exchange.loop_body = None
+        left = error if isinstance(error, ClientDisconnected) else None
+        remainder.hand_over.error = None if left else error
+        exchange.resume_in_thread(remainder, self._context, left)
+
+    def cancel(self) -> None:
+        """Do the rest in a thread of its own: whoever was begun is closed."""
+        threading.Thread(target=self.run, name="asyncwsgi-closing", daemon=True).start()
