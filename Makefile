@@ -33,6 +33,7 @@ soak: $(STAMP)  ## ten minutes of mixed load; memory, threads and descriptors mu
 
 conformance: $(STAMP)  ## the tests of Werkzeug and Flask, unmodified, against this server
 	$(BIN)/python -m tests.conformance.run
+	$(BIN)/python -m tests.conformance.async_views
 
 browser:  ## see to it that the tests find Chromium and its driver
 	@if command -v chromium && command -v chromedriver; then :; \
