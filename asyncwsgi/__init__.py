@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         RequestBodyError,
         RequestRefused,
     )
+    from asyncwsgi.event_stream import Event, EventStream
     from asyncwsgi.running import ServerThread, run, serve, serve_in_thread
     from asyncwsgi.server.server import Server
 
@@ -33,6 +34,8 @@ __all__ = [
     "ClientDisconnected",
     "Config",
     "ConfigError",
+    "Event",
+    "EventStream",
     "RequestBodyError",
     "RequestRefused",
     "Server",
@@ -48,6 +51,8 @@ __all__ = [
 # start, and most of those starts need no server.
 _HOMES = {
     "Config": "config",
+    "Event": "event_stream",
+    "EventStream": "event_stream",
     "Server": "server.server",
     "ServerThread": "running",
     "run": "running",
