@@ -55,7 +55,7 @@ class Development:
             )
         if self.debugger and not _has_werkzeug():
             raise ConfigError(
-                "the debugger is Werkzeug's, which is not installed; install asyncwsgi[werkzeug] "
+                "the debugger is Werkzeug's, which is not installed; install werkzeug "
                 "or give --no-debugger"
             )
 

@@ -66,7 +66,7 @@ class Watcher:
         if self._is_polling:
             logger.info(
                 "looking for changes once a second, because watchfiles is not installed; "
-                "install asyncwsgi[reload] to be told of them"
+                "install watchfiles to be told of them"
             )
         else:
             logger.info("watching for changes with watchfiles")

@@ -29,7 +29,7 @@ class TestHow:
         self, project: Project, without: Without
     ) -> None:
         project.serve(environment=without("watchfiles"))
-        assert "install asyncwsgi[reload]" in project.process.read_until("once a second")
+        assert "install watchfiles" in project.process.read_until("once a second")
         for version in ("two", "three"):
             project.reload(version)
             assert project.answers(version)
