@@ -11,6 +11,7 @@ from asyncwsgi.version import __version__
 
 if TYPE_CHECKING:
     from asyncwsgi import from_thread
+    from asyncwsgi.bridge.departure import cancel_on_disconnect
     from asyncwsgi.bridge.stream import stream
     from asyncwsgi.config import Config
     from asyncwsgi.errors import (
@@ -46,6 +47,7 @@ __all__ = [
     "ServerThread",
     "__version__",
     "async_to_sync",
+    "cancel_on_disconnect",
     "from_thread",
     "run",
     "serve",
@@ -62,6 +64,7 @@ _HOMES = {
     "Server": "server.server",
     "ServerThread": "running",
     "async_to_sync": "from_thread",
+    "cancel_on_disconnect": "bridge.departure",
     "run": "running",
     "serve": "running",
     "serve_in_thread": "running",

@@ -72,6 +72,9 @@ class Config:
     executor: Executor | None = _option(
         None, "Runs the application in place of the worker threads.", on_command_line=False
     )
+    cancel_on_disconnect: bool = _option(
+        False, "Cancel async views whose client has left before they have answered."
+    )
     async_views_on_loop: bool = _option(
         True,
         "Run async views (what asgiref runs for Flask and Django) on the server's loop; off: each "

@@ -15,6 +15,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple
 
 from asyncwsgi.bridge.current import current_exchange
+from asyncwsgi.bridge.departure import Departure, until_departure
 from asyncwsgi.bridge.loop_calls import restore
 
 if TYPE_CHECKING:
@@ -93,13 +94,22 @@ def async_to_sync(async_fn: Callable[P, Awaitable[T]]) -> Callable[P, T]:
 
     @functools.wraps(async_fn)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        bound = functools.partial(async_fn, *args, **kwargs)
+        bound: Callable[[], Awaitable[T]] = functools.partial(async_fn, *args, **kwargs)
         exchange = current_exchange()
         if exchange is None:
             return _run_alone(bound)
+        if exchange.bridge.config.cancel_on_disconnect:
+            bound = functools.partial(_until_departure, exchange.departure, bound)
         return exchange.bridge.loop_work.calls.run(bound)
 
     return call
+
+
+async def _until_departure(departure: Departure, make: Callable[[], Awaitable[T]]) -> T:
+    async def main() -> T:
+        return await make()
+
+    return await until_departure(departure, main())
 
 
 def _loop_work(what: str) -> LoopWork:

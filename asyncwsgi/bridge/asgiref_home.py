@@ -15,6 +15,8 @@ import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from asyncwsgi.bridge.current import current_exchange
+from asyncwsgi.bridge.departure import until_departure
 from asyncwsgi.bridge.loop_calls import LoopTasks, stopped
 
 FIRST_RELEASE = (3, 3, 2)
@@ -98,4 +100,7 @@ class _Home:
         return self._loop.call_soon_threadsafe(call, *args)
 
     def create_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        exchange = current_exchange()  # asgiref calls in the Context of its caller
+        if exchange is not None and exchange.bridge.config.cancel_on_disconnect:
+            coroutine = until_departure(exchange.departure, coroutine)
         return self._tasks.create_task(coroutine)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
+import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
+from asyncwsgi.bridge.current import current_exchange
 from asyncwsgi.bridge.mailbox import Mailbox
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Departure:
@@ -54,3 +62,43 @@ class Departure:
         self.has_happened = True
         while self._callbacks:
             self._callbacks.pop()()
+
+
+def cancel_on_disconnect(
+    view: Callable[P, Coroutine[Any, Any, T]],
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Decorates an async view that shall be cancelled when its client leaves.
+
+    The view gets `asyncio.CancelledError` where it awaits; what it then does to tidy up is not
+    interrupted. On other servers it does nothing. The option ``cancel_on_disconnect`` does the same
+    for all async views.
+
+    Raises:
+        TypeError: the view is not a coroutine function.
+    """
+    if not inspect.iscoroutinefunction(view):
+        raise TypeError(
+            f"cancel_on_disconnect() got {view!r}; only async views can be cancelled. A sync one "
+            'may ask environ["asyncwsgi.disconnected"]'
+        )
+
+    @functools.wraps(view)
+    async def cancelled(*args: P.args, **kwargs: P.kwargs) -> T:
+        exchange = current_exchange()
+        if exchange is None or exchange.bridge.config.cancel_on_disconnect:
+            return await view(*args, **kwargs)
+        return await until_departure(exchange.departure, view(*args, **kwargs))
+
+    return cancelled
+
+
+async def until_departure(departure: Departure, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await `coroutine`, and cancel it when the client leaves. On the loop."""
+    task = asyncio.current_task()
+    assert task is not None
+    cancel = task.cancel
+    departure.call(cancel)
+    try:
+        return await coroutine
+    finally:
+        departure.discard(cancel)

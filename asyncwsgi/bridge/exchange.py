@@ -302,7 +302,7 @@ class Exchange:
         cut, so that the framing shows that the body is not whole.
         """
         status = "500 Internal Server Error"
-        if isinstance(error, ClientDisconnected) and self.is_disconnected:
+        if self.is_of_departure(error):
             return
         if isinstance(error, RequestBodyError):
             logger.info("%s %s: %s", self.head.method, self.head.target, error.reason)
@@ -314,6 +314,12 @@ class Exchange:
                 response.fail(status, f"{status}\n".encode("ascii"))
             except ClientDisconnected:
                 return
+
+    def is_of_departure(self, error: BaseException) -> bool:
+        """Whether `error` says no more than that the client has left."""
+        if isinstance(error, ClientDisconnected):
+            return self.is_disconnected
+        return isinstance(error, asyncio.CancelledError) and self.departure.has_happened
 
     def _transmit(self, data: bytes) -> None:
         limit = self.bridge.room_size

@@ -10,7 +10,7 @@ from werkzeug.debug.tbtools import DebugTraceback
 from werkzeug.exceptions import InternalServerError
 
 from asyncwsgi.bridge.exchange import Connection, Exchange
-from asyncwsgi.errors import ApplicationError, ClientDisconnected, RequestBodyError
+from asyncwsgi.errors import ApplicationError, RequestBodyError
 from asyncwsgi.serving.handler import make_environ, make_handler
 from asyncwsgi.wsgi.application import run_application
 
@@ -99,7 +99,7 @@ class WerkzeugExchange(Exchange):
 
     def fail(self, response: Response, error: BaseException) -> None:
         handler, server = self._handler, self._wsgi_server
-        if isinstance(error, ClientDisconnected) and self.is_disconnected:
+        if self.is_of_departure(error):
             if handler is not None:
                 handler.connection_dropped(error, self.environ)
         elif isinstance(error, RequestBodyError):
