@@ -129,7 +129,11 @@ async def main() -> None:
     while time.monotonic() < load.ticks.stop:
         views.append(await ask(host, int(port)))
         await asyncio.sleep(PAUSE)
-    # The last tick was a second ago, unless it is late.
+    # The last tick was due a second ago; late is not lost.
+    expected = load.connected * len(load.ticks)
+    deadline = load.ticks.stop + PATIENCE
+    while load.received < expected and time.monotonic() < deadline:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0.1)
     load.is_over = True
     answered = sorted(view for view in views if view < math.inf)
     result = {
