@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format docs bench soak conformance browser clean
+.PHONY: run test lint format docs bench soak storm conformance browser clean
 
 run: $(STAMP)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
@@ -30,6 +30,9 @@ bench: $(STAMP)  ## measure against the peers, side by side
 
 soak: $(STAMP)  ## ten minutes of mixed load; memory, threads and descriptors must stay
 	$(BIN)/python bench/soak.py
+
+storm: $(STAMP)  ## 100,000 requests at once, none of which may see anything of another
+	STORM_REQUESTS=50000 $(BIN)/pytest tests/storm --timeout 900
 
 conformance: $(STAMP)  ## the tests of Werkzeug and Flask, unmodified, against this server
 	$(BIN)/python -m tests.conformance.run

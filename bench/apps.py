@@ -1,10 +1,11 @@
-"""The applications under load: as little as a WSGI application can do, and a plain Flask view.
+"""The applications under load: the least a WSGI application can do, Flask views sync and async.
 
 Every path answers 200, so that a load script may ask for what it likes.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from flask import Flask
@@ -34,4 +35,21 @@ def user(name: str) -> str:
 @flask_app.get("/", defaults={"rest": "world"})
 @flask_app.get("/<path:rest>")
 def anywhere(rest: str) -> str:
+    return f"Hello, {rest}!"
+
+
+flask_async_app = Flask(__name__)
+
+
+@flask_async_app.get("/user/<name>")
+async def user_async(name: str) -> str:
+    # The least that a coroutine can wait: what is measured is the way to a loop and back.
+    await asyncio.sleep(0)
+    return f"Hello, {name}!"
+
+
+@flask_async_app.get("/", defaults={"rest": "world"})
+@flask_async_app.get("/<path:rest>")
+async def anywhere_async(rest: str) -> str:
+    await asyncio.sleep(0)
     return f"Hello, {rest}!"

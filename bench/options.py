@@ -16,7 +16,12 @@ from report import CHECKED_CONNECTIONS, Case
 from servers import COMMANDS, OWN
 
 DESCRIPTION = "Measure asyncwsgi beside its peers."
-CASES = [Case(*key) for key in product(("plain", "flask"), ("repeat", "differ"), (1, 64, 1000))]
+CONNECTIONS = (1, 64, 1000)
+CASES = [
+    *(Case(*key) for key in product(("plain", "flask"), ("repeat", "differ"), CONNECTIONS)),
+    # What headers cost is no other matter for an async view.
+    *(Case("flask-async", "repeat", connections) for connections in CONNECTIONS),
+]
 CASE_NAMES = ", ".join(case.name for case in CASES)
 
 

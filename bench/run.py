@@ -27,7 +27,7 @@ from servers import DROP_IN, OWN, PACKAGES, Running, StartError, running
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-APPS = {"plain": "plain", "flask": "flask_app"}
+APPS = {"plain": "plain", "flask": "flask_app", "flask-async": "flask_async_app"}
 WARM_UP = 1  # seconds; wrk knows no less
 SETTLE_INTERVAL = 0.1
 SETTLE_LOOKS = 30

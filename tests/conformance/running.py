@@ -39,7 +39,8 @@ class Run:
 
     outcomes: dict[str, Outcome]
     servers: dict[str, Counter[str]]
-    """For each test that had servers: how many were Werkzeug's and how many asyncwsgi's."""
+    """For each test that had servers: how many were Werkzeug's and how many asyncwsgi's; and how
+    many coroutines ran on the server's own loop and on a foreign one."""
     exit_code: int
     log: Path
 

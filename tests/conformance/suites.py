@@ -35,6 +35,8 @@ class Suite:
 
     Counted are servers, or requests where one server serves all.
     """
+    has_coroutines: bool = False
+    """Its tests have async views, so the run has to prove that they ran on the server's loop."""
 
 
 SEED = random.randrange(2**32)
@@ -44,6 +46,15 @@ RELEASES = (
     # The oldest Werkzeug that Flask 3.1 accepts.
     Release("oldest", "==3.1.0", "==3.1.0"),
     Release("newest", "", ""),
+)
+
+ALL_OF_FLASK = (
+    "tests",
+    "-p",
+    "randomly",
+    f"--randomly-seed={SEED}",
+    # Fails in process, too, with the newest Werkzeug.
+    "--deselect=tests/test_reqctx.py::test_bad_environ_raises_bad_request",
 )
 
 SUITES = (
@@ -80,16 +91,28 @@ SUITES = (
     Suite(
         "flask-wire",
         "flask",
-        (
-            "tests",
-            "-p",
-            "randomly",
-            f"--randomly-seed={SEED}",
-            # Fails in process, too, with the newest Werkzeug.
-            "--deselect=tests/test_reqctx.py::test_bad_environ_raises_bad_request",
-        ),
+        ALL_OF_FLASK,
         plugins=("conformance_wire",),
         has_servers=True,
+        has_coroutines=True,
+    ),
+    # As before, but asgiref is not asked: `Flask.async_to_sync` is asyncwsgi's.
+    Suite(
+        "flask-override",
+        "flask",
+        ALL_OF_FLASK,
+        plugins=("conformance_wire", "conformance_override"),
+        has_servers=True,
+        has_coroutines=True,
+    ),
+    # And with all view functions run as coroutines.
+    Suite(
+        "flask-async",
+        "flask",
+        ALL_OF_FLASK,
+        plugins=("conformance_wire", "conformance_async_views"),
+        has_servers=True,
+        has_coroutines=True,
     ),
 )
 

@@ -27,6 +27,8 @@ class Verdict:
     failed: int = 0
     servers: int = 0
     """Servers that ran on our loop; in a baseline, on Werkzeug's."""
+    coroutines: int = 0
+    """Coroutines of applications that ran on our server's loop."""
     surprises: list[str] = field(default_factory=list)
 
 
@@ -46,7 +48,9 @@ def judge_baseline(suite: Suite, baseline: Run) -> Verdict:
 
 def judge(suite: Suite, baseline: Run, seam: Run, differences: list[Difference]) -> Verdict:
     """On this server everything is as in the baseline but for the differences."""
-    verdict = Verdict(suite.name, servers=seam.count("asyncwsgi"))
+    verdict = Verdict(
+        suite.name, servers=seam.count("asyncwsgi"), coroutines=seam.count("own loop")
+    )
     verdict.surprises += incomplete(seam)
     expected = {difference.test: difference for difference in differences}
     for test in baseline.outcomes | seam.outcomes | expected:
@@ -64,6 +68,9 @@ def judge(suite: Suite, baseline: Run, seam: Run, differences: list[Difference])
         else:
             count(verdict, found)
     verdict.surprises += served_elsewhere(baseline, seam)
+    verdict.surprises += run_elsewhere(seam)
+    if suite.has_coroutines and not verdict.coroutines:
+        verdict.surprises.append(f"{suite.name}: no coroutine ran on the server's loop")
     if verdict.surprises:
         verdict.surprises.append(f"all that pytest said is in {seam.log}")
     return verdict
@@ -101,6 +108,15 @@ def served_elsewhere(baseline: Run, seam: Run) -> list[str]:
         f"{servers['asyncwsgi']} on ours; the seam did not hold"
         for test in baseline.servers
         if (servers := seam.servers.get(test, Counter()))["werkzeug"] or not servers["asyncwsgi"]
+    ]
+
+
+def run_elsewhere(seam: Run) -> list[str]:
+    """Tests with coroutines on another loop than the server's."""
+    return [
+        f"{test}: {servers['foreign loop']} coroutines did not run on the loop of the server"
+        for test, servers in seam.servers.items()
+        if servers["foreign loop"]
     ]
 
 

@@ -3,20 +3,26 @@
 The server serves one application, which calls the one that the client was made for. Over the wire
 goes what HTTP can carry; the rest of a test's environ (URL scheme, mount point, addresses, keys of
 its own) is put back on the other side, and so is the very exception that the application raised.
+
+Each coroutine that Flask runs for a request is written down, with whose loop it ran on.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import inspect
 import io
 import itertools
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from functools import wraps
 from http.client import HTTPConnection, IncompleteRead
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+import flask
 import pytest
 import werkzeug.test
 from conformance_seam import write  # type: ignore[import-not-found]
@@ -55,6 +61,8 @@ class Call:
 
 calls: dict[str, Call] = {}
 numbers = itertools.count()
+loops: list[asyncio.AbstractEventLoop] = []
+"""That of the live server."""
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -158,12 +166,40 @@ def headers_of(environ: WSGIEnvironment) -> Iterator[tuple[str, str]]:
         yield "Content-Type", environ["CONTENT_TYPE"]
 
 
+@contextlib.asynccontextmanager
+async def note_loop() -> AsyncIterator[None]:
+    """The lifespan of the live server."""
+    loops.append(asyncio.get_running_loop())
+    yield
+
+
+ensure_sync = flask.Flask.ensure_sync
+
+
+def ensure_sync_and_note(self: flask.Flask, func: Callable[..., Any]) -> Callable[..., Any]:
+    """As Flask's, which is asked for every function that may be a coroutine function."""
+    if not inspect.iscoroutinefunction(func):
+        return ensure_sync(self, func)
+
+    @wraps(func)
+    async def noted(*args: Any, **options: Any) -> Any:
+        write("own loop" if asyncio.get_running_loop() in loops else "foreign loop")
+        return await func(*args, **options)
+
+    return ensure_sync(self, noted)
+
+
+flask.Flask.ensure_sync = ensure_sync_and_note  # type: ignore[method-assign]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def live_server() -> Iterator[None]:
     """Serve, and have every client of the session send its requests there."""
     # Not the module's run_wsgi_app: applications call that themselves, by Response.force_type().
     in_process = werkzeug.test.Client.run_wsgi_app
-    with asyncwsgi.serve_in_thread(application, port=0, access_log=False) as server:
+    with asyncwsgi.serve_in_thread(
+        application, port=0, access_log=False, lifespan=note_loop
+    ) as server:
 
         def over_the_wire(
             client: Any, environ: WSGIEnvironment, buffered: bool = False

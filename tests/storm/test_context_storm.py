@@ -1,0 +1,111 @@
+"""Thousands of requests at the same time through one server: no two of them are mixed up.
+
+`make storm` sends more of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import Counter
+from contextvars import Context
+
+import pytest
+
+import asyncwsgi
+from tests.storm.application import BLOCKS, KINDS, STREAMS, Storm
+from tests.storm.clients import Load
+
+REQUESTS = int(os.environ.get("STORM_REQUESTS", "2500"))
+CLIENTS = min(2000, REQUESTS // 5)
+THREADS = 40
+SEED = int(os.environ.get("STORM_SEED", "1"))
+
+Teardowns = dict[str, int]
+
+
+def in_process(kind: str, *, leaves: bool = False) -> Teardowns:
+    """What Flask's own test client sees torn down after one request of this kind."""
+    return Context().run(ask_in_process, kind, leaves=leaves)
+
+
+def ask_in_process(kind: str, *, leaves: bool) -> Teardowns:
+    storm = Storm()
+    storm.crossing.open()
+    request = f"{kind}/0/0"
+    client = storm.app.test_client()
+    response = client.get(
+        f"/{kind}?id={request}&client=0", headers={"X-Id": request}, buffered=False
+    )
+    if leaves:
+        assert next(iter(response.response)) in (request.encode() + b"\n", request + "\n")
+    else:
+        assert response.get_data(as_text=True) == f"{request}\n" * BLOCKS
+    response.close()
+    assert storm.mix_ups == []
+    return torn_down(storm, request)
+
+
+def torn_down(storm: Storm, request: str) -> Teardowns:
+    functions = ("teardown_request", "teardown_appcontext")
+    return {function: storm.teardowns[request, function] for function in functions}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_flask_itself_tears_down_once_unless_it_streams_with_context(kind: str) -> None:
+    # Since Flask 3.1.2 stream_with_context() pushes both contexts again, when the view's are popped
+    # already: they are torn down behind the view and behind the stream.
+    times = 2 if kind == "sync-stream" else 1
+    expected = {"teardown_request": times, "teardown_appcontext": times}
+    assert in_process(kind) == expected
+    if kind in STREAMS:
+        assert in_process(kind, leaves=True) == expected
+
+
+@pytest.mark.parametrize("way", ["asgiref", "override"])
+def test_no_request_sees_anything_of_another(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    storm = Storm()
+    if way == "override":
+        storm.app.async_to_sync = asyncwsgi.async_to_sync  # type: ignore[assignment,method-assign]
+    server = asyncwsgi.serve_in_thread(storm.app, port=0, threads=THREADS, access_log=False)
+    with caplog.at_level(logging.WARNING), server:
+        load = Load(server.port, REQUESTS, CLIENTS, SEED, storm.crossing.open)
+        asyncio.run(load.run())
+    # The server has stopped: every request is over.
+    assert storm.mix_ups + load.mix_ups == []
+    assert len(load.answered | load.left) == REQUESTS // CLIENTS * CLIENTS
+    assert load.left, "nobody left"
+    assert len(storm.loop_threads) == 1, "coroutines ran elsewhere than on the server's loop"
+    requests = load.answered | load.left
+    assert storm.closings == Counter(dict.fromkeys(requests, 1))
+    expected = {kind: in_process(kind) for kind in KINDS}
+    wrong = [r for r in requests if torn_down(storm, r) != expected[r.partition("/")[0]]]
+    assert wrong == []
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
+class NoContextVar:
+    """A variable that all requests share."""
+
+    def __init__(self) -> None:
+        self._value: str | None = None
+
+    def get(self, _default: None) -> str | None:
+        return self._value
+
+    def set(self, value: str) -> None:
+        self._value = value
+
+
+def test_the_storm_sees_what_is_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.storm.application.OWNER", NoContextVar())
+    storm = Storm()
+    with asyncwsgi.serve_in_thread(storm.app, port=0, access_log=False) as server:
+        load = Load(server.port, 200, 40, SEED, storm.crossing.open)
+        asyncio.run(load.run())
+    steps = {mix_up.partition(":")[0] for mix_up in storm.mix_ups}
+    assert steps >= {
+        "before", "sync view 1", "sync stream, after block 1", "async view, before await 1",
+        "async stream, after await 1", "after", "teardown_request", "teardown_appcontext", "close",
+    }  # fmt: skip
