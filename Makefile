@@ -36,6 +36,7 @@ storm: $(STAMP)  ## 100,000 requests at once, none of which may see anything of 
 
 conformance: $(STAMP)  ## the tests of Werkzeug and Flask, unmodified, against this server
 	$(BIN)/python -m tests.conformance.run
+	$(BIN)/python -m tests.conformance.async_views
 
 browser:  ## see to it that the tests find Chromium and its driver
 	@if command -v chromium && command -v chromedriver; then :; \

@@ -2,8 +2,8 @@
 
 asgiref's ``async_to_sync`` asks a thread-local for the loop of the program around it, which its
 own ``sync_to_async`` sets, and makes a thread and a loop for each call if there is none. The name
-is not documented; it has been the same since asgiref 3.0, and the tests hold it for the oldest and
-the newest release. Should it change, views have a loop of their own for each call again.
+is not documented; it has been the same since 2019, and `make conformance` tests the oldest and the
+newest release. Should it change, views have a loop of their own for each call again.
 """
 
 from __future__ import annotations
@@ -11,18 +11,26 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from asyncwsgi.bridge.loop_calls import LoopTasks, stopped
 
+FIRST_RELEASE = (3, 3, 2)
+"""Before it a coroutine's KeyboardInterrupt, and its cancellation, left the caller waiting for ever
+and the former ended the loop, too; such releases are left alone."""
+
 
 @functools.cache
 def _thread_local() -> Any:
-    """Where asgiref looks; None without asgiref."""
+    """Where asgiref looks; None without asgiref, or if it is too old."""
     try:
+        from asgiref import __version__
         from asgiref.sync import SyncToAsync
     except ImportError:
+        return None
+    if tuple(int(part) for part in re.findall(r"\d+", __version__)[:3]) < FIRST_RELEASE:
         return None
     return getattr(SyncToAsync, "threadlocal", None)
 
@@ -38,24 +46,31 @@ class AsgirefHome:
         self._home = _Home(asyncio.get_running_loop(), tasks)
         self._pid = os.getpid()
 
-    def enter(self) -> None:
-        """Say so in the current thread.
+    def entrance(self) -> Callable[[], None] | None:
+        """What says so in the current thread, to be called before each job; None without asgiref.
 
-        To be repeated for each job: code that asgiref runs in a thread leaves its own loop there.
+        Once would not do: code that asgiref runs in a thread leaves its own loop there.
         """
-        local = _thread_local()
-        if local is not None and getattr(local, "main_event_loop", None) is not self._home:
-            local.main_event_loop = self._home
-            local.main_event_loop_pid = self._pid  # asgiref's guard against forks
+        local, home, pid = _thread_local(), self._home, self._pid
+        if local is None:
+            return None
+
+        def enter() -> None:
+            if getattr(local, "main_event_loop", None) is not home:
+                local.main_event_loop = home
+                local.main_event_loop_pid = pid  # asgiref's guard against forks
+
+        return enter
 
     def run(self, call: Callable[[], None]) -> None:
         """Run `call` in a thread that is not the server's, and leave the thread as it was."""
-        local = _thread_local()
-        if local is None:
+        enter = self.entrance()
+        if enter is None:
             call()
             return
+        local = _thread_local()
         before = dict(local.__dict__)
-        self.enter()
+        enter()
         try:
             call()
         finally:
@@ -74,7 +89,7 @@ class _Home:
         return getattr(self._loop, name)
 
     def is_running(self) -> bool:
-        """Asked by asgiref before 3.5; it makes a loop of its own if not."""
+        """Asked by older releases, which make a loop of their own if not."""
         return not self._tasks.is_closed and self._loop.is_running()
 
     def call_soon_threadsafe(self, call: Callable[..., object], *args: Any) -> object:

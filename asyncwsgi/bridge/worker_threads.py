@@ -173,11 +173,11 @@ class WorkerThreads:
 
     def _work(self) -> None:
         take = self._queue.get
-        home = self._home
+        enter = None if self._home is None else self._home.entrance()
         while (job := take()) is not None:
             try:
-                if home is not None:
-                    home.enter()
+                if enter is not None:
+                    enter()
                 job.run()
             except BaseException:
                 logger.exception("a worker thread's job failed")

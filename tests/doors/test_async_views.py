@@ -34,7 +34,7 @@ def app(request: pytest.FixtureRequest) -> Flask:
     app = Flask(__name__)
     app.secret_key = "for tests"
     if request.param == "override":
-        app.async_to_sync = asyncwsgi.async_to_sync  # type: ignore[method-assign]
+        app.async_to_sync = asyncwsgi.async_to_sync  # type: ignore[method-assign, assignment]
     return app
 
 

@@ -182,7 +182,7 @@ class TestRun:
         def view() -> str:
             run = contextvars.copy_context().run
             with ThreadPoolExecutor(1) as executor:
-                return executor.submit(run, from_thread.run, hello).result(TIMEOUT)
+                return executor.submit(run, lambda: from_thread.run(hello)).result(TIMEOUT)
 
         assert answer(serve, view) == "hello"
 

@@ -83,11 +83,14 @@ async def test_no_request_is_served_before_it_is_entered() -> None:
     assert lifespan.events[:2] == ["entered", "request"]
 
 
+async def connect_to_database() -> None:
+    raise LookupError("no database")
+
+
 async def test_an_error_on_entry_is_raised_and_leaves_nothing_open() -> None:
     @contextlib.asynccontextmanager
     async def failing() -> AsyncIterator[None]:
-        if failing:
-            raise LookupError("no database")
+        await connect_to_database()
         yield
 
     server = Server(hello, port=0, lifespan=failing)

@@ -1,0 +1,85 @@
+"""``--lifespan``: named on the command line, imported with the application."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.client import connect
+from tests.doors.conftest import Start, Write
+
+WEB = """
+import contextlib
+
+POOL = []
+
+
+@contextlib.asynccontextmanager
+async def lifespan():
+    print("entered", flush=True)
+    POOL.append("a pool")
+    yield
+    print("left", flush=True)
+
+
+@contextlib.asynccontextmanager
+async def failing():
+    raise LookupError("no database")
+    yield
+
+
+def app(environ, start_response):
+    body = POOL[0].encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+
+nothing = 5
+"""
+
+
+@pytest.mark.parametrize("name", ["web:lifespan", "web.py:lifespan"])
+def test_surrounds_what_the_command_serves(start: Start, write: Write, name: str) -> None:
+    write("web.py", WEB)
+    process = start("-m", "asyncwsgi", "--port", "0", "--lifespan", name, "web:app")
+    with process.connect() as client:
+        assert client.get().body == b"a pool"
+    assert process.interrupt() == 0
+    assert process.output == "entered\nleft\n"
+
+
+def test_one_that_fails_is_5_and_shows_where(start: Start, write: Write) -> None:
+    write("web.py", WEB)
+    process = start("-m", "asyncwsgi", "--port", "0", "--lifespan", "web:failing", "web:app")
+    assert process.wait() == 5
+    assert 'web.py", line' in process.log
+    assert process.log.splitlines()[-1] == (
+        "asyncwsgi: entering the lifespan failed with LookupError: no database; nothing is served; "
+        "correct it there"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        pytest.param("web", "'web' names no lifespan; expected module:attribute", id="no name"),
+        pytest.param("web:other", "module 'web' has no 'other'", id="unknown"),
+        pytest.param("web:nothing", "'web:nothing' is a int, no lifespan", id="no function"),
+        pytest.param("web:a b", "'a b' cannot be read", id="no expression"),
+    ],
+)
+def test_one_that_cannot_be_found_is_3(start: Start, write: Write, name: str, message: str) -> None:
+    write("web.py", WEB)
+    process = start("-m", "asyncwsgi", "--port", "0", "--lifespan", name, "web:app")
+    assert process.wait() == 3
+    assert process.log.startswith(f"asyncwsgi: {message}")
+
+
+def test_can_be_named_by_the_environment(start: Start, write: Write) -> None:
+    write("web.py", WEB)
+    process = start(
+        "-m", "asyncwsgi", "--port", "0", "web:app",
+        environment={"ASYNCWSGI_LIFESPAN": "web:lifespan"},
+    )  # fmt: skip
+    with connect(("127.0.0.1", int(process.urls()[0].rpartition(":")[2]))) as client:
+        assert client.get().body == b"a pool"
+    assert process.interrupt() == 0

@@ -1,0 +1,56 @@
+"""``--lifespan`` with ``--reload``: each process that serves has its own."""
+
+from __future__ import annotations
+
+from tests.doors.processes import address_of
+from tests.reloading.conftest import APP, Project
+
+LIFESPAN = """
+import contextlib
+import sys
+
+
+def tell(line):
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.asynccontextmanager
+async def lifespan():
+    tell("entered " + VERSION)
+    yield
+    tell("left " + VERSION)
+
+
+@contextlib.asynccontextmanager
+async def failing():
+    raise LookupError("no database for the new code")
+    yield
+"""
+
+
+def write(project: Project, version: str, more: str = "") -> None:
+    project.write("web.py", APP.format(version=version) + LIFESPAN + more)
+
+
+def start(project: Project) -> None:
+    write(project, "one")
+    project.start("--reload", "--lifespan", "web:lifespan")
+    project.process.read_until("entered one")
+    project.address = address_of(project.process.urls()[0])
+
+
+def test_new_code_enters_its_own_before_the_old_leaves(project: Project) -> None:
+    start(project)
+    assert project.answers("one")
+    write(project, "two")
+    project.process.read_until("entered two")
+    project.process.read_until("left one")
+    assert project.answers("two")
+
+
+def test_new_code_whose_lifespan_fails_does_not_take_over(project: Project) -> None:
+    start(project)
+    write(project, "two", "lifespan = failing\n")
+    project.process.read_until("LookupError: no database for the new code")
+    project.process.read_until("the code from before goes on")
+    assert project.get().body == b"one"
