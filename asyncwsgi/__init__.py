@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RequestBodyError,
         RequestRefused,
     )
+    from asyncwsgi.event_stream import Event, EventStream
     from asyncwsgi.from_thread import async_to_sync
     from asyncwsgi.running import ServerThread, run, serve, serve_in_thread
     from asyncwsgi.server.server import Server
@@ -36,6 +37,8 @@ __all__ = [
     "ClientDisconnected",
     "Config",
     "ConfigError",
+    "Event",
+    "EventStream",
     "LifespanError",
     "RequestBodyError",
     "RequestRefused",
@@ -54,6 +57,8 @@ __all__ = [
 # start, and most of those starts need no server.
 _HOMES = {
     "Config": "config",
+    "Event": "event_stream",
+    "EventStream": "event_stream",
     "Server": "server.server",
     "ServerThread": "running",
     "async_to_sync": "from_thread",

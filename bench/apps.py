@@ -6,12 +6,13 @@ Every path answers 200, so that a load script may ask for what it likes.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask
+from flask import Flask, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable, Iterator
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 GREETING = b"Hello, world!"
@@ -25,6 +26,35 @@ def plain(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[b
 
 
 flask_app = Flask(__name__)
+
+
+@flask_app.get("/events")
+def events() -> Response:
+    """A tick at each full second of the machine's clock, whose number is that second."""
+
+    def ticks() -> Iterator[str]:
+        number = int(time.monotonic())
+        while True:
+            number += 1
+            time.sleep(max(0, number - time.monotonic()))
+            yield f"data: {number}\n\n"
+
+    return Response(ticks(), mimetype="text/event-stream")
+
+
+@flask_app.get("/async-events")
+def async_events() -> Any:
+    """The same, as asyncwsgi lets one write it."""
+    from asyncwsgi import EventStream
+
+    async def ticks() -> AsyncIterator[str]:
+        number = int(time.monotonic())
+        while True:
+            number += 1
+            await asyncio.sleep(number - time.monotonic())
+            yield str(number)
+
+    return EventStream(ticks())
 
 
 @flask_app.get("/user/<name>")

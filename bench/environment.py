@@ -23,6 +23,7 @@ REQUIREMENTS = BENCH / "requirements.txt"
 PROJECT = ROOT / "pyproject.toml"
 
 DESCRIPTORS = 8192
+SPARE_DESCRIPTORS = 1000
 
 
 class UnreadyError(Exception):
@@ -41,7 +42,8 @@ def require_tools() -> None:
 def raise_descriptor_limit(connections: int) -> None:
     """Server and client, which inherit the limit, can hold `connections` sockets each."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    wanted = max(DESCRIPTORS, connections + SPARE_DESCRIPTORS)
+    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if wanted < connections + 100:
         raise UnreadyError(
             f"{connections} connections need more open files than {hard}: ulimit -Hn"

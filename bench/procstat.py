@@ -34,6 +34,27 @@ def usage(root: int) -> Usage:
     return Usage(sum(map(_cpu_seconds, pids)), sum(map(_peak_mib, pids)))
 
 
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    threads: int
+    resident_mib: float
+
+
+def footprint(root: int) -> Footprint:
+    """The threads and the memory of the process tree under `root`, now."""
+    statuses = [dict(_status(pid)) for pid in _tree(root)]
+    return Footprint(
+        sum(int(status.get("Threads", 0)) for status in statuses),
+        sum(int(status.get("VmRSS", "0 kB").split()[0]) for status in statuses) / 1024,
+    )
+
+
+def _status(pid: int) -> Iterator[tuple[str, str]]:
+    for line in _read(pid, "status").splitlines():
+        name, _, value = line.partition(":")
+        yield name, value.strip()
+
+
 def _tree(root: int) -> Iterator[int]:
     children = _children()
     pending = [root]

@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "__init__",
         "__main__",
         "cli",
+        "event_stream",
         "running",
         "app_loading",
         "log_setup",

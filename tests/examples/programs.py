@@ -89,9 +89,9 @@ class Program:
             self._process.stderr.close()
 
 
-def served_by_command_line(file: str) -> Program:
+def served_by_command_line(file: str, *arguments: str) -> Program:
     """``asyncwsgi FILE`` on a free port."""
-    return Program("-m", "asyncwsgi", "--port", "0", str(EXAMPLES / file))
+    return Program("-m", "asyncwsgi", "--port", "0", *arguments, str(EXAMPLES / file))
 
 
 def run_directly(file: str, *arguments: str, **environment: str) -> Program:

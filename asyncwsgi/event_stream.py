@@ -1,0 +1,155 @@
+"""Server-sent events (WHATWG HTML 9.2) as a WSGI application that holds no worker thread."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from asyncwsgi.bridge.stream import close_iterator, stream
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse
+
+Item = Any
+"""What a source may yield: `Event`, str, or a dict or list that becomes JSON."""
+Source = AsyncIterable[Item] | Callable[[str | None], AsyncIterable[Item]]
+
+# 9.2.5: lines end with CR LF, LF or CR and with nothing else, unlike those of str.splitlines().
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_PING = b":\n\n"
+PING = 15.0
+"""Seconds; 9.2.7 recommends a comment "every 15 seconds or so" for proxies that give up early."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event.
+
+    Args:
+        data: text of any number of lines; a dict or list is sent as JSON. None: the client takes
+            notice of the other fields and dispatches nothing.
+        event: its type, ``message`` for the client if it is None.
+        id: what the client sends as ``Last-Event-ID`` when it connects again.
+        retry: milliseconds that the client waits before it does.
+        comment: text that clients ignore.
+
+    Raises:
+        ValueError: a field that would end in the middle, or that the client would ignore.
+    """
+
+    data: str | dict[str, Any] | list[Any] | None = None
+    event: str | None = None
+    id: str | None = None
+    retry: int | None = None
+    comment: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, refused in (("event", self.event, "\r\n"), ("id", self.id, "\r\n\0")):
+            if value is not None and any(character in value for character in refused):
+                raise ValueError(
+                    f"{name} {value!r} of an event holds a line end or NUL, which would end the "
+                    "field or void it; only data may have several lines"
+                )
+        if self.retry is not None and (type(self.retry) is not int or self.retry < 0):
+            raise ValueError(f"retry {self.retry!r} of an event; expected whole milliseconds")
+
+    def __bytes__(self) -> bytes:
+        """As it is sent."""
+        lines = [f": {line}" for line in _lines(self.comment)]
+        if self.event is not None:
+            lines.append(f"event: {self.event}")
+        if self.id is not None:
+            lines.append(f"id: {self.id}")
+        if self.retry is not None:
+            lines.append(f"retry: {self.retry}")
+        data = self.data
+        if data is not None and not isinstance(data, str):
+            data = json.dumps(data)
+        lines += [f"data: {line}" for line in _lines(data)]
+        return "\n".join([*lines, "", ""]).encode()
+
+
+class EventStream:
+    """A WSGI application that answers with events; views of Flask can return it as it is.
+
+    Args:
+        source: yields `Event`, str (the data of one), or dict and list (the same, as JSON). Or a
+            function that is called with the client's ``Last-Event-ID``, None if it sent none, and
+            returns such an async iterable.
+        ping: seconds without an event after which a comment is sent, so that proxies keep the
+            connection and a client that has vanished is noticed. 0 for never.
+        headers: more headers of the response.
+
+    Raises:
+        ValueError: `ping` is negative.
+        TypeError: `source` is neither.
+    """
+
+    headers: dict[str, str]
+    """Headers of the response, for frameworks that want to make it themselves."""
+
+    def __init__(
+        self, source: Source, *, ping: float = PING, headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        if ping < 0:
+            raise ValueError(f"ping is {ping!r}; expected seconds, or 0 for never")
+        if not (callable(source) or hasattr(source, "__aiter__")):
+            raise TypeError(
+                f"EventStream() got a {type(source).__name__}; it wants an async iterable, or a "
+                "function that makes one out of a Last-Event-ID"
+            )
+        self._source = source
+        self._ping = ping
+        self.headers = {
+            "Content-Type": "text/event-stream; charset=utf-8",
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",  # nginx would hold events back until it has a bufferful
+            **dict(headers),
+        }
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        body = self.body(last_event_id(environ))
+        start_response("200 OK", list(self.headers.items()))
+        return body
+
+    def body(self, last_event_id: str | None = None) -> stream:
+        """The body alone, for a framework's own response."""
+        source = self._source
+        events = source if isinstance(source, AsyncIterable) else source(last_event_id)
+        return stream(_encoded(events), idle_block=_PING, idle_timeout=self._ping or None)
+
+
+def last_event_id(environ: dict[str, Any]) -> str | None:
+    """The id of the last event that the client has got; None if it tells none."""
+    value: str | None = environ.get("HTTP_LAST_EVENT_ID")
+    # 9.2.3: UTF-8, which PEP 3333 disguises as latin-1.
+    return None if value is None else value.encode("latin-1").decode("utf-8", "replace")
+
+
+async def _encoded(events: AsyncIterable[Item]) -> AsyncIterator[bytes]:
+    iterator = aiter(events)
+    try:
+        # Proxies, and servers that send the head with the first block, have something to pass on.
+        yield _PING
+        async for event in iterator:
+            yield _encode(event)
+    finally:
+        await close_iterator(iterator)
+
+
+def _encode(item: Item) -> bytes:
+    if isinstance(item, str | dict | list):
+        item = Event(item)
+    if not isinstance(item, Event):
+        raise TypeError(
+            f"an event stream's source yielded a {type(item).__name__}; expected Event, str, dict "
+            "or list"
+        )
+    return bytes(item)
+
+
+def _lines(text: str | None) -> list[str]:
+    return [] if text is None else _LINE_END.split(text)
