@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.client import Client
 from tests.examples.programs import Program, run_directly
 
 needs_unix_sockets = pytest.mark.skipif(
@@ -53,6 +54,30 @@ def test_two_applications_work_on_one_thing() -> None:
         assert public.get("/").status == 503
         admin.post("/maintenance/off")
         assert public.get("/").body == b"Welcome, visitor 2!\n"
+
+
+def bot() -> Program:
+    return run_directly("chat_bot.py", "--port", "0")
+
+
+def say(client: Client, text: str) -> int:
+    reply = client.post("/say", text.encode(), Content_Type="application/x-www-form-urlencoded")
+    number: int = json.loads(reply.body)["number"]
+    return number
+
+
+def test_a_view_sends_through_the_loop_of_its_bot() -> None:
+    with bot() as program, program.connect() as client:
+        assert [say(client, f"text={text}") for text in ("one", "two")] == [1, 2]
+        assert json.loads(client.get("/said").body) == ["one", "two"]
+
+
+def test_ctrl_c_ends_the_bot() -> None:
+    with bot() as program:
+        with program.connect() as client:
+            assert say(client, "text=bye") == 1
+        assert program.interrupt() == 0
+        assert "Traceback" not in program.log
 
 
 @needs_unix_sockets
