@@ -94,3 +94,16 @@ def test_a_pytest_that_gave_up_is_a_surprise(exit_code: int) -> None:
 
 def test_every_difference_has_a_test_of_our_own() -> None:
     assert check_replacements() == []
+
+
+def coroutines_of(*whose: str) -> Run:
+    return Run({"test_a": PASSED}, {"test_a": Counter(whose)}, 0, Path("a.log"))
+
+
+def test_coroutines_have_to_run_on_the_loop_of_the_server() -> None:
+    suite = Suite("suite", "flask", ("tests",), has_coroutines=True)
+    before = run_of(PASSED)
+    own = judge(suite, before, coroutines_of("own loop", "own loop"), [])
+    assert (own.coroutines, own.surprises) == (2, [])
+    assert judge(suite, before, coroutines_of("own loop", "foreign loop"), []).surprises
+    assert judge(suite, before, coroutines_of(), []).surprises

@@ -20,6 +20,8 @@ class Difference:
 
 REPLACEMENTS = "tests/serving/test_differences.py"
 
+OVER_THE_WIRE = ("flask-wire", "flask-override", "flask-async")
+
 DIFFERENCES = (
     Difference(
         "werkzeug",
@@ -43,19 +45,25 @@ DIFFERENCES = (
         evidence="JSONDecodeError",
         replacement="test_an_invalid_content_length_beside_chunked_is_refused",
     ),
-    Difference(
-        "flask-wire",
-        "tests/test_appctx.py::test_app_tearing_down_with_unhandled_exception",
-        reason="the test pushes an application context of its own around the request, which a "
-        "request of the same thread would share, and one that came over the wire does not",
-        evidence="assert 2 == 1",
-        replacement="test_teardown_hears_once_of_an_unhandled_exception",
+    *(
+        Difference(
+            suite,
+            "tests/test_appctx.py::test_app_tearing_down_with_unhandled_exception",
+            reason="the test pushes an application context of its own around the request, which a "
+            "request of the same thread would share, and one that came over the wire does not",
+            evidence="assert 2 == 1",
+            replacement="test_teardown_hears_once_of_an_unhandled_exception",
+        )
+        for suite in OVER_THE_WIRE
     ),
-    Difference(
-        "flask-wire",
-        "tests/test_appctx.py::test_app_tearing_down_with_handled_exception_by_app_handler",
-        reason="as for the unhandled exception",
-        evidence="assert [None, None] == [None]",
-        replacement="test_teardown_hears_of_no_exception_that_was_handled",
+    *(
+        Difference(
+            suite,
+            "tests/test_appctx.py::test_app_tearing_down_with_handled_exception_by_app_handler",
+            reason="as for the unhandled exception",
+            evidence="assert [None, None] == [None]",
+            replacement="test_teardown_hears_of_no_exception_that_was_handled",
+        )
+        for suite in OVER_THE_WIRE
     ),
 )

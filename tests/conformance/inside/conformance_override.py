@@ -1,4 +1,4 @@
-"""A pytest plugin: Flask's documented override runs async views on the server's loop; asgiref may not."""
+"""A pytest plugin: async views run by Flask's documented override; asgiref runs none of them."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def forbidden(*_args: Any, **_options: Any) -> NoReturn:
     raise AssertionError("asgiref was asked to run a coroutine")
 
 
-asgiref.sync.async_to_sync = forbidden  # type: ignore[assignment,misc]
+asgiref.sync.async_to_sync = forbidden
 flask.Flask.async_to_sync = staticmethod(asyncwsgi.async_to_sync)  # type: ignore[assignment,method-assign]

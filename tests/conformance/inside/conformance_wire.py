@@ -17,6 +17,7 @@ import itertools
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextvars import ContextVar
 from functools import wraps
 from http.client import HTTPConnection, IncompleteRead
 from typing import TYPE_CHECKING, Any
@@ -63,10 +64,13 @@ calls: dict[str, Call] = {}
 numbers = itertools.count()
 loops: list[asyncio.AbstractEventLoop] = []
 """That of the live server."""
+is_served: ContextVar[bool] = ContextVar("is_served", default=False)
+"""Whether the live server called: tests also call applications themselves."""
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """What the live server serves."""
+    is_served.set(True)
     call = calls[environ.pop("HTTP_X_CALL")]
     mount = call.environ.get("SCRIPT_NAME", "")
     if mount and environ["PATH_INFO"].startswith(mount):
@@ -183,7 +187,8 @@ def ensure_sync_and_note(self: flask.Flask, func: Callable[..., Any]) -> Callabl
 
     @wraps(func)
     async def noted(*args: Any, **options: Any) -> Any:
-        write("own loop" if asyncio.get_running_loop() in loops else "foreign loop")
+        if is_served.get():
+            write("own loop" if asyncio.get_running_loop() in loops else "foreign loop")
         return await func(*args, **options)
 
     return ensure_sync(self, noted)
