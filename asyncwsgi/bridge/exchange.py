@@ -1,6 +1,6 @@
 """One request and its response: a job for a worker thread, a source of bytes for a connection.
 
-The application's call, its iteration and ``close()`` run in one thread and in a Context of its own:
+The application's call, its iteration and ``close()`` run in one thread and in one fresh Context:
 Flask pops what it pushed, and nothing leaks into the next request. Methods say on which side they
 run; fields have one writer each, so that no lock is needed.
 """
@@ -11,6 +11,7 @@ import io
 import logging
 import threading
 import time
+from contextvars import Context
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -152,7 +153,8 @@ class Exchange:
         try:
             if not self.is_disconnected:
                 self.started_at = time.monotonic()
-                self.bridge.new_context().run(self.run_in_context)
+                context: Context = self.bridge.new_context()
+                context.run(self.run_in_context)
         finally:
             self._is_over = True
             self.bridge.mailbox.post(self._end, None)
