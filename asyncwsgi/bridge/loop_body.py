@@ -14,7 +14,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 
 from asyncwsgi.bridge.stream import close_iterator, encode
-from asyncwsgi.errors import ClientDisconnected, WorkersBusy
+from asyncwsgi.errors import ClientDisconnected
 
 if TYPE_CHECKING:
     from asyncwsgi.bridge.exchange import Exchange
@@ -111,10 +111,7 @@ class LoopBody:
         self._task = None
         if self._exchange.is_disconnected and isinstance(self._error, _LEAVINGS):
             self._error = ClientDisconnected("the client left")
-        try:
-            self._exchange.bridge.workers.resume(self)
-        except WorkersBusy:
-            self.cancel()
+        self._exchange.bridge.workers.resume(self)
 
     # In the worker thread.
 
