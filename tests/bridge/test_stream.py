@@ -109,6 +109,35 @@ class TestThreads:
             feed.wait_until_closed(2)
             server.close()
 
+    def test_what_an_executor_no_longer_takes_is_closed_all_the_same(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        feed = Feed()
+        closed = threading.Event()
+        app = app_of(feed.blocks)
+
+        class Closing:
+            def __init__(self, blocks: Iterable[bytes]) -> None:
+                self._blocks = blocks
+
+            def __iter__(self) -> Iterator[bytes]:
+                return iter(self._blocks)
+
+            def close(self) -> None:
+                closed.set()
+
+        with ThreadPoolExecutor(1) as executor:
+            server = serve(
+                lambda environ, start: Closing(app(environ, start)),
+                validate=False,
+                executor=executor,
+            )
+            client = client_of(server)
+            open_stream(client)
+        feed.go_on()
+        assert client.read(len(b"5\r\nlast\n\r\n0\r\n\r\n")) == b"5\r\nlast\n\r\n0\r\n\r\n"
+        assert closed.wait(TIMEOUT)
+
 
 class TestBody:
     def test_blocks_are_bytes_or_text_and_the_connection_is_kept(
@@ -197,6 +226,28 @@ class TestBody:
         client.reset()
         assert closed.wait(TIMEOUT)
         assert produced < total
+
+    @pytest.mark.parametrize("block", ["", "spam"])
+    def test_a_generator_that_never_waits_leaves_the_loop_to_others(
+        self, serve: Serve, client_of: ClientOf, block: str
+    ) -> None:
+        is_over = False
+
+        async def blocks() -> AsyncIterator[str]:
+            yield "first\n"
+            while not is_over:
+                yield block
+
+        server = serve(app_of(blocks), validate=False)
+        client = client_of(server)
+        open_stream(client)
+        reader = threading.Thread(target=client.read_all, daemon=True)
+        reader.start()  # so that back-pressure is not what stops it
+        assert client_of(server).get().body == b"ordinary"
+        is_over = True
+        client.half_close()  # the connection would be kept
+        reader.join(TIMEOUT)
+        assert not reader.is_alive()
 
     def test_a_slow_reader_gets_all_of_it(self, serve: Serve, client_of: ClientOf) -> None:
         async def blocks() -> AsyncIterator[bytes]:
