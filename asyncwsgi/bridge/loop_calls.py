@@ -119,6 +119,7 @@ class LoopTasks:
             return  # closed meanwhile
         if future.cancelled():
             self._waiting.discard(future)
+            self._is_idle.set()
             return
         task = self.create_task(self._run(future, make), name=name, context=context)
         self._waiting.discard(future)

@@ -57,7 +57,7 @@ class LoopWatch:
     def task_ended(self) -> None:
         """One of them has ended."""
         self._running -= 1
-        if not self._running:
+        if not self._running and not self._was_stopped.is_set():
             self._has_work.clear()
 
     def stop(self) -> None:

@@ -80,5 +80,6 @@ async def test_its_thread_ends(watch: LoopWatch) -> None:
     watch.task_began()
     (thread,) = set(watchers()) - before
     watch.stop()
+    watch.task_ended()  # it was cancelled by the stop
     await asyncio.to_thread(thread.join, TIMEOUT)
     assert not thread.is_alive()

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 
-from asyncwsgi import ServerThread
+from asyncwsgi import Server, ServerThread
 from asyncwsgi.bridge import asgiref_home
 from tests.bridge.test_loop_watch import Warned
 from tests.bridge.test_loop_watch import warned as warned
 from tests.client import TIMEOUT, connect
 from tests.conftest import Serve
 from tests.doors.test_from_thread import answer, app_of, get
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse
 
 
 async def thread_name() -> str:
@@ -59,29 +55,24 @@ def test_a_thread_of_an_executor_is_left_as_it_was(serve: Serve) -> None:
         assert executor.submit(names).result(TIMEOUT) == set()
 
 
-def test_what_outlives_the_server_has_a_loop_of_its_own(serve: Serve) -> None:
-    go = threading.Event()
-    outcome: list[str] = []
-    ended = threading.Event()
+async def test_what_outlives_the_server_has_a_loop_of_its_own() -> None:
+    entered, go = threading.Event(), threading.Event()
+    outcome: Future[str] = Future()
 
-    def app(_environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    def view() -> None:
         entered.set()
         assert go.wait(TIMEOUT)
-        outcome.append(async_to_sync(thread_name)())
-        ended.set()
-        start_response("200 OK", [])
-        return []
+        outcome.set_result(async_to_sync(thread_name)())
 
-    entered = threading.Event()
-    server = serve(app, validate=False, graceful_timeout=0)
+    server = Server(app_of(view), port=0, graceful_timeout=0)
+    await server.start()
     with connect(server.addresses[0]) as client:
         client.request()
-        assert entered.wait(TIMEOUT)
-        server.close()
+        assert await asyncio.to_thread(entered.wait, TIMEOUT)
+        await server.shutdown()
         go.set()
-        assert ended.wait(TIMEOUT)
-    assert outcome
-    assert outcome[0] != "asyncwsgi-server"
+        name = await asyncio.to_thread(outcome.result, TIMEOUT)
+    assert name != threading.current_thread().name
 
 
 @pytest.mark.parametrize("version", ["3.2.10", "3.3.1"])
