@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.bridge.stream import close_iterator, stream
@@ -45,31 +45,46 @@ class Event:
     id: str | None = None
     retry: int | None = None
     comment: str | None = None
+    # Made once: the same event may go to very many clients.
+    _encoded: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name, value, refused in (("event", self.event, "\r\n"), ("id", self.id, "\r\n\0")):
-            if value is not None and any(character in value for character in refused):
-                raise ValueError(
-                    f"{name} {value!r} of an event holds a line end or NUL, which would end the "
-                    "field or void it; only data may have several lines"
-                )
-        if self.retry is not None and (type(self.retry) is not int or self.retry < 0):
-            raise ValueError(f"retry {self.retry!r} of an event; expected whole milliseconds")
+        lines = [] if self.comment is None else [f": {line}" for line in _lines(self.comment)]
+        if self.event is not None:
+            lines.append(f"event: {_single_line('event', self.event)}")
+        if self.id is not None:
+            lines.append(f"id: {_single_line('id', self.id)}")
+        if self.retry is not None:
+            lines.append(f"retry: {_milliseconds(self.retry)}")
+        data = self.data
+        if data is not None:
+            text = data if isinstance(data, str) else json.dumps(data)
+            lines += [f"data: {line}" for line in _lines(text)]
+        object.__setattr__(self, "_encoded", "\n".join([*lines, "", ""]).encode())
 
     def __bytes__(self) -> bytes:
         """As it is sent."""
-        lines = [f": {line}" for line in _lines(self.comment)]
-        if self.event is not None:
-            lines.append(f"event: {self.event}")
-        if self.id is not None:
-            lines.append(f"id: {self.id}")
-        if self.retry is not None:
-            lines.append(f"retry: {self.retry}")
-        data = self.data
-        if data is not None and not isinstance(data, str):
-            data = json.dumps(data)
-        lines += [f"data: {line}" for line in _lines(data)]
-        return "\n".join([*lines, "", ""]).encode()
+        return self._encoded
+
+
+def _lines(text: str) -> list[str]:
+    return _LINE_END.split(text)
+
+
+def _single_line(name: str, value: str) -> str:
+    # 9.2.6: an id with NUL is ignored.
+    if "\n" in value or "\r" in value or "\0" in value:
+        raise ValueError(
+            f"{name} {value!r} of an event holds a line end or NUL, which would end the field or "
+            "void it; only data may have several lines"
+        )
+    return value
+
+
+def _milliseconds(retry: int) -> int:
+    if type(retry) is not int or retry < 0:
+        raise ValueError(f"retry {retry!r} of an event; expected whole milliseconds")
+    return retry
 
 
 class EventStream:
@@ -149,7 +164,3 @@ def _encode(item: Item) -> bytes:
             "or list"
         )
     return bytes(item)
-
-
-def _lines(text: str | None) -> list[str]:
-    return [] if text is None else _LINE_END.split(text)

@@ -9,7 +9,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -30,13 +30,14 @@ flask_app = Flask(__name__)
 
 @flask_app.get("/events")
 def events() -> Response:
-    """A tick at each full second of the machine's clock, whose number is that second."""
+    """A tick at each full interval of the machine's clock, and its number."""
+    interval = request.args.get("interval", 1.0, type=float)
 
     def ticks() -> Iterator[str]:
-        number = int(time.monotonic())
+        number = int(time.monotonic() / interval)
         while True:
             number += 1
-            time.sleep(max(0, number - time.monotonic()))
+            time.sleep(max(0, number * interval - time.monotonic()))
             yield f"data: {number}\n\n"
 
     return Response(ticks(), mimetype="text/event-stream")
@@ -47,11 +48,13 @@ def async_events() -> Any:
     """The same, as asyncwsgi lets one write it."""
     from asyncwsgi import EventStream
 
+    interval = request.args.get("interval", 1.0, type=float)
+
     async def ticks() -> AsyncIterator[str]:
-        number = int(time.monotonic())
+        number = int(time.monotonic() / interval)
         while True:
             number += 1
-            await asyncio.sleep(number - time.monotonic())
+            await asyncio.sleep(number * interval - time.monotonic())
             yield str(number)
 
     return EventStream(ticks())

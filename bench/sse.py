@@ -29,7 +29,8 @@ CLIENT = environment.BENCH / "sse_client.py"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=10_000, help="event streams at a time")
-    parser.add_argument("--events", type=int, default=10, help="events for each, one a second")
+    parser.add_argument("--events", type=int, default=10, help="events for each client")
+    parser.add_argument("--interval", type=float, default=2, help="seconds between two events")
     parser.add_argument("--servers", default=",".join((OWN, *PEERS)), help="out of %(default)s")
     parser.add_argument("--cores", default="0,1", help="of server and client: %(default)s")
     options = parser.parse_args()
@@ -43,13 +44,15 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     server_core, client_core = (int(core) for core in options.cores.split(","))
-    print(f"{options.clients} clients, {options.events} events each, {THREADS} worker threads\n")
-    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    print(
+        f"{options.clients} clients, {options.events} events each, one every {options.interval:g} s"
+    )
+    print(f"{THREADS} worker threads\n\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     has_failed = False
     for name in options.servers.split(","):
         try:
             with running(name, "flask_app", core=server_core) as server:
-                cells = measure(name, server, client_core, options.clients, options.events)
+                cells = measure(name, server, client_core, options)
         except StartError as error:
             cells = [str(error)]
         has_failed = has_failed or len(cells) == 1
@@ -57,11 +60,12 @@ def main() -> int:
     return int(has_failed)
 
 
-def measure(name: str, server: Running, core: int, clients: int, events: int) -> list[str]:
+def measure(name: str, server: Running, core: int, options: argparse.Namespace) -> list[str]:
     """The cells of one server."""
+    clients, events = options.clients, options.events
     path = "/async-events" if name == OWN else "/events"
     before = footprint(server.pid)
-    words = [HOST, str(server.port), path, str(clients), str(events)]
+    words = [HOST, str(server.port), path, str(clients), str(events), str(options.interval)]
     command = ["taskset", "-c", str(core), str(environment.PYTHON), str(CLIENT), *words]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -1,8 +1,8 @@
 """The load of `sse.py`: many event streams and a few ordinary requests; prints JSON.
 
-`sse_client.py HOST PORT PATH CLIENTS SECONDS`.  Runs with the interpreter of the benchmark's
+`sse_client.py HOST PORT PATH CLIENTS TICKS INTERVAL`.  Runs with the interpreter of the benchmark's
 environment.  It connects until all clients have a response, or none got one for `PATIENCE` seconds;
-then it says ``ready`` and, once it is told to go on, notes every tick of the seconds to come.
+then it says ``ready`` and, once it is told to go on, notes the ticks to come.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _TICK = re.compile(rb"data: ?(\d+)\n")
 class Load:
     """All clients, and what came to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval: float) -> None:
+        self.interval = interval
         self.connected = 0
         self.progress_at = time.monotonic()
         self.ticks = range(0)
@@ -67,7 +68,7 @@ class Client(asyncio.Protocol):
         for tick in _TICK.findall(data[:end]):
             if int(tick) in load.ticks:
                 load.received += 1
-                load.latencies.append(now - int(tick))
+                load.latencies.append(now - int(tick) * load.interval)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._load.is_over:
@@ -115,21 +116,26 @@ async def ask(host: str, port: int) -> float:
 
 
 async def main() -> None:
-    host, port, path, clients, seconds = sys.argv[1:]
-    load = Load()
+    host, port, path, clients, ticks, interval = sys.argv[1:]
+    load = Load(float(interval))
     began = time.monotonic()
-    await connect_all(load, host, int(port), path, int(clients))
+    await connect_all(load, host, int(port), f"{path}?interval={interval}", int(clients))
     connecting = load.progress_at - began
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
-    first = int(time.monotonic()) + 2
-    load.ticks = range(first, first + int(seconds))
-    await asyncio.sleep(first - 0.5 - time.monotonic())
+    first = int(time.monotonic() / load.interval) + 2
+    load.ticks = range(first, first + int(ticks))
+    end = load.ticks.stop * load.interval
+    await asyncio.sleep(first * load.interval - 0.5 - time.monotonic())
     views = []
-    while time.monotonic() < load.ticks.stop:
+    while time.monotonic() < end:
         views.append(await ask(host, int(port)))
         await asyncio.sleep(PAUSE)
-    # The last tick was a second ago, unless it is late.
+    # The last tick was due an interval ago; late is not lost.
+    expected = load.connected * len(load.ticks)
+    deadline = end + PATIENCE
+    while load.received < expected and time.monotonic() < deadline:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0.1)
     load.is_over = True
     answered = sorted(view for view in views if view < math.inf)
     result = {

@@ -110,7 +110,7 @@ class Bridge:
         self.workers.expire_idle(now)
         if self.is_draining:
             self.abandon_endless()
-        for exchange in self.exchanges:
+        for exchange in list(self.exchanges):  # what it writes may show that one has to be cut
             if exchange.loop_body is not None:
                 exchange.loop_body.tick(now)
         self._saturation.look([e for e in self.exchanges if e.loop_body is None], now)

@@ -330,7 +330,10 @@ class Exchange:
         if self.is_disconnected or self._is_over:
             raise ClientDisconnected("the client left, or the response is over")
         self._posted_size += len(data)
-        self.bridge.mailbox.post(self._write, data)
+        if self.loop_body is not None and self.loop_body.is_on_this_thread():
+            self._write(data)  # all that was posted before has been written
+        else:
+            self.bridge.mailbox.post(self._write, data)
 
     def _wait_for_room(self) -> None:
         if self.loop_body is not None:

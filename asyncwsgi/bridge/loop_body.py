@@ -14,7 +14,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 
 from asyncwsgi.bridge.stream import close_iterator, encode
-from asyncwsgi.errors import ClientDisconnected, WorkersBusy
+from asyncwsgi.errors import ClientDisconnected
 
 if TYPE_CHECKING:
     from asyncwsgi.bridge.exchange import Exchange
@@ -35,6 +35,7 @@ class LoopBody:
 
     __slots__ = (
         "_context", "_error", "_exchange", "_is_iterating", "_remainder", "_sent_at", "_task",
+        "_thread_id",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, remainder: Remainder, context: Context) -> None:
@@ -44,6 +45,7 @@ class LoopBody:
         self._task: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
         self._is_iterating = False
+        self._thread_id = 0
         self._sent_at = time.monotonic()
 
     # On the loop.
@@ -52,8 +54,13 @@ class LoopBody:
         """Take over from the worker thread."""
         exchange, offer = self._exchange, self._remainder.hand_over
         exchange.bridge.workers.job_ended()
+        self._thread_id = threading.get_ident()
         self._task = asyncio.get_running_loop().create_task(self._run(), context=offer.context)
         self._task.add_done_callback(self._end)
+
+    def is_on_this_thread(self) -> bool:
+        """Whether the caller is the loop, where this has taken over."""
+        return self._thread_id == threading.get_ident()
 
     def cut(self) -> None:
         """The client has gone: interrupt the iterator wherever it waits."""
@@ -104,10 +111,7 @@ class LoopBody:
         self._task = None
         if self._exchange.is_disconnected and isinstance(self._error, _LEAVINGS):
             self._error = ClientDisconnected("the client left")
-        try:
-            self._exchange.bridge.workers.resume(self)
-        except WorkersBusy:
-            self.cancel()
+        self._exchange.bridge.workers.resume(self)
 
     # In the worker thread.
 

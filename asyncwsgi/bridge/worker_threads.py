@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import sys
 import threading
 from concurrent.futures import Executor
 from queue import SimpleQueue
@@ -50,8 +49,7 @@ class Workers(Protocol):
     def resume(self, job: Job) -> None:
         """Run `job`, the rest of one that was begun, soon: however many wait.
 
-        Raises:
-            WorkersBusy: there is no thread to be had.
+        It is cancelled if it cannot be run here.
         """
 
     def job_ended(self) -> None:
@@ -102,27 +100,30 @@ class WorkerThreads:
         self._ended = asyncio.Event()
 
     def submit(self, job: Job) -> None:
-        self._submit(job, self._queue_size)
-
-    def resume(self, job: Job) -> None:
-        self._submit(job, sys.maxsize)
-        if self._is_stopping:
-            self._hand_over()
-            self._end(1)  # a thread that was started for it has heard of no end
-
-    def _submit(self, job: Job, queue_size: int) -> None:
         unfinished = self._unfinished
         available = len(self._threads) - self._ending
         if unfinished >= available:
             if available < self.limit:
                 self._start_thread(is_needed=not available)
-            elif unfinished - available >= queue_size:
+            elif unfinished - available >= self._queue_size:
                 raise WorkersBusy(
-                    f"{queue_size} requests wait for a worker thread; raise threads or queue_size"
+                    f"{self._queue_size} requests wait for a worker thread; "
+                    "raise threads or queue_size"
                 )
-        self._unfinished = unfinished + 1
-        if unfinished >= self._peak:
-            self._peak = unfinished + 1
+        self._enqueue(job)
+
+    def resume(self, job: Job) -> None:
+        if self._unfinished >= len(self._threads) - self._ending < self.limit:
+            self._start_thread(is_needed=False)
+        self._enqueue(job)
+        if self._is_stopping:
+            self._hand_over()
+            self._end(1)  # a thread that was started for it has heard of no end
+
+    def _enqueue(self, job: Job) -> None:
+        self._unfinished += 1
+        if self._unfinished > self._peak:
+            self._peak = self._unfinished
         # All jobs of one round of the loop are handed over at once: a worker that is woken by the
         # first takes the interpreter from the loop, and each further one costs two switches.
         if not self._batch:
@@ -209,9 +210,16 @@ class ExecutorWorkers:
                 f"{self._queue_size} requests are with the executor; "
                 "give it more threads or raise queue_size"
             )
-        self.resume(job)
+        self._submit(job)
 
     def resume(self, job: Job) -> None:
+        try:
+            self._submit(job)
+        except WorkersBusy:
+            self._unfinished += 1
+            job.cancel()
+
+    def _submit(self, job: Job) -> None:
         try:
             future = self._executor.submit(self._run, job)
         except RuntimeError as error:

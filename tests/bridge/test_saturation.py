@@ -6,8 +6,9 @@ import asyncio
 import logging
 import queue
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 
 import pytest
 
@@ -15,12 +16,14 @@ from asyncwsgi import Config
 from asyncwsgi.access_log import AccessLogger
 from asyncwsgi.bridge.bridge import Bridge
 from asyncwsgi.bridge.exchange import Exchange
+from asyncwsgi.bridge.loop_body import LoopBody
 from asyncwsgi.bridge.loop_work import LoopWork
 from asyncwsgi.bridge.mailbox import Mailbox
 from asyncwsgi.bridge.request_body import RequestBody
 from asyncwsgi.bridge.saturation import SaturationWatch
 from asyncwsgi.bridge.worker_threads import WorkerThreads
 from asyncwsgi.http1.head import HeaderFields, RequestHead
+from asyncwsgi.wsgi.hand_over import HandOver, Remainder
 from tests.apps import hello
 from tests.client import TIMEOUT
 from tests.conftest import Serve
@@ -133,6 +136,22 @@ class TestWatch:
         for later in range(5):
             watch.look(busy, NOW + 10 + later)
         assert len(caplog.records) == 2
+
+    async def test_a_body_on_the_loop_holds_no_thread(
+        self, bridge: Bridge, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def blocks() -> AsyncIterator[bytes]:
+            yield b""
+
+        streamed = exchange(bridge, "/stream", held=100.0)
+        offer = HandOver(blocks(), Context())
+        remainder = Remainder(offer, lambda _blocks, _rest: None, [], iter([]))
+        streamed.loop_body = LoopBody(streamed, remainder, Context())
+        waiting = exchange(bridge, "/next", waited=2.0)
+        bridge.exchanges = {streamed, exchange(bridge, "/slow", held=2.0), waiting}
+        bridge.tick(NOW)
+        (line,) = messages(caplog.records)
+        assert "held by GET /slow (1 threads, 2.0 s);" in line
 
     def test_the_cure_for_a_busy_executor_is_not_the_option_threads(
         self, bridge: Bridge, caplog: pytest.LogCaptureFixture

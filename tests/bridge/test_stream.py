@@ -109,6 +109,35 @@ class TestThreads:
             feed.wait_until_closed(2)
             server.close()
 
+    def test_what_an_executor_no_longer_takes_is_closed_all_the_same(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        feed = Feed()
+        closed = threading.Event()
+        app = app_of(feed.blocks)
+
+        class Closing:
+            def __init__(self, blocks: Iterable[bytes]) -> None:
+                self._blocks = blocks
+
+            def __iter__(self) -> Iterator[bytes]:
+                return iter(self._blocks)
+
+            def close(self) -> None:
+                closed.set()
+
+        with ThreadPoolExecutor(1) as executor:
+            server = serve(
+                lambda environ, start: Closing(app(environ, start)),
+                validate=False,
+                executor=executor,
+            )
+            client = client_of(server)
+            open_stream(client)
+        feed.go_on()
+        assert client.read(len(b"5\r\nlast\n\r\n0\r\n\r\n")) == b"5\r\nlast\n\r\n0\r\n\r\n"
+        assert closed.wait(TIMEOUT)
+
 
 class TestBody:
     def test_blocks_are_bytes_or_text_and_the_connection_is_kept(

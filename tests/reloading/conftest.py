@@ -16,9 +16,12 @@ from tests.client import TIMEOUT, Client, Reply, connect
 from tests.doors.processes import Process, address_of
 
 APP = """
+import asyncio
 import os
 import threading
 import time
+
+import asyncwsgi
 
 VERSION = "{version}"
 
@@ -38,6 +41,9 @@ def app(environ, start_response):
     if path == "/events":
         start_response("200 OK", [("Content-Type", "text/event-stream")])
         return events()
+    if path == "/async-events":
+        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        return asyncwsgi.stream(async_events())
     body = str(os.getpid()) if path == "/pid" else VERSION
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body.encode()]
@@ -46,6 +52,14 @@ def app(environ, start_response):
 def events():
     yield b"data: {version}\\n\\n"
     threading.Event().wait()
+
+
+async def async_events():
+    try:
+        yield b"data: {version}\\n\\n"
+        await asyncio.Event().wait()
+    finally:
+        open("closed", "w").close()
 """
 BROKEN = "raise LookupError('what <the> new code raises')\n"
 

@@ -54,6 +54,20 @@ def test_an_event_stream_ends_at_once_and_holds_nothing_up(project: Project) -> 
     assert has_ended(pid)
 
 
+def test_an_async_event_stream_is_closed(project: Project) -> None:
+    project.serve("--graceful-timeout", "1000")
+    pid = project.pid()
+    client = project.connect()
+    client.request("GET", "/async-events")
+    assert client.read_line() == b"HTTP/1.1 200 OK\r\n"
+    project.reload("two")
+    received = client.read_all()
+    assert b"data: one" in received
+    assert not received.endswith(b"0\r\n\r\n")
+    assert has_ended(pid)
+    assert (project.directory / "closed").exists()
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("is_kept", [False, True], ids=["fresh connections", "kept connections"])
 def test_no_request_is_refused_or_lost(project: Project, is_kept: bool, loop: str) -> None:

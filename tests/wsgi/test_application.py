@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -12,6 +13,7 @@ import pytest
 from asyncwsgi.errors import ApplicationError, ClientDisconnected
 from asyncwsgi.http1.encoder import ResponseEncoder
 from asyncwsgi.wsgi.application import run_application
+from asyncwsgi.wsgi.hand_over import HandOver
 from asyncwsgi.wsgi.response import Headers, Response
 from tests.wsgi.recording import PLAIN, Recording, answer, length, sign
 
@@ -507,3 +509,63 @@ class TestFailures:
             run_application(application, {}, recording)
         assert b"never" not in recording.wire
         assert not recording.keep_alive
+
+
+class TestHandOver:
+    """A body that goes on elsewhere."""
+
+    @staticmethod
+    def offer() -> HandOver:
+        async def blocks() -> AsyncIterator[bytes]:
+            yield b"never asked for"
+
+        return HandOver(blocks(), Context())
+
+    def test_the_head_leaves_and_nothing_is_closed(self) -> None:
+        blocks = Blocks([self.offer(), b"spam"])
+        response = Recording()
+        remainder = run_application(returning(blocks), {}, response)
+        assert remainder is not None
+        assert remainder.hand_over.is_taken
+        assert response.wire.endswith(b"Transfer-Encoding: chunked\r\n\r\n")
+        assert (blocks.taken, blocks.closings) == (1, 0)
+
+    def test_the_rest_is_sent_and_closed(self) -> None:
+        blocks = Blocks([self.offer(), b"spam"])
+        response = Recording()
+        remainder = run_application(returning(blocks), {}, response)
+        assert remainder is not None
+        assert remainder.resume() is None
+        assert response.wire.endswith(b"\r\n\r\n4\r\nspam\r\n0\r\n\r\n")
+        assert blocks.closings == 1
+
+    @pytest.mark.parametrize("is_complete", [False, True])
+    def test_an_end_ahead_of_time_takes_no_block(self, is_complete: bool) -> None:
+        blocks = Blocks([self.offer(), b"spam"])
+        response = Recording()
+        remainder = run_application(returning(blocks), {}, response)
+        assert remainder is not None
+        remainder.is_complete = is_complete
+        if is_complete:
+            remainder.resume()
+        else:
+            with pytest.raises(ClientDisconnected):
+                remainder.resume(ClientDisconnected("gone"))
+        assert (blocks.taken, blocks.closings, response.is_finished) == (1, 1, is_complete)
+
+    def test_without_a_body_nothing_is_handed_over(self) -> None:
+        blocks = Blocks([self.offer()])
+        assert run_application(returning(blocks), {}, Recording("HEAD")) is None
+        assert blocks.closings == 1
+
+    def test_a_void_offer_is_an_empty_block(self) -> None:
+        offer = self.offer()
+        offer.is_void = True
+        response = Recording()
+        assert run_application(returning(Blocks([offer, b"spam"])), {}, response) is None
+        assert b"spam" in response.wire
+
+    def test_it_stays_itself_when_bytes_are_made_of_it(self) -> None:
+        offer = self.offer()
+        assert bytes(offer) is offer
+        assert offer == b""
