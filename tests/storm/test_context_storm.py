@@ -23,7 +23,7 @@ from asyncwsgi.serving import make_server
 from tests.storm.application import BLOCKS, KINDS, STREAMS, Storm
 from tests.storm.clients import Load
 
-REQUESTS = int(os.environ.get("STORM_REQUESTS", "2000"))
+REQUESTS = int(os.environ.get("STORM_REQUESTS", "1700"))
 CLIENTS = min(2000, REQUESTS // 5)
 THREADS = 40
 SEED = int(os.environ.get("STORM_SEED", "1"))
