@@ -34,7 +34,7 @@ bench-sse: $(STAMP)  ## 10,000 event streams on 8 threads, and the peers
 soak: $(STAMP)  ## ten minutes of mixed load; memory, threads and descriptors must stay
 	$(BIN)/python bench/soak.py
 
-storm: $(STAMP)  ## 100,000 requests at once, none of which may see anything of another
+storm: $(STAMP)  ## 150,000 requests at once, none of which may see anything of another
 	STORM_REQUESTS=50000 $(BIN)/pytest tests/storm --timeout 900
 
 conformance: $(STAMP)  ## the tests of Werkzeug and Flask, unmodified, against this server

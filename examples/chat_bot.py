@@ -50,7 +50,7 @@ class Bot:
 
     async def send(self, text: str) -> int:
         """Send a message; its number when it has arrived."""
-        sent = asyncio.get_running_loop().create_future()
+        sent: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         await self._outbox.put((text, sent))
         return await sent
 

@@ -102,7 +102,7 @@ def coroutines_of(*whose: str) -> Run:
 
 def test_coroutines_have_to_run_on_the_loop_of_the_server() -> None:
     suite = Suite("suite", "flask", ("tests",), has_coroutines=True)
-    before = run_of(PASSED)
+    before = Run({"test_a": PASSED}, {}, 0, Path("a.log"))
     own = judge(suite, before, coroutines_of("own loop", "own loop"), [])
     assert (own.coroutines, own.surprises) == (2, [])
     assert judge(suite, before, coroutines_of("own loop", "foreign loop"), []).surprises

@@ -16,7 +16,7 @@ from tests.storm.crossing import Crossing
 OWNER: contextvars.ContextVar[str] = contextvars.ContextVar("owner")
 BLOCKS = 3
 
-SYNC = ("sync", "sync-stream")
+SYNC = ("sync", "sync-call", "sync-stream")
 ON_LOOP = ("async", "async-stream", "async-view-stream")
 KINDS = SYNC + ON_LOOP
 STREAMS = tuple(kind for kind in KINDS if kind.endswith("stream"))
@@ -85,6 +85,7 @@ class Storm:
         app.teardown_appcontext(self._teardown_appcontext)
         views: dict[str, Any] = {
             "sync": self._sync,
+            "sync-call": self._sync_call,
             "sync-stream": self._sync_stream,
             "async": self._async,
             "async-stream": self._async_stream,
@@ -144,6 +145,19 @@ class Storm:
             self.crossing.cross()
         self.look("sync view, end", mine)
         return f"{mine}\n" * BLOCKS
+
+    def _sync_call(self) -> str:
+        mine = request.args["id"]
+        for number in range(BLOCKS):
+            self.look(f"sync view with call {number}", mine)
+            asyncwsgi.async_to_sync(self._called)(mine)
+        self.look("sync view with calls, end", mine)
+        return f"{mine}\n" * BLOCKS
+
+    async def _called(self, mine: str) -> None:
+        self.look("coroutine, before await", mine, in_thread=False)
+        await self.crossing.cross_on_loop()
+        self.look("coroutine, after await", mine, in_thread=False)
 
     def _sync_stream(self) -> Response:
         mine = request.args["id"]
