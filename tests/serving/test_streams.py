@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asyncwsgi import stream
+from asyncwsgi.serving import WSGIRequestHandler
 from tests.bridge.streams import EVENTS, PLAIN, Feed, app_of, open_stream
 from tests.client import TIMEOUT, Client
 from tests.serving.conftest import Running, Start
@@ -22,8 +23,12 @@ ClientOf = Callable[[Running], Client]
 def test_a_server_without_threads_answers_others_meanwhile(
     start: Start, client_of: ClientOf
 ) -> None:
+    class Closing(WSGIRequestHandler):
+        protocol_version = "HTTP/1.0"  # until a threaded server of the process makes it 1.1
+
     feed = Feed()
-    running = start(app_of(feed.blocks), validate=False, threaded=False)
+    app = app_of(feed.blocks)
+    running = start(app, validate=False, threaded=False, request_handler=Closing)
     clients = [client_of(running) for _ in range(3)]
     for client in clients:  # each with a response until the connection closes
         client.request(target="/stream")
