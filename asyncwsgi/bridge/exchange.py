@@ -13,9 +13,7 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Callable
 from contextvars import Context
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -199,8 +197,7 @@ class Exchange:
 
     def run(self) -> None:
         """Run the application; skipped if the client left while the request was queued."""
-        remainder = None
-        context = Context()
+        remainder = context = None
         try:
             if not self.is_disconnected:
                 self.started_at = time.monotonic()
@@ -219,8 +216,8 @@ class Exchange:
         finally:
             self._leave_thread(rest, context)
 
-    def _leave_thread(self, remainder: Remainder | None, context: Context) -> None:
-        if remainder is None:
+    def _leave_thread(self, remainder: Remainder | None, context: Context | None) -> None:
+        if remainder is None or context is None:
             self._is_over = True
             self.bridge.mailbox.post(self._end, None)
         else:
@@ -241,12 +238,26 @@ class Exchange:
         self._response = response = Response(head.method, encoder, self._transmit, self.sign)
         self.environ["wsgi.input"] = io.BytesIO() if body is None else body.open()
         self.add_keys()
-        return self.answer(response, partial(self.call_application, response))
+        try:
+            remainder = self.call_application(response)
+        except BaseException as raised:
+            remainder = None
+            self.fail(response, raised)
+        if remainder is None:
+            self.conclude(response)
+        return remainder
 
     def _run_rest(self, remainder: Remainder, error: BaseException | None) -> Remainder | None:
         response = self._response
         assert response is not None, "the exchange has not ended"
-        return self.answer(response, partial(remainder.resume, error))
+        rest = None
+        try:
+            rest = remainder.resume(error)
+        except BaseException as raised:
+            self.fail(response, raised)
+        if rest is None:
+            self.conclude(response)
+        return rest
 
     def add_keys(self) -> None:
         """Give the environ the keys that speak of this exchange."""
@@ -254,15 +265,8 @@ class Exchange:
         environ["asyncwsgi.disconnected"] = self.departure
         environ["waitress.client_disconnected"] = self.departure
 
-    def answer(self, response: Response, call: Callable[[], Remainder | None]) -> Remainder | None:
-        """Have `call` run the application; conclude unless something was handed over."""
-        try:
-            remainder = call()
-        except BaseException as error:
-            self.fail(response, error)
-        else:
-            if remainder is not None:
-                return remainder
+    def conclude(self, response: Response) -> None:
+        """The application is done: say what became of its response."""
         head, bridge = self.head, self.bridge
         if response.is_truncated:
             logger.error(
@@ -272,7 +276,6 @@ class Exchange:
         self.keep_alive = response.keep_alive
         if bridge.config.access_log and bridge.access_logger.is_enabled():
             self._log(response)
-        return None
 
     @property
     def http_version(self) -> str:

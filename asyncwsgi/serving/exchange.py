@@ -15,8 +15,6 @@ from asyncwsgi.serving.handler import make_environ, make_handler
 from asyncwsgi.wsgi.application import run_application
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from werkzeug.serving import WSGIRequestHandler
 
     from asyncwsgi.bridge.bridge import Bridge
@@ -113,16 +111,8 @@ class WerkzeugExchange(Exchange):
         else:
             server.pass_on(error, self._socket)
 
-    def answer(self, response: Response, call: Callable[[], Remainder | None]) -> Remainder | None:
-        remainder = None
-        try:
-            remainder = super().answer(response, call)
-        finally:
-            if remainder is None:
-                self._end_request()
-        return remainder
-
-    def _end_request(self) -> None:
+    def conclude(self, response: Response) -> None:
+        super().conclude(response)
         if self._socket.was_written and self._handler is not None:
             self._handler.log_request(101)
         self._socket.end_request()
