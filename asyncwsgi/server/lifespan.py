@@ -29,25 +29,32 @@ class Lifespan:
         self._factory = factory
         self._on_lost = on_lost
         self._leave = asyncio.Event()
-        self._entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._entered: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def enter(self) -> None:
-        """Enter it.
+        """Enter it, unless that is given up meanwhile.
 
         Raises:
             LifespanError: it failed; the cause is what it raised.
         """
         if self._factory is None:
             return
-        self._task = asyncio.create_task(self._run(self._factory), name="asyncwsgi-lifespan")
+        self._entered = asyncio.get_running_loop().create_future()
+        work = self._run(self._factory, self._entered)
+        self._task = asyncio.create_task(work, name="asyncwsgi-lifespan")
         try:
             await asyncio.shield(self._entered)
         except asyncio.CancelledError:
-            self._leave.set()
-            self._task.cancel()
+            self.give_up()
             await asyncio.wait({self._task})
             raise
+
+    def give_up(self) -> None:
+        """If it is being entered, do so no longer."""
+        if self._task is not None and self._entered is not None and not self._entered.done():
+            self._leave.set()
+            self._task.cancel()
 
     async def leave(self, cut: asyncio.Event, cut_timeout: float) -> None:
         """Leave it, and wait for that; its errors are logged.
@@ -65,33 +72,31 @@ class Lifespan:
         self._task.cancel()
         await asyncio.wait({self._task})
 
-    async def _run(self, factory: LifespanFactory) -> None:
+    async def _run(self, factory: LifespanFactory, entered: asyncio.Future[None]) -> None:
         try:
             async with factory():
-                self._tell(None)
+                if not entered.done():
+                    entered.set_result(None)
                 await self._leave.wait()
         except BaseException as error:
             if not isinstance(error, (Exception, asyncio.CancelledError)):
                 raise
-            self._tell(error)
+            self._failed(error, entered)
         if not self._leave.is_set():
             self._lost = asyncio.create_task(self._on_lost())
 
-    def _tell(self, error: BaseException | None) -> None:
-        if self._entered.done():
-            if error is not None and not self._leave.is_set():
-                logger.error("the lifespan failed, so the server stops", exc_info=error)
-            elif error is not None:
-                logger.error("the lifespan failed on its way out", exc_info=error)
-        elif error is None:
-            self._entered.set_result(None)
+    def _failed(self, error: BaseException, entered: asyncio.Future[None]) -> None:
+        if entered.done():
+            is_leaving = self._leave.is_set()
+            said = "failed on its way out" if is_leaving else "failed, so the server stops"
+            logger.error("the lifespan %s", said, exc_info=error)
         elif self._leave.is_set():
-            self._entered.cancel()
+            entered.set_result(None)  # given up
         else:
             failure = LifespanError(
                 f"entering the lifespan failed with {type(error).__name__}: {error}; nothing is "
                 "served; correct it there"
             )
             failure.__cause__ = error
-            self._entered.set_exception(failure)
+            entered.set_exception(failure)
             self._leave.set()

@@ -78,6 +78,7 @@ class Server:
             raise ConfigError(f"application {application!r} is not callable; expected a WSGI app")
         self.application = application
         self.config = config or Config.from_options(options)
+        self._lifespan = Lifespan(self.config.lifespan, on_lost=self.shutdown)
         self._new_context = context_maker(self.config.context)
         self._listeners: list[Listener] = []
         self._addresses: tuple[Address, ...] = ()
@@ -110,12 +111,11 @@ class Server:
         self._was_started = True
         self._addresses = tuple(listener.address for listener in self._listeners)
         self._registry = Registry(self.config.max_connections)
-        self._lifespan = Lifespan(self.config.lifespan, on_lost=self.shutdown)
         self._bridge = self._make_bridge()
         self._frontend = self._make_frontend()
         try:
             await self._lifespan.enter()
-            for listener in self._listeners:
+            for listener in () if self._was_shut_down else self._listeners:
                 self._servers.append(await self._listen(listener))
         except BaseException:
             self._close_listeners()
@@ -161,6 +161,7 @@ class Server:
         """
         self._was_shut_down = True
         if self._ticker is None:
+            self._lifespan.give_up()
             self._has_stopped.set()
             return
         if self._stopping is None:

@@ -8,7 +8,9 @@ from tests.client import connect
 from tests.doors.conftest import Start, Write
 
 WEB = """
+import asyncio
 import contextlib
+import sys
 
 POOL = []
 
@@ -19,6 +21,13 @@ async def lifespan():
     POOL.append("a pool")
     yield
     print("left", flush=True)
+
+
+@contextlib.asynccontextmanager
+async def hanging():
+    print("entering", file=sys.stderr, flush=True)
+    await asyncio.Event().wait()
+    yield
 
 
 @contextlib.asynccontextmanager
@@ -56,6 +65,13 @@ def test_one_that_fails_is_5_and_shows_where(start: Start, write: Write) -> None
         "asyncwsgi: entering the lifespan failed with LookupError: no database; nothing is served; "
         "correct it there"
     )
+
+
+def test_one_that_hangs_can_be_interrupted(start: Start, write: Write) -> None:
+    write("web.py", WEB)
+    process = start("-m", "asyncwsgi", "--port", "0", "--lifespan", "web:hanging", "web:app")
+    process.read_until("entering")
+    assert process.interrupt() == 0
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,27 @@ async def test_a_start_that_is_cancelled_leaves_it() -> None:
     assert refuses(server.addresses[0])
 
 
+async def test_a_shutdown_does_not_wait_until_it_is_entered() -> None:
+    entered, left = asyncio.Event(), asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+            yield
+        finally:
+            left.set()
+
+    server = Server(hello, port=0, lifespan=lifespan)
+    starting = asyncio.create_task(server.start())
+    await soon(entered.wait())
+    await soon(server.shutdown())
+    await soon(starting)
+    assert left.is_set()
+    assert refuses(server.addresses[0])
+
+
 async def test_one_that_hangs_on_its_way_out_is_cut_by_abort(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
