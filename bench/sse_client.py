@@ -16,7 +16,7 @@ import time
 from array import array
 from typing import cast
 
-PATIENCE = 4.0
+PATIENCE = 10.0
 AT_ONCE = 100
 """Clients that may be on their way to a response."""
 PAUSE = 0.1

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from asyncwsgi.bridge.exchange import Exchange
     from asyncwsgi.wsgi.hand_over import Remainder
 
+MOST_BLOCKS = 16
+"""Blocks that are sent before others have their turn."""
 # What an iterator ends with when it was cut.
 _LEAVINGS = (type(None), asyncio.CancelledError, ClientDisconnected)
 
@@ -93,12 +95,16 @@ class LoopBody:
 
     async def _send_all(self, blocks: AsyncIterator[bytes | str]) -> None:
         exchange = self._exchange
+        count = 0
         async for block in blocks:
+            count += 1
             if not self._send(block):
                 self._remainder.is_complete = True
                 return
             if not exchange.has_room():
                 await exchange.wait_for_room()
+            elif not count % MOST_BLOCKS:
+                await asyncio.sleep(0)  # an iterator that never waits would keep the loop
 
     def _send(self, block: bytes | str) -> bool:
         if self._exchange.is_disconnected:

@@ -227,6 +227,28 @@ class TestBody:
         assert closed.wait(TIMEOUT)
         assert produced < total
 
+    @pytest.mark.parametrize("block", ["", "spam"])
+    def test_a_generator_that_never_waits_leaves_the_loop_to_others(
+        self, serve: Serve, client_of: ClientOf, block: str
+    ) -> None:
+        is_over = False
+
+        async def blocks() -> AsyncIterator[str]:
+            yield "first\n"
+            while not is_over:
+                yield block
+
+        server = serve(app_of(blocks), validate=False)
+        client = client_of(server)
+        open_stream(client)
+        reader = threading.Thread(target=client.read_all, daemon=True)
+        reader.start()  # so that back-pressure is not what stops it
+        assert client_of(server).get().body == b"ordinary"
+        is_over = True
+        client.half_close()  # the connection would be kept
+        reader.join(TIMEOUT)
+        assert not reader.is_alive()
+
     def test_a_slow_reader_gets_all_of_it(self, serve: Serve, client_of: ClientOf) -> None:
         async def blocks() -> AsyncIterator[bytes]:
             for number in range(16):
