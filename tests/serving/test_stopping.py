@@ -28,8 +28,8 @@ import signal, socket, sys, threading, time
 from asyncwsgi.serving import make_server
 
 def application(environ, start_response):
-    print("in a view", file=sys.stderr, flush=True)
     try:
+        print("in a view", file=sys.stderr, flush=True)
         threading.Event().wait()
     except BaseException as error:
         print("the view saw", type(error).__name__, flush=True)
