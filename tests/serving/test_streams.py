@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from werkzeug.serving import WSGIRequestHandler
 
 from asyncwsgi import stream
 from tests.bridge.streams import EVENTS, PLAIN, Feed, app_of, open_stream
@@ -19,11 +20,16 @@ if TYPE_CHECKING:
 ClientOf = Callable[[Running], Client]
 
 
+class OldHandler(WSGIRequestHandler):
+    # Said here, because Werkzeug sets 1.1 on the class itself once a threaded server has used it.
+    protocol_version = "HTTP/1.0"
+
+
 def test_a_server_without_threads_answers_others_meanwhile(
     start: Start, client_of: ClientOf
 ) -> None:
     feed = Feed()
-    running = start(app_of(feed.blocks), validate=False, threaded=False)
+    running = start(app_of(feed.blocks), validate=False, threaded=False, request_handler=OldHandler)
     clients = [client_of(running) for _ in range(3)]
     for client in clients:  # each with a response until the connection closes
         client.request(target="/stream")
