@@ -96,7 +96,7 @@ def async_to_sync(async_fn: Callable[P, Awaitable[T]]) -> Callable[P, T]:
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         bound: Callable[[], Awaitable[T]] = functools.partial(async_fn, *args, **kwargs)
         exchange = current_exchange()
-        if exchange is None:
+        if exchange is None or not exchange.collect_body():
             return _run_alone(bound)
         if exchange.bridge.config.cancel_on_disconnect:
             bound = functools.partial(_until_departure, exchange.departure, bound)

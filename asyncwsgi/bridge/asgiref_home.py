@@ -95,8 +95,12 @@ class _Home:
         return not self._tasks.is_closed and self._loop.is_running()
 
     def call_soon_threadsafe(self, call: Callable[..., object], *args: Any) -> object:
+        # asgiref makes a loop of its own for a RuntimeError.
         if self._tasks.is_closed:
-            raise stopped()  # asgiref makes a loop of its own
+            raise stopped()
+        exchange = current_exchange()
+        if exchange is not None and not exchange.collect_body():
+            raise RuntimeError("the request body is too large to be waited for")
         return self._loop.call_soon_threadsafe(call, *args)
 
     def create_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

@@ -22,7 +22,7 @@ SMALL_SIZE = 1024
 
 
 class RequestBody(io.RawIOBase):
-    """A pipe for one request body.
+    """A pipe for one request body. Made on the loop.
 
     Args:
         buffer_size: bytes held from which on `is_full` is true.
@@ -44,6 +44,7 @@ class RequestBody(io.RawIOBase):
         self._is_awaited = False
         self._error: Exception | None = None
         self._changed = threading.Condition(threading.Lock())
+        self._loop_thread = threading.get_ident()
 
     @property
     def is_full(self) -> bool:
@@ -84,6 +85,24 @@ class RequestBody(io.RawIOBase):
                 self._error = error
                 self._changed.notify_all()
 
+    def collect(self, size: int) -> bool:
+        """Wait for the rest, so that whoever reads does not have to. In the worker thread.
+
+        Returns:
+            Whether reading will not wait: false if there is more of it than `size` bytes.
+        """
+        if self._is_settled or threading.get_ident() == self._loop_thread:
+            return True  # on the loop nobody may wait, and reading says so
+        self._buffer_size = max(self._buffer_size, size)
+        self._tell_of_wait()
+        self._on_room()  # the loop may have stopped to feed at the bound before
+        with self._changed:
+            while not (self._is_settled or self._size >= size):
+                self._is_awaited = True
+                self._changed.wait()
+            self._is_awaited = False
+            return self._is_settled
+
     def open(self) -> BinaryIO:
         """The body as ``wsgi.input``; in memory at once if it has arrived whole."""
         if self._is_complete:
@@ -99,11 +118,17 @@ class RequestBody(io.RawIOBase):
         Raises:
             RequestBodyError: the body is malformed, too large or too slow.
             ClientDisconnected: the client left before its body was complete.
+            RuntimeError: it would have to wait on the loop, which alone can end the wait.
         """
         view = memoryview(buffer).cast("B")
-        if self._on_wait is not None and not self._is_ready:
-            on_wait, self._on_wait = self._on_wait, None
-            on_wait()
+        if not self._is_ready:
+            if threading.get_ident() == self._loop_thread:
+                raise RuntimeError(
+                    "the rest of the request body has not arrived, and waiting for it on the "
+                    "server's loop would be for ever; read the body before a coroutine is called, "
+                    "or by asyncio.to_thread()"
+                )
+            self._tell_of_wait()
         with self._changed:
             while not self._is_ready:
                 self._is_awaited = True
@@ -118,6 +143,15 @@ class RequestBody(io.RawIOBase):
         if has_room:
             self._on_room()
         return count
+
+    def _tell_of_wait(self) -> None:
+        if self._on_wait is not None:
+            on_wait, self._on_wait = self._on_wait, None
+            on_wait()
+
+    @property
+    def _is_settled(self) -> bool:
+        return self._is_complete or self._error is not None
 
     @property
     def _is_ready(self) -> bool:
