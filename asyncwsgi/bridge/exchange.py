@@ -37,9 +37,6 @@ logger = logging.getLogger("asyncwsgi.server")
 # nginx's status for a client that left before there was one.
 CLIENT_CLOSED_REQUEST = 499
 
-COLLECTED_SIZE = 16 * 1024 * 1024
-"""Bytes of a request body that are held in memory for an async view."""
-
 
 class Settable(Protocol):
     """A `threading.Event` or an `asyncio.Event`, for whoever sets it."""
@@ -283,11 +280,9 @@ class Exchange:
     def collect_body(self) -> bool:
         """Wait for the request body before a coroutine that may read it is called on the loop.
 
-        In the worker thread. False: it is too large for that, and the coroutine must not run where
-        reading would wait for the loop itself.
+        False: it is too large, and the coroutine must not run where reading would wait for itself.
         """
-        body = self.body
-        return body is None or body.is_complete or body.collect(COLLECTED_SIZE)
+        return self.body is None or self.body.collect()
 
     @property
     def http_version(self) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 READ_SIZE = 64 * 1024
+COLLECTED_SIZE = 16 * 1024 * 1024
+"""Bytes of a body that are held in memory for a coroutine on the loop, which cannot wait."""
 SMALL_SIZE = 1024
 """Blocks below it grow: a client that sends single bytes must not cost an object for each."""
 
@@ -85,15 +87,15 @@ class RequestBody(io.RawIOBase):
                 self._error = error
                 self._changed.notify_all()
 
-    def collect(self, size: int) -> bool:
+    def collect(self) -> bool:
         """Wait for the rest, so that whoever reads does not have to. In the worker thread.
 
         Returns:
-            Whether reading will not wait: false if there is more of it than `size` bytes.
+            Whether reading will not wait: false if the body is larger than `COLLECTED_SIZE`.
         """
         if self._is_settled or threading.get_ident() == self._loop_thread:
             return True  # on the loop nobody may wait, and reading says so
-        self._buffer_size = max(self._buffer_size, size)
+        size = self._buffer_size = max(self._buffer_size, COLLECTED_SIZE)
         self._tell_of_wait()
         self._on_room()  # the loop may have stopped to feed at the bound before
         with self._changed:

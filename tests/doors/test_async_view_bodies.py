@@ -12,7 +12,7 @@ from flask import Flask, request
 
 import asyncwsgi
 from asyncwsgi import ServerThread, from_thread
-from asyncwsgi.bridge import exchange
+from asyncwsgi.bridge import request_body
 from tests.client import Client
 from tests.conftest import Serve
 
@@ -83,7 +83,7 @@ def test_others_are_answered_while_a_body_is_on_its_way(
 def test_a_body_that_is_too_large_to_be_held_is_read_on_another_loop(
     serve: Serve, client_of: ClientOf, app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "COLLECTED_SIZE", 100_000)
+    monkeypatch.setattr(request_body, "COLLECTED_SIZE", 100_000)
     server = serve(app, body_buffer_size=50_000)
     client = client_of(server)
     loops.clear()
