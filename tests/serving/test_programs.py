@@ -68,7 +68,7 @@ def client_of(process: Process, tls: Any = None) -> Client:
 
 def is_ours(client: Client) -> bool:
     """Whether the connection is kept, which Werkzeug's own server never does."""
-    return client.get("/nowhere").header("Connection") is None
+    return client.get("/").header("Connection") is None
 
 
 SOURCE = """
@@ -96,6 +96,7 @@ class TestRunSimple:
         process = start(program(run_simple("threaded=True")))
         with client_of(process) as client:
             assert client.get().body == b"http True"
+            assert is_ours(client)
         assert process.interrupt() == 0
         assert process.output == "it returned\n"
         assert "Traceback" not in process.log
