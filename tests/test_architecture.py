@@ -33,6 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "from_thread",
         "reloading",
         "serving",
+        "testing",
         "flask",
     ),
 )

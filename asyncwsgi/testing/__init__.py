@@ -1,0 +1,32 @@
+"""Live servers for integration tests: real sockets, in this process, on a loop of their own.
+
+`LiveServer` is a server that records what it does and can be told to misbehave; the fixtures of
+`asyncwsgi.testing.plugin` (pytest) and the classes of `asyncwsgi.testing.cases` (unittest) start
+and stop one for a test.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asyncwsgi.testing.live_server import LiveServer
+
+__all__ = ["LiveServer"]
+
+# Imported when first asked for: pytest loads the plugin in this package at every start, and what it
+# imports then is not measured by coverage.
+_HOMES = {
+    "LiveServer": "live_server",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(f"asyncwsgi.testing.{_HOMES[name]}")
+    value = globals()[name] = getattr(home, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
