@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from wsgiref.types import WSGIApplication
 
+    from flask import Flask
+
 HOST = "127.0.0.1"
 THREADS = 8
 BACKLOG = 2048
@@ -59,6 +61,14 @@ def drop_in(app: WSGIApplication, port: int) -> None:
     _run_simple(run_simple, app, port)
 
 
+def override(app: Flask, port: int) -> None:
+    """Async views without asgiref, by the override that Flask documents for it."""
+    import asyncwsgi
+
+    app.async_to_sync = asyncwsgi.async_to_sync  # type: ignore[method-assign,assignment]
+    asyncwsgi.run(app, host=HOST, port=port, threads=THREADS, access_log=False)
+
+
 def _run_simple(run_simple: Callable[..., None], app: WSGIApplication, port: int) -> None:
     from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler
 
@@ -75,6 +85,7 @@ SERVERS = {
     "cheroot": cheroot,
     "werkzeug": werkzeug,
     "drop-in": drop_in,
+    "override": override,
 }
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from load import LoadError, run_wrk
 from options import Options, parse_options
 from procstat import usage
 from report import Case, CaseReport, Sample, case_report, shortfalls, summary, table
-from servers import DROP_IN, OWN, PACKAGES, Running, StartError, running
+from servers import OVERRIDE, OWN, PACKAGES, Running, StartError, running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ def prepare(options: Options) -> None:
     environment.require_tools()
     environment.raise_descriptor_limit(max(case.connections for case in options.cases))
     environment.require_peers()
-    if {OWN, DROP_IN} & set(options.servers):
+    if {OWN, *PACKAGES} & set(options.servers):
         environment.require_project()
 
 
@@ -76,11 +76,16 @@ def measure_case(case: Case, options: Options) -> list[Sample]:
     samples = [
         measure(case, server, number, options)
         for number in range(1, options.rounds + 1)
-        for server in in_turn(options.servers, case, number)
+        for server in in_turn(measured_servers(options, case), case, number)
     ]
     samples.sort(key=lambda sample: options.servers.index(sample.server))
     print(f"\n{table(case_report(case, samples))}", flush=True)
     return samples
+
+
+def measured_servers(options: Options, case: Case) -> list[str]:
+    """Those that are asked for, without what would be the same server again."""
+    return [name for name in options.servers if name != OVERRIDE or case.app == "flask-async"]
 
 
 def in_turn(servers: Sequence[str], case: Case, number: int) -> list[str]:

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
 OWN = "asyncwsgi"
 DROP_IN = "drop-in"
+OVERRIDE = "override"
 NATIVE = "granian"
 COMMANDS = {
     OWN: "-m asyncwsgi --host {host} --port {port} --threads {threads} --no-access-log"
     " {bench}/apps.py:{app}",
     DROP_IN: "{bench}/launch.py drop-in {app} {port}",
+    OVERRIDE: "{bench}/launch.py override {app} {port}",
     "waitress": "{bench}/launch.py waitress {app} {port}",
     "cheroot": "{bench}/launch.py cheroot {app} {port}",
     # gthread keeps at most worker-connections open; the control socket would outlive the run.
@@ -43,9 +45,9 @@ COMMANDS = {
     " --workers 1 --blocking-threads {threads} --backlog {backlog} --http 1 --no-ws"
     " --no-access-log --log-level error apps:{app}",
 }
-PACKAGES = {DROP_IN: OWN}
+PACKAGES = {DROP_IN: OWN, OVERRIDE: OWN}
 """Of servers that are not called as their package is."""
-PYTHON_PEERS = tuple(name for name in COMMANDS if name not in (OWN, DROP_IN, NATIVE))
+PYTHON_PEERS = tuple(name for name in COMMANDS if name not in (*PACKAGES, OWN, NATIVE))
 
 # A developer's settings must not decide how the servers run.
 FOREIGN_SETTINGS = ("ASYNCWSGI_", "FLASK_", "GRANIAN_", "GUNICORN_", "PYTHON", "WEB_CONCURRENCY")
