@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asyncwsgi.testing.live_server import LiveServer
+    from asyncwsgi.testing.records import RecordedRequest
 
-__all__ = ["LiveServer"]
+__all__ = ["LiveServer", "RecordedRequest"]
 
 # Imported when first asked for: pytest loads the plugin in this package at every start, and what it
 # imports then is not measured by coverage.
 _HOMES = {
     "LiveServer": "live_server",
+    "RecordedRequest": "records",
 }
 
 
