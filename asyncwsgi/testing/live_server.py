@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlencode
 
+from asyncwsgi.connections.http import HttpConnection
 from asyncwsgi.running import ServerThread
 from asyncwsgi.server.server import Server
-from asyncwsgi.testing.recording import record
+from asyncwsgi.testing.recording import extend, record
 from asyncwsgi.testing.records import RECORDED_BODY_SIZE, Journal, RecordedRequest, Wanted
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class LiveServer(ServerThread):
         super().__init__(server_class(application, **options))
         # A browser opens connections ahead of requests; no test is to wait for those.
         self.server.arrival_timeout = 0.0
+        self.server.connection_class = extend(self.server.connection_class, PromptConnection)
         self._journal = Journal(recorded_body_size)
         end_recording = record(self.server, self._journal)
         self.ended.add_done_callback(lambda _: end_recording())
@@ -173,6 +175,18 @@ class LiveServer(ServerThread):
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+
+class PromptConnection(HttpConnection):
+    """Leaves an idle TLS client without waiting for its part of the leave-taking."""
+
+    def close_if_idle(self) -> None:
+        client = self._client
+        is_waiting = client.is_tls and not client.is_closing and not client.unsent_size
+        super().close_if_idle()
+        if is_waiting and client.is_closing:
+            # Behind our close_notify. Theirs comes when they next use the connection.
+            asyncio.get_running_loop().call_soon(self.abort)
 
 
 async def _settled(future: concurrent.futures.Future[Any]) -> None:

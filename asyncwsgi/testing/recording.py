@@ -33,9 +33,9 @@ def record(server: Server, journal: Journal) -> Callable[[], None]:
         ConfigError: one of its classes is no class, and cannot be subclassed.
     """
     signals = ErrorSignals(journal)
-    server.connection_class = _extend(server.connection_class, RecordingConnection)
-    server.request_body_class = _extend(server.request_body_class, RecordingBody)
-    server.exchange_class = _extend(
+    server.connection_class = extend(server.connection_class, RecordingConnection)
+    server.request_body_class = extend(server.request_body_class, RecordingBody)
+    server.exchange_class = extend(
         server.exchange_class, RecordingExchange, journal=journal, signals=signals
     )
 
@@ -46,7 +46,12 @@ def record(server: Server, journal: Journal) -> Callable[[], None]:
     return end
 
 
-def _extend(base: object, extension: type, **attributes: object) -> Any:
+def extend(base: object, extension: type, **attributes: object) -> Any:
+    """A subclass of `base` with what `extension` has, and `attributes` of its own.
+
+    Raises:
+        ConfigError: `base` is no class.
+    """
     if not isinstance(base, type):
         raise ConfigError(f"cannot record through {base!r}; expected a class")
     return type(base.__name__, (extension, base), attributes)

@@ -7,6 +7,8 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,8 @@ from asyncwsgi.testing import LiveServer
 from tests.apps import Held, hello
 from tests.client import Client, connect
 from tests.conftest import Serve
-from tests.server.helpers import FOREVER, aget, get, soon, until_read
+from tests.server.certificates import Certificates
+from tests.server.helpers import FOREVER, LOOPS, aget, get, soon, until_read
 
 ClientOf = Callable[[LiveServer], Client]
 
@@ -74,6 +77,23 @@ class TestClosing:
     def test_does_not_wait_for_a_connection_that_is_kept(self) -> None:
         with LiveServer(hello, graceful_timeout=FOREVER) as server:
             kept = connect(server.addresses[0])
+            assert kept.get().status == 200
+        with kept:
+            assert kept.is_closed()
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_does_not_wait_for_a_tls_connection_that_is_kept(
+        self, loop: str, tmp_path: Path
+    ) -> None:
+        certificates = Certificates(tmp_path)
+        files = certificates.files
+        options: dict[str, Any] = {
+            "certfile": files.chain,
+            "keyfile": files.key,
+            "drain_timeout": FOREVER,
+        }
+        with LiveServer(hello, graceful_timeout=FOREVER, loop=loop, **options) as server:
+            kept = connect(server.addresses[0], certificates.client_context())
             assert kept.get().status == 200
         with kept:
             assert kept.is_closed()

@@ -350,6 +350,30 @@ class TestWaiting:
         assert server.wait_for_request().path == "/"
         assert client.get().status == 200
 
+    def test_the_matching_function_is_not_asked_of_what_was_returned(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        server = serve(hello)
+        client = client_of(server)
+        client.get("/one")
+        client.get("/two")
+        server.wait_for_request("/one")
+        asked: list[str] = []
+        server.wait_for_request(matching=lambda r: asked.append(r.path) is None)
+        assert asked == ["/two"]
+
+    def test_what_another_wait_has_just_taken_is_not_returned(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        server = serve(hello)
+        client_of(server).get()
+
+        def take_it(_: RecordedRequest) -> bool:
+            return server.wait_for_request() is not None
+
+        with pytest.raises(TimeoutError):
+            server.wait_for_request(matching=take_it, timeout=0)
+
     def test_a_matching_function_may_ask_the_server(
         self, serve: Serve, client_of: ClientOf
     ) -> None:
