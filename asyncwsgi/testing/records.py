@@ -7,7 +7,6 @@ Knows nothing of sockets, exchanges and frameworks; `asyncwsgi.testing.recording
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 import threading
 import time
@@ -265,7 +264,7 @@ class Journal:
         mailbox = Mailbox(asyncio.get_running_loop())
         with self._listening(lambda: mailbox.post(lambda _: changed.set(), None)):
             try:
-                async with asyncio.timeout(timeout if timeout < math.inf else None) as bound:
+                async with asyncio.timeout(timeout) as bound:
                     while True:
                         changed.clear()
                         # Nothing is awaited behind it: no cancellation loses what was taken.

@@ -358,9 +358,14 @@ class TestWaiting:
         client.get("/one")
         client.get("/two")
         server.wait_for_request("/one")
-        asked: list[str] = []
-        server.wait_for_request(matching=lambda r: asked.append(r.path) is None)
-        assert asked == ["/two"]
+        asked: list[RecordedRequest] = []
+
+        def ask(request: RecordedRequest) -> bool:
+            asked.append(request)
+            return True
+
+        server.wait_for_request(matching=ask)
+        assert [request.path for request in asked] == ["/two"]
 
     def test_what_another_wait_has_just_taken_is_not_returned(
         self, serve: Serve, client_of: ClientOf
