@@ -18,6 +18,8 @@ from asyncwsgi.testing.records import RECORDED_BODY_SIZE, Journal, RecordedReque
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
+    from asyncwsgi.bridge.exchange import Exchange
+
 GRACEFUL_TIMEOUT = 2.0
 """Seconds that requests in flight get when a test is over."""
 WAIT_TIMEOUT = 10.0
@@ -181,10 +183,21 @@ class PromptConnection(HttpConnection):
     """Leaves an idle TLS client without waiting for its part of the leave-taking."""
 
     def close_if_idle(self) -> None:
-        client = self._client
-        is_waiting = client.is_tls and not client.is_closing and not client.unsent_size
+        was_open = not self._client.is_closing
         super().close_if_idle()
-        if is_waiting and client.is_closing:
+        if was_open:
+            self._leave()
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        was_open = not self._client.is_closing
+        super().exchange_ended(exchange)
+        # A client that was promised the connection does not look for its end, either.
+        if was_open and exchange.keep_alive and self._bridge.is_draining:
+            self._leave()
+
+    def _leave(self) -> None:
+        client = self._client
+        if client.is_tls and client.is_closing and not client.unsent_size:
             # Behind our close_notify. Theirs comes when they next use the connection.
             asyncio.get_running_loop().call_soon(self.abort)
 

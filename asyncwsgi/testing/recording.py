@@ -32,7 +32,7 @@ def record(server: Server, journal: Journal) -> Callable[[], None]:
     Raises:
         ConfigError: one of its classes is no class, and cannot be subclassed.
     """
-    signals = ErrorSignals(journal)
+    signals = ErrorSignals()
     server.connection_class = extend(server.connection_class, RecordingConnection)
     server.request_body_class = extend(server.request_body_class, RecordingBody)
     server.exchange_class = extend(
@@ -132,7 +132,7 @@ class RecordingConnection(HttpConnection):
         super().exchange_ended(exchange)
 
     def log_refusal(self, refused: RequestRefused) -> None:
-        if self.record is not None and not self.record.is_finished:
+        if self.record is not None:
             self.record.status = refused.status
             self.record.finish()
         super().log_refusal(refused)
@@ -144,8 +144,7 @@ class ErrorSignals:
     A framework is listened to as soon as it is imported, and until the server has stopped.
     """
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self) -> None:
         self._connected: dict[str, Any] = {}
 
     def connect(self) -> None:
@@ -155,7 +154,7 @@ class ErrorSignals:
                 # None: another thread is importing it this very moment.
                 signal = getattr(sys.modules[home], "got_request_exception", None)
                 if signal is not None:
-                    signal.connect(self._receive, weak=False)
+                    signal.connect(self._receive)
                     self._connected[home] = signal
 
     def disconnect(self) -> None:
@@ -165,9 +164,9 @@ class ErrorSignals:
         self._connected.clear()
 
     def record(self, error: BaseException) -> None:
-        """Record an error of code that belongs to a request, if it is one of this server's."""
+        """Record an error of code that belongs to a request, with the server of that request."""
         exchange = current_exchange()
-        if isinstance(exchange, RecordingExchange) and exchange.journal is self._journal:
+        if isinstance(exchange, RecordingExchange):
             exchange.record_error(error)
 
     def _receive(self, _: object = None, **told: Any) -> None:

@@ -325,7 +325,7 @@ class Journal:
 def _tell(record: Record) -> str:
     if not record.is_finished:
         return f"{record} (not finished)"
-    status = record.status or "no response"
+    status = record.snapshot().status or "no response"
     return f"{record} ({status}{', returned by an earlier wait' if record.was_taken else ''})"
 
 

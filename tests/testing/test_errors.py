@@ -7,6 +7,7 @@ import contextlib
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +133,20 @@ class TestOfFlask:
         assert client_of(server).get("/boom").status == 500
         assert [repr(error) for error in server.errors] == ["LookupError('of a view')"]
 
+    def test_an_error_of_which_an_extension_tells_is_recorded(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        app = flask_app()
+
+        @app.get("/")
+        def view() -> str:
+            got_request_exception.send(app, exception=LookupError("of an extension"))
+            return ""
+
+        server = serve(app)
+        assert client_of(server).get().status == 200
+        assert [repr(error) for error in server.errors] == ["LookupError('of an extension')"]
+
     @pytest.mark.parametrize("path", ["/handled", "/missing"])
     def test_an_error_that_it_handles_is_none(
         self, path: str, serve: Serve, client_of: ClientOf
@@ -181,9 +196,17 @@ class TestThatAreNone:
         assert server.errors == ()
 
     def test_a_body_that_is_broken(self, serve: Serve, client_of: ClientOf) -> None:
-        server = serve(echo, body_buffer_size=1)
+        entered = threading.Event()
+
+        def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            entered.set()
+            return echo(environ, start_response)
+
+        server = serve(app, body_buffer_size=1)
         client = client_of(server)
-        client.send(CHUNKED + b"4\r\nspam\r\nno chunk\r\n")
+        client.send(CHUNKED + b"4\r\nspam\r\n")
+        assert entered.wait(10)
+        client.send(b"no chunk\r\n")
         assert client.reply().status == 400
         assert server.wait_for_request().status == 400
         assert server.errors == ()

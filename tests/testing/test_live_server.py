@@ -8,18 +8,22 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from asyncwsgi import BindError, ConfigError, Server
 from asyncwsgi.bridge.exchange import Exchange
+from asyncwsgi.config import Loop
 from asyncwsgi.testing import LiveServer
 from tests.apps import Held, hello
 from tests.client import Client, connect
 from tests.conftest import Serve
 from tests.server.certificates import Certificates
 from tests.server.helpers import FOREVER, LOOPS, aget, get, soon, until_read
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication
 
 ClientOf = Callable[[LiveServer], Client]
 
@@ -38,6 +42,20 @@ class HeldLifespan:
         assert await asyncio.to_thread(self.release.wait, 10)
         yield
         self.was_left.set()
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    return Certificates(tmp_path)
+
+
+def tls_server(app: WSGIApplication, certificates: Certificates, loop: Loop) -> LiveServer:
+    """A server that waits for ever for whatever it waits for."""
+    files = certificates.files
+    patience = dict.fromkeys(("graceful_timeout", "drain_timeout"), FOREVER)
+    return LiveServer(
+        app, certfile=files.chain, keyfile=files.key, loop=loop, **cast("Any", patience)
+    )
 
 
 def test_it_serves_on_a_free_port_of_this_machine() -> None:
@@ -83,19 +101,38 @@ class TestClosing:
 
     @pytest.mark.parametrize("loop", LOOPS)
     def test_does_not_wait_for_a_tls_connection_that_is_kept(
-        self, loop: str, tmp_path: Path
+        self, loop: Loop, certificates: Certificates
     ) -> None:
-        certificates = Certificates(tmp_path)
-        files = certificates.files
-        options: dict[str, Any] = {
-            "certfile": files.chain,
-            "keyfile": files.key,
-            "drain_timeout": FOREVER,
-        }
-        with LiveServer(hello, graceful_timeout=FOREVER, loop=loop, **options) as server:
+        with tls_server(hello, certificates, loop) as server:
             kept = connect(server.addresses[0], certificates.client_context())
             assert kept.get().status == 200
+            server.wait_for_request()
         with kept:
+            assert kept.is_closed()
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_does_not_wait_for_a_tls_connection_that_was_to_be_kept(
+        self, loop: Loop, certificates: Certificates
+    ) -> None:
+        release = threading.Event()
+
+        class Body(list[bytes]):
+            def close(self) -> None:
+                assert release.wait(10)
+
+        def app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+            start_response("200 OK", [("Content-Length", "4")])
+            return Body([b"spam"])
+
+        server = tls_server(app, certificates, loop)
+        server.start()
+        context = certificates.client_context()
+        with connect(server.addresses[0], context) as kept:
+            assert kept.get().body == b"spam"
+            server.shutdown()
+            server.stop_accepting()  # behind the shutdown: that is under way
+            release.set()
+            server.close()
             assert kept.is_closed()
 
     def test_does_not_wait_for_half_a_request(self) -> None:

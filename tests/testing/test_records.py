@@ -14,7 +14,7 @@ import pytest
 from asyncwsgi import ClientDisconnected
 from asyncwsgi.testing import LiveServer, RecordedRequest
 from tests.apps import Held, echo, hello
-from tests.client import Client
+from tests.client import Client, connect
 from tests.server.helpers import TwoBlocks
 from tests.wsgi.staging import CHUNKED, chunk, read_head
 
@@ -207,6 +207,36 @@ class TestWithoutAnAnswerOfTheApplication:
         assert client_of(server).get("/refused").status == 503
         assert server.wait_for_request("/refused").status == 503
         held.release()
+
+    def test_a_request_that_its_executor_cancels_is_recorded_with_its_status(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        held = Held()
+        with ThreadPoolExecutor(1) as threads:
+            server = serve(held, executor=threads)
+            client_of(server).request()
+            held.wait_until_entered()
+            client = client_of(server)
+            client.request("GET", "/refused")
+            with connect(server.addresses[0]) as another:  # read behind it
+                another.send(b"no HTTP\r\n\r\n")
+                assert another.reply().status == 400
+            threads.shutdown(wait=False, cancel_futures=True)
+            assert client.reply().status == 503
+            assert server.wait_for_request("/refused").status == 503
+            held.release()
+
+    def test_what_is_refused_behind_a_request_is_not_that_requests(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        server = serve(hello)
+        client = client_of(server)
+        assert client.get().status == 200
+        client.send(b"no HTTP\r\n\r\n")
+        assert client.reply().status == 400
+        assert [request.status for request in server.requests] == [200]
+        with pytest.raises(TimeoutError, match=r"GET / \(200\)"):
+            server.wait_for_request("/other", timeout=0)
 
     def test_a_client_that_leaves_in_its_body_finishes_its_request(
         self, serve: Serve, client_of: ClientOf
