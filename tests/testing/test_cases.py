@@ -151,6 +151,24 @@ class TestForEachTest:
         result = run(Case)
         assert (len(result.skipped), result.errors) == (1, [])
 
+    def test_a_test_that_is_run_again_starts_one_server_again(self) -> None:
+        made: list[WSGIApplication] = []
+
+        class Case(LiveServerTestCase):
+            def create_app(self) -> WSGIApplication:
+                made.append(hello)
+                return hello
+
+            def test(self) -> None:
+                assert read(self.get_server_url())
+
+        case = Case("test")
+        for _ in range(2):
+            result = unittest.TestResult()
+            case.run(result)
+            assert result.wasSuccessful()
+        assert len(made) == 2
+
     def test_tests_may_be_coroutines(self) -> None:
         class Case(LiveServerMixin, unittest.IsolatedAsyncioTestCase):
             def create_app(self) -> Flask:
