@@ -360,7 +360,7 @@ def test_a_case_for_django_runs_with_another_import(
 ) -> None:
     (tmp_path / "test_site.py").write_text(DJANGO.format(imports=imports, bases=bases))
     command = [sys.executable, "-W", "error", "-m", "unittest", "test_site"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50)
     assert done.returncode == 0, done.stderr
     assert "Ran 2 tests" in done.stderr
 
@@ -376,5 +376,5 @@ def test_a_class_without_an_application_is_told() -> None:
             print(error)
     """)
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
     assert done.stdout == "Case has no application; give its class one to serve\n"
