@@ -9,14 +9,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asyncwsgi.testing.cases import (
+        ClassLiveServerMixin,
+        ClassLiveServerTestCase,
+        LiveServerMixin,
+        LiveServerTestCase,
+    )
     from asyncwsgi.testing.live_server import LiveServer
+    from asyncwsgi.testing.records import RecordedRequest
 
-__all__ = ["LiveServer"]
+__all__ = [
+    "ClassLiveServerMixin",
+    "ClassLiveServerTestCase",
+    "LiveServer",
+    "LiveServerMixin",
+    "LiveServerTestCase",
+    "RecordedRequest",
+]
 
 # Imported when first asked for: pytest loads the plugin in this package at every start, and what it
 # imports then is not measured by coverage.
 _HOMES = {
+    "ClassLiveServerMixin": "cases",
+    "ClassLiveServerTestCase": "cases",
     "LiveServer": "live_server",
+    "LiveServerMixin": "cases",
+    "LiveServerTestCase": "cases",
+    "RecordedRequest": "records",
 }
 
 
