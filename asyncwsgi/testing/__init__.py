@@ -9,14 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asyncwsgi.testing.authority import Authority, shared_authority
+    from asyncwsgi.testing.faults import Fault, Faults
     from asyncwsgi.testing.live_server import LiveServer
 
-__all__ = ["LiveServer"]
+__all__ = ["Authority", "Fault", "Faults", "LiveServer", "shared_authority"]
 
 # Imported when first asked for: pytest loads the plugin in this package at every start, and what it
 # imports then is not measured by coverage.
 _HOMES = {
+    "Authority": "authority",
+    "Fault": "faults",
+    "Faults": "faults",
     "LiveServer": "live_server",
+    "shared_authority": "authority",
 }
 
 
