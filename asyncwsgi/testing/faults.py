@@ -191,7 +191,8 @@ class Faults:
         """Close the connection when `after` bytes of the response's head have left, at most all.
 
         Args:
-            reset: with a reset, as a host that fails; otherwise in order, as a process that ends.
+            reset: with a reset, in which what the client has not read yet may be lost; without,
+                the end is in order, over TLS with its goodbye (close_notify).
         """
         _check_after(after)
         return self._add("cut_head", path, method, times, partial(Cut, after, False, reset))
@@ -211,7 +212,8 @@ class Faults:
         is shorter leaves whole, and then the connection is closed.
 
         Args:
-            reset: with a reset, as a host that fails; otherwise in order, as a process that ends.
+            reset: with a reset, in which what the client has not read yet may be lost; without,
+                the end is in order, over TLS with its goodbye (close_notify).
         """
         _check_after(after)
         return self._add("cut_body", path, method, times, partial(Cut, after, True, reset))

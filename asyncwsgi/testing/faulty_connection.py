@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncwsgi.connections.http import HttpConnection, State
 from asyncwsgi.http1.encoder import CONTINUE
@@ -135,21 +135,12 @@ class FaultyConnection(HttpConnection):
 
     def cut(self, *, reset: bool) -> None:
         """End the connection behind what was sent; with a reset, if asked for."""
-        client = self._client
         if not reset:
-            client.close()
+            self._client.close()
             return
-        self._transport_socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
-        if not client.is_tls:
-            client.close()
-            return
-        # A TLS transport that is closed says goodbye (RFC 8446 6.1) and waits for the answer; one
-        # that is aborted forgets what uvloop has not written yet, which it does in its next turn.
-        loop = asyncio.get_running_loop()
-        loop.call_soon(loop.call_soon, loop.call_soon, client.abort)
-
-    def _transport_socket(self) -> socket.socket:
-        return cast("socket.socket", self._transport.get_extra_info("socket"))
+        sock = self._transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+        self._client.abort()
 
     # Requests.
 

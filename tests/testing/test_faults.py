@@ -159,12 +159,24 @@ class TestStall:
         server = plain.serve(app)
         stall = server.faults.stall("/a")
         client = plain.connect(server)
-        client.send(b"".join(b"GET /%c HTTP/1.1\r\nHost: a\r\n\r\n" % name for name in b"abc"))
+        client.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n")
         stall.wait()
-        assert app.paths == []
+        client.request("GET", "/c")
+        assert plain.connect(server).get("/other").status == 200
+        assert app.paths == ["/other"]
         stall.release()
         assert [client.reply().status for _ in "abc"] == [200, 200, 200]
-        assert app.paths == ["/a", "/b", "/c"]
+        assert app.paths == ["/other", "/a", "/b", "/c"]
+
+    def test_it_outlives_the_timeouts_of_clients_that_say_nothing(self, plain: Staged) -> None:
+        server = plain.serve(hello, keep_alive_timeout=0.05, head_timeout=0.05)
+        stall = server.faults.stall()
+        client = plain.connect(server)
+        client.request()
+        stall.wait()
+        assert plain.connect(server).is_closed()  # whoever came later was too slow
+        stall.release()
+        assert client.reply().status == 200
 
     def test_closing_the_server_cuts_it_at_once(self, staged: Staged) -> None:
         app = Calls()
@@ -273,7 +285,7 @@ class TestTrickle:
             return [body]
 
         server = plain.serve(app)
-        trickle = server.faults.trickle(size=MIB, interval=0.0)
+        trickle = server.faults.trickle(size=20_000, interval=0.0)
         client = plain.connect(server)
         client.request()
         trickle.wait()
@@ -450,7 +462,7 @@ class TestCutBody:
         assert error is staged.reset
 
     def test_a_client_that_does_not_close_holds_up_no_close(self, staged: Staged) -> None:
-        server = staged.serve(hello)
+        server = staged.serve(hello, drain_timeout=FOREVER)
         server.faults.cut_body(after=5)
         client = staged.connect(server)
         client.request()
