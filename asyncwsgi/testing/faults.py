@@ -248,7 +248,6 @@ class Faults:
         """End all of them (see `Fault.release`)."""
         with self._change:
             faults = {*self._faults, *self._fault_of.values()}
-            self._faults.clear()
         for fault in faults:
             fault.release()
 

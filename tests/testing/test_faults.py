@@ -129,6 +129,7 @@ class TestStall:
         assert app.paths == ["/quick"]
         stall.release()
         assert client.reply().body == b"Hello, world!"
+        stall.release()  # there is nothing left to be released
         assert client.get("/again").status == 200
         assert app.paths == ["/quick", "/slow", "/again"]
 
