@@ -9,33 +9,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asyncwsgi.testing.authority import Authority, shared_authority
     from asyncwsgi.testing.cases import (
         ClassLiveServerMixin,
         ClassLiveServerTestCase,
         LiveServerMixin,
         LiveServerTestCase,
     )
+    from asyncwsgi.testing.faults import Fault, Faults
     from asyncwsgi.testing.live_server import LiveServer
     from asyncwsgi.testing.records import RecordedRequest
 
 __all__ = [
+    "Authority",
     "ClassLiveServerMixin",
     "ClassLiveServerTestCase",
+    "Fault",
+    "Faults",
     "LiveServer",
     "LiveServerMixin",
     "LiveServerTestCase",
     "RecordedRequest",
+    "shared_authority",
 ]
 
 # Imported when first asked for: pytest loads the plugin in this package at every start, and what it
 # imports then is not measured by coverage.
 _HOMES = {
+    "Authority": "authority",
     "ClassLiveServerMixin": "cases",
     "ClassLiveServerTestCase": "cases",
+    "Fault": "faults",
+    "Faults": "faults",
     "LiveServer": "live_server",
     "LiveServerMixin": "cases",
     "LiveServerTestCase": "cases",
     "RecordedRequest": "records",
+    "shared_authority": "authority",
 }
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlencode
@@ -12,18 +15,24 @@ from urllib.parse import quote, urlencode
 from asyncwsgi.connections.http import HttpConnection
 from asyncwsgi.running import ServerThread
 from asyncwsgi.server.server import Server
-from asyncwsgi.testing.recording import extend, record
+from asyncwsgi.testing.extending import extend
+from asyncwsgi.testing.faults import Faults
+from asyncwsgi.testing.faulty_connection import FaultyConnection
+from asyncwsgi.testing.recording import record
 from asyncwsgi.testing.records import RECORDED_BODY_SIZE, Journal, RecordedRequest, Wanted
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
     from asyncwsgi.bridge.exchange import Exchange
+    from asyncwsgi.testing.authority import Authority
 
 GRACEFUL_TIMEOUT = 2.0
 """Seconds that requests in flight get when a test is over."""
 WAIT_TIMEOUT = 10.0
 """Seconds that a test waits for a request."""
+LONGEST_SOCKET_PATH = 103
+"""Bytes that every system takes: macOS has room for 104 and Linux for 108, a NUL included."""
 
 
 class LiveServer(ServerThread):
@@ -35,13 +44,16 @@ class LiveServer(ServerThread):
     Args:
         application: the WSGI application.
         server_class: what serves it.
+        tls: serve HTTPS: with certificates of this authority, or, if True, of the one that the
+            process shares. They name ``localhost``, ``127.0.0.1`` and ``::1``.
+        unix_socket: listen on a Unix socket at a temporary path instead of a port.
         recorded_body_size: bytes of each request body that are kept.
         options: those of `asyncwsgi.Config`; without ``bind`` and ``port`` it takes a free port of
             127.0.0.1.
 
     Raises:
         ConfigError: options that cannot be served, or a `server_class` that is built from
-            factories instead of classes.
+            factories instead of classes; TLS without the package ``trustme``.
     """
 
     __test__ = False
@@ -51,24 +63,72 @@ class LiveServer(ServerThread):
         application: WSGIApplication,
         *,
         server_class: type[Server] = Server,
+        tls: bool | Authority = False,
+        unix_socket: bool = False,
         recorded_body_size: int = RECORDED_BODY_SIZE,
         **options: Any,
     ) -> None:
+        self._authority = _authority(tls)
+        if self._authority is not None:
+            options["ssl_context"] = self._authority.server_context()
+        if unix_socket:
+            options["bind"] = f"unix:{_free_socket_path()}"
         if "bind" not in options:
             options.setdefault("port", 0)
         options.setdefault("graceful_timeout", GRACEFUL_TIMEOUT)
         super().__init__(server_class(application, **options))
-        # A browser opens connections ahead of requests; no test is to wait for those.
-        self.server.arrival_timeout = 0.0
-        self.server.connection_class = extend(self.server.connection_class, PromptConnection)
+        self.faults = Faults()
+        """Make it misbehave."""
         self._journal = Journal(recorded_body_size)
-        end_recording = record(self.server, self._journal)
+        end_recording = self._extend(self.server)
         self.ended.add_done_callback(lambda _: end_recording())
+
+    def _extend(self, server: Server) -> Callable[[], None]:
+        # A browser opens connections ahead of requests; no test is to wait for those.
+        server.arrival_timeout = 0.0
+        base = extend(server.connection_class, PromptConnection)
+        server.connection_class = extend(base, FaultyConnection, mishaps=self.faults)
+        return record(server, self._journal)
 
     @property
     def app(self) -> WSGIApplication:
         """The application that is served."""
         return self.server.application
+
+    @property
+    def url(self) -> str:
+        """What the URLs of its clients begin with, without a slash at the end.
+
+        Those that connect to a Unix socket want a host in there, too; it is ``localhost``.
+        """
+        if isinstance(self.addresses[0], str):
+            config = self.server.config
+            has_tls = config.ssl_context is not None or config.certfile is not None
+            return "https://localhost" if has_tls else "http://localhost"
+        return super().url
+
+    @property
+    def socket_path(self) -> str:
+        """The path of the first Unix socket.
+
+        Raises:
+            LookupError: there is none.
+        """
+        for address in self.addresses:
+            if isinstance(address, str):
+                return address
+        raise LookupError("this server listens on no Unix socket; start it with unix_socket=True")
+
+    @property
+    def authority(self) -> Authority:
+        """Whom its clients have to trust.
+
+        Raises:
+            LookupError: it was started without `tls`.
+        """
+        if self._authority is None:
+            raise LookupError("this server has no authority; start it with tls=True")
+        return self._authority
 
     def url_for(self, path: str = "/", /, **query: Any) -> str:
         """The URL of `path`, with `query` as its query string; a list repeats its key."""
@@ -212,3 +272,18 @@ async def _settled(future: concurrent.futures.Future[Any]) -> None:
 
     future.add_done_callback(settle)
     await asyncio.wrap_future(done)
+
+
+def _authority(tls: bool | Authority) -> Authority | None:
+    if tls is True:
+        from asyncwsgi.testing.authority import shared_authority
+
+        return shared_authority()
+    return tls or None
+
+
+def _free_socket_path() -> Path:
+    """Where no file is. The listener removes its own."""
+    name = f"asyncwsgi-{token_hex(8)}"
+    path = Path(tempfile.gettempdir(), name)
+    return path if len(bytes(path)) <= LONGEST_SOCKET_PATH else Path("/tmp", name)

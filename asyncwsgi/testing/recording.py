@@ -14,7 +14,8 @@ from asyncwsgi.bridge.current import current_exchange
 from asyncwsgi.bridge.exchange import Connection, Exchange
 from asyncwsgi.bridge.request_body import RequestBody
 from asyncwsgi.connections.http import HttpConnection
-from asyncwsgi.errors import ConfigError, RequestBodyError
+from asyncwsgi.errors import RequestBodyError
+from asyncwsgi.testing.extending import extend
 from asyncwsgi.testing.records import Journal, Record
 
 if TYPE_CHECKING:
@@ -44,17 +45,6 @@ def record(server: Server, journal: Journal) -> Callable[[], None]:
         journal.close()
 
     return end
-
-
-def extend(base: object, extension: type, **attributes: object) -> Any:
-    """A subclass of `base` with what `extension` has, and `attributes` of its own.
-
-    Raises:
-        ConfigError: `base` is no class.
-    """
-    if not isinstance(base, type):
-        raise ConfigError(f"cannot record through {base!r}; expected a class")
-    return type(base.__name__, (extension, base), attributes)
 
 
 class RecordingBody(RequestBody):

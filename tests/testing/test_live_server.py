@@ -267,5 +267,5 @@ class TestServerClass:
         class OddServer(Server):
             exchange_class = partial(Exchange)
 
-        with pytest.raises(ConfigError, match=r"cannot record through .*expected a class"):
+        with pytest.raises(ConfigError, match=r"is none; name a class"):
             LiveServer(hello, server_class=OddServer)
