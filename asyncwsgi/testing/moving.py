@@ -59,6 +59,11 @@ class MovedServer(LiveServer):
         scheme = super().url.partition(":")[0]
         return CallableURL(f"{scheme}://{self.host}:{self.port}")
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not stopped."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start it, unless the fixture has done so."""
         if self._thread.ident is None:
@@ -120,8 +125,10 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     enters the request's context itself.
     """
     server = getattr(item, "funcargs", {}).get("live_server")
-    new_context = getattr(getattr(server, "app", None), "test_request_context", None)
-    if not (isinstance(server, MovedServer) and new_context and isinstance(item, pytest.Function)):
+    if not (isinstance(server, MovedServer) and server.is_running):
+        return (yield)
+    new_context = getattr(server.app, "test_request_context", None)
+    if new_context is None or not isinstance(item, pytest.Function):
         return (yield)
     make = functools.partial(new_context, base_url=server.url)
     test = item.obj
