@@ -65,11 +65,3 @@ class ApplicationError(AsyncWSGIError, AssertionError):
     An `AssertionError` too, because PEP 3333's reference code asserts its rules and programs
     (Werkzeug's debugger, for one) rely on being told that way.
     """
-
-
-class HungApplication(AsyncWSGIError):
-    """What a test's server was asked for did not end when the test did; says where it stands."""
-
-
-class LeakError(AsyncWSGIError, AssertionError):
-    """A test left something behind at its server."""

@@ -9,8 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asyncwsgi.errors import HungApplication, LeakError
-    from asyncwsgi.testing.leaks import LeakWarning
+    from asyncwsgi.testing.leaks import HungApplication, LeakError, LeakWarning
     from asyncwsgi.testing.live_server import LiveServer
 
 __all__ = ["HungApplication", "LeakError", "LeakWarning", "LiveServer"]

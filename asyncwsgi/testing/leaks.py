@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from asyncwsgi.bridge.exchange import Exchange
 from asyncwsgi.bridge.mailbox import Mailbox
 from asyncwsgi.connections.http import HttpConnection
-from asyncwsgi.errors import HungApplication, LeakError
+from asyncwsgi.errors import AsyncWSGIError
 from asyncwsgi.testing.clients import peers_in_this_process
 from asyncwsgi.testing.stacks import owners_of_threads, place_of, stack_of, stack_of_awaitable
 from asyncwsgi.testing.threads import threads_of_nobody
@@ -43,6 +43,14 @@ MOST_NAMED = 10
 
 class LeakWarning(UserWarning):
     """A test left something behind at its server."""
+
+
+class LeakError(AsyncWSGIError, AssertionError):
+    """The same, where it fails the test."""
+
+
+class HungApplication(AsyncWSGIError):
+    """What a test's server was asked for did not end when the test did; says where it stands."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +174,7 @@ class LeakCheck:
             for exchange in bridge.exchanges
             if _is_left(exchange)
         ]
-        return requests + _left_connections(server)
+        return requests + left_connections(server)
 
     def _note_hanging(self) -> None:
         """Requests are about to be cut: say where those stand that hang in the application."""
@@ -238,7 +246,8 @@ def _waits_for_client(exchange: Exchange) -> bool:
     return exchange._room is not None or (exchange.body is not None and exchange.body.is_awaited)
 
 
-def _left_connections(server: Server) -> list[Leak]:
+def left_connections(server: Server) -> list[Leak]:
+    """The connections to `server` that wait for a request and that this process holds open."""
     open_ones = [
         connection
         for connection in server._registry._connections

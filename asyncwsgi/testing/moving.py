@@ -5,12 +5,13 @@ Loaded only where ``asyncwsgi_live_server = true``: the name belongs to others.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
@@ -24,7 +25,6 @@ from asyncwsgi.testing.plugin import (
     serving,
 )
 
-SCOPE_HELP = "the scope of the fixture live_server: session, package, module, class or function"
 HOST = "localhost"
 
 
@@ -93,17 +93,25 @@ def live_server(
 ) -> Iterator[MovedServer]:
     """The application of the fixture ``app``, or Django's, served."""
     settings = Settings.of(request, asyncwsgi_options)
-    application = application_of(request, settings.app)
-    if application is MISSING and request.config.pluginmanager.has_plugin("django"):
-        request.getfixturevalue("django_db_setup")  # which names the databases of the tests
-        application = _django_application()
-    elif application is MISSING:
-        application = required_application(request, settings.app)
-    options = {**_listener(request.config, application), **settings.options}
-    settings = Settings(settings.app, settings.raise_errors, settings.leaks, options)
     start = request.config.getoption("start_live_server", default=True)
-    with serving(request, application, settings, start=start, make=MovedServer) as server:
-        yield server
+    with _application(request, settings.app) as application:
+        options = {**_listener(request.config, application), **settings.options}
+        settings = dataclasses.replace(settings, options=options)
+        with serving(request, application, settings, start=start, make=MovedServer) as server:
+            yield server
+
+
+@contextmanager
+def _application(request: pytest.FixtureRequest, name: str) -> Iterator[Any]:
+    application = application_of(request, name)
+    if application is not MISSING:
+        yield application
+    elif request.config.pluginmanager.has_plugin("django"):
+        request.getfixturevalue("django_db_setup")  # which names the databases of the tests
+        with _django_application() as application:
+            yield application
+    else:
+        yield required_application(request, name)
 
 
 def _listener(config: pytest.Config, application: Any) -> dict[str, Any]:
@@ -156,7 +164,8 @@ def _within(
 # Django.
 
 
-def _django_application() -> Any:
+@contextmanager
+def _django_application() -> Iterator[Any]:
     from django.conf import settings  # type: ignore[import-untyped]
     from django.core.servers.basehttp import get_internal_wsgi_application  # type: ignore[import-untyped]
     from django.db import connections  # type: ignore[import-untyped]
@@ -173,15 +182,19 @@ def _django_application() -> Any:
         for connection in connections.all()
         if connection.vendor == "sqlite" and connection.is_in_memory_db()
     }
-    for connection in shared.values():
-        connection.inc_thread_sharing()
 
     def with_shared_connections(environ: dict[str, Any], start_response: Any) -> Any:
         for alias, connection in shared.items():
             connections[alias] = connection
         return application(environ, start_response)
 
-    return with_shared_connections
+    for connection in shared.values():
+        connection.inc_thread_sharing()
+    try:
+        yield with_shared_connections
+    finally:
+        for connection in shared.values():
+            connection.dec_thread_sharing()
 
 
 def _allowed(host: str) -> Any:

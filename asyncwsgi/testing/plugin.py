@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from asyncwsgi.testing.live_server import LiveServer
 
 MARKER = "asyncwsgi"
+MOVING = "asyncwsgi.testing.moving"
 FAILURES = pytest.StashKey[int]()
 """How often a test of the session has raised so far."""
 MISSING: Any = object()
@@ -70,13 +72,12 @@ class _Moving:
     def pytest_configure(self, config: pytest.Config) -> None:
         if not config.getini("asyncwsgi_live_server"):
             return
-        from asyncwsgi.testing import moving
-
         # pytest-flask's own; whoever came from it may not have it any more.
         if not config.pluginmanager.has_plugin("flask"):
-            self._parser.addini("live_server_scope", moving.SCOPE_HELP, default="session")
+            help_text = "scope of live_server: session, package, module, class or function"
+            self._parser.addini("live_server_scope", help_text, default="session")
         # After the plugins that are installed: of fixtures with one name the last counts.
-        config.pluginmanager.register(moving, "asyncwsgi-live-server")
+        config.pluginmanager.register(import_module(MOVING), "asyncwsgi-live-server")
 
 
 @dataclass(frozen=True)

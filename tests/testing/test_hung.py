@@ -38,8 +38,8 @@ class Hanging:
         def streaming_view() -> flask.Response:
             return flask.Response(stream(blocks_of_stream()))
 
-        async def blocks_of_stream() -> AsyncIterator[bytes]:
-            yield b"first"
+        async def blocks_of_stream() -> AsyncIterator[str]:
+            yield "first"
             self.entered.release()
             await asyncio.Event().wait()
 

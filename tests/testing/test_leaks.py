@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,12 @@ from urllib.request import urlopen
 import pytest
 import requests
 
-from asyncwsgi.errors import ConfigError, LeakError
-from asyncwsgi.testing import LeakWarning, LiveServer
+from asyncwsgi.bridge.mailbox import Mailbox
+from asyncwsgi.connections.http import HttpConnection
+from asyncwsgi.errors import ConfigError
+from asyncwsgi.testing import LeakError, LeakWarning, LiveServer
+from asyncwsgi.testing.clients import peers_in_this_process
+from asyncwsgi.testing.leaks import Leak, left_connections
 from tests.client import connect
 
 if TYPE_CHECKING:
@@ -160,9 +164,28 @@ class TestWhatIsNot:
             assert client.read_all().endswith(b"hello")
             assert leaks_of(server) == ""
 
+    def test_a_connection_that_the_server_is_closing(
+        self, server: LiveServer, left: ExitStack
+    ) -> None:
+        left.enter_context(connect(server.addresses[0])).get()
+        seen: Future[list[Leak]] = Future()
+
+        def look_before_it_is_closed(_: None) -> None:
+            (connection,) = server.server._registry._connections
+            assert isinstance(connection, HttpConnection)
+            connection._client.close()
+            seen.set_result(left_connections(server.server))
+
+        Mailbox(server._started.result()).post(look_before_it_is_closed, None)
+        assert seen.result(timeout=10) == []
+
     def test_a_connection_to_another_server(self, server: LiveServer, left: ExitStack) -> None:
         other = left.enter_context(LiveServer(hello))
-        assert left.enter_context(connect(other.addresses[0])).get().body == b"hello"
+        client = left.enter_context(connect(other.addresses[0]))
+        assert client.get().body == b"hello"
+        port = client.sock.getsockname()[1]
+        assert peers_in_this_process(other.addresses) == [f"127.0.0.1:{port}"]
+        assert peers_in_this_process(server.addresses) == []
         assert leaks_of(server) == ""
 
     def test_an_answered_request_whose_iterable_is_being_closed(self, left: ExitStack) -> None:
@@ -182,10 +205,27 @@ class TestWhatIsNot:
             left.callback(gate.set)
             with connect(server.addresses[0]) as client:
                 assert client.get().body == b"hello"
-                opener = threading.Thread(target=server.ended.result)
                 server._leak_check.look()
                 gate.set()
-            del opener
+            assert leaks_of(server) == ""
+
+    def test_a_request_whose_client_has_left(self, left: ExitStack) -> None:
+        gate = threading.Event()
+        noticed = threading.Semaphore(0)
+
+        def hanging(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            environ["asyncwsgi.disconnected"].wait()
+            noticed.release()
+            gate.wait()
+            return hello(environ, start_response)
+
+        with LiveServer(hanging, leaks="warn") as server:
+            left.callback(gate.set)
+            with connect(server.addresses[0]) as client:
+                client.request()
+            assert noticed.acquire(timeout=10)
+            server._leak_check.look()
+            gate.set()
             assert leaks_of(server) == ""
 
     def test_what_ran_before(self, left: ExitStack) -> None:
@@ -210,9 +250,13 @@ class TestWhatIsNot:
 
     def test_a_thread_that_is_about_to_end(self, server: LiveServer) -> None:
         gate = threading.Event()
-        thread = threading.Thread(target=gate.wait)
-        thread.start()
-        server.ended.add_done_callback(lambda _: gate.set())
+
+        class Ending(threading.Thread):
+            def join(self, timeout: float | None = None) -> None:
+                gate.set()
+                super().join(10)
+
+        Ending(target=gate.wait).start()
         assert leaks_of(server) == ""
 
 

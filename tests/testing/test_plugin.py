@@ -42,13 +42,26 @@ def test_the_plugin_module_itself_imports_only_pytest_and_the_standard_library()
     assert output.split() == ["asyncwsgi"]
 
 
-def test_fixtures_serve_the_app_for_a_test_a_module_and_the_session(run_pytest: RunPytest) -> None:
+def test_fixtures_serve_the_app_for_a_test_a_module_and_the_session(
+    run_pytest: RunPytest, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        test_z="""
+        import pytest
+
+        def test_in_another_module(asyncwsgi_module_server, asyncwsgi_session_server):
+            _, module, session = pytest.seen[0]
+            assert module is not asyncwsgi_module_server
+            assert module.ended.done()
+            assert session is asyncwsgi_session_server
+        """
+    )
     result = run_pytest(
         """
         import pytest
         from urllib.request import urlopen
 
-        seen = []
+        pytest.seen = seen = []
 
         @pytest.mark.parametrize("number", [1, 2])
         def test_servers(
@@ -67,7 +80,7 @@ def test_fixtures_serve_the_app_for_a_test_a_module_and_the_session(run_pytest: 
             assert not module.ended.done()
         """
     )
-    result.assert_outcomes(passed=3)
+    result.assert_outcomes(passed=4)
 
 
 def test_the_app_fixture_can_have_another_name(run_pytest: RunPytest) -> None:
