@@ -209,6 +209,32 @@ class TestWhatIsNot:
                 gate.set()
             assert leaks_of(server) == ""
 
+    def test_a_request_whose_end_is_about_to_be_told(
+        self, left: ExitStack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gate = threading.Event()
+
+        def writing(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            headers = [("Content-Length", "5"), ("Content-Type", "text/plain")]
+            start_response("200 OK", headers)(b"hello")
+            gate.wait()
+            return []
+
+        with LiveServer(writing, leaks="warn") as server:
+            left.callback(gate.set)
+            bridge = server.server._bridge
+            wait_until_idle = bridge.wait_until_idle
+
+            async def ending() -> None:
+                gate.set()
+                await wait_until_idle()
+
+            monkeypatch.setattr(bridge, "wait_until_idle", ending)
+            with connect(server.addresses[0]) as client:
+                assert client.get().body == b"hello"
+                server._leak_check.look()
+            assert leaks_of(server).count("is still being answered") == 0
+
     def test_a_request_whose_client_has_left(self, left: ExitStack) -> None:
         gate = threading.Event()
         noticed = threading.Semaphore(0)
@@ -256,7 +282,7 @@ class TestWhatIsNot:
                 gate.set()
                 super().join(10)
 
-        Ending(target=gate.wait).start()
+        Ending(target=gate.wait, daemon=True).start()
         assert leaks_of(server) == ""
 
 
