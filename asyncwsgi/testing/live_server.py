@@ -66,12 +66,15 @@ class LiveServer(ServerThread):
                 not answer; the thread goes on.
             LeakError: something was left, and `leaks` is ``error``.
         """
-        if self._was_closed or self._thread.ident is None:
+        has_served = self._thread.ident is not None and self._started.exception() is None
+        if self._was_closed or not has_served:
             return
         self._was_closed = True
         check = self._leak_check
-        check.look()
-        self.shutdown()
+        try:
+            check.look()
+        finally:
+            self.shutdown()
         check.wait()
         super().close()
         check.report(self.leaks)
