@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         LiveServerTestCase,
     )
     from asyncwsgi.testing.faults import Fault, Faults
+    from asyncwsgi.testing.leaks import HungApplication, LeakError, LeakWarning
     from asyncwsgi.testing.live_server import LiveServer
     from asyncwsgi.testing.records import RecordedRequest
 
@@ -26,6 +27,9 @@ __all__ = [
     "ClassLiveServerTestCase",
     "Fault",
     "Faults",
+    "HungApplication",
+    "LeakError",
+    "LeakWarning",
     "LiveServer",
     "LiveServerMixin",
     "LiveServerTestCase",
@@ -41,6 +45,9 @@ _HOMES = {
     "ClassLiveServerTestCase": "cases",
     "Fault": "faults",
     "Faults": "faults",
+    "HungApplication": "leaks",
+    "LeakError": "leaks",
+    "LeakWarning": "leaks",
     "LiveServer": "live_server",
     "LiveServerMixin": "cases",
     "LiveServerTestCase": "cases",

@@ -62,13 +62,13 @@ class LiveServerMixin(TestCase):
 
     def _start_server(self) -> None:
         self.app = self.create_app()
-        options = dict(self.live_server_options)
+        options = {"leaks": "warn", "owner": self.id(), **self.live_server_options}
         port = getattr(self.app, "config", {}).get("LIVESERVER_PORT")
         if port is not None and "bind" not in options:
             options.setdefault("port", port)
         self.server = self.enterContext(LiveServer(self.app, **options))
         if hasattr(self.app, "test_request_context"):
-            self.enterContext(self.app.test_request_context())
+            self.enterContext(self.app.test_request_context(base_url=self.server.url))
 
 
 class LiveServerTestCase(LiveServerMixin, unittest.TestCase):
@@ -95,8 +95,9 @@ class ClassLiveServerMixin(TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        application = cls.application or _django_application(cls)
-        options = {"host": cls.host, "port": cls.port, **cls.live_server_options}
+        application = cls.application or _configured_project(cls)
+        options: dict[str, Any] = {"leaks": "warn", "owner": cls.__qualname__}
+        options |= {"host": cls.host, "port": cls.port, **cls.live_server_options}
         cls.server = cls.enterClassContext(LiveServer(application, **options))
         scheme = urlsplit(cls.server.url).scheme
         cls.live_server_url = f"{scheme}://{cls.host}:{cls.server.port}"
@@ -106,12 +107,10 @@ class ClassLiveServerTestCase(ClassLiveServerMixin, unittest.TestCase):
     """Tests that have a live server in common (see `ClassLiveServerMixin`)."""
 
 
-def _django_application(case: type[ClassLiveServerMixin]) -> WSGIApplication:
+def _configured_project(case: type[ClassLiveServerMixin]) -> WSGIApplication:
     if "django.conf" not in sys.modules:
         raise ConfigError(f"{case.__name__} has no application; give its class one to serve")
-    from django.core.wsgi import get_wsgi_application  # type: ignore[import-untyped]
-    from django.test import modify_settings  # type: ignore[import-untyped]
+    from asyncwsgi.testing.django_project import django_application, host_allowed
 
-    case.enterClassContext(modify_settings(ALLOWED_HOSTS={"append": case.host}))
-    application: WSGIApplication = get_wsgi_application()
-    return application
+    case.enterClassContext(host_allowed(case.host))
+    return case.enterClassContext(django_application())

@@ -12,19 +12,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlencode
 
-from asyncwsgi.connections.http import HttpConnection
+from asyncwsgi.errors import ConfigError
 from asyncwsgi.running import ServerThread
 from asyncwsgi.server.server import Server
 from asyncwsgi.testing.extending import extend
 from asyncwsgi.testing.faults import Faults
 from asyncwsgi.testing.faulty_connection import FaultyConnection
+from asyncwsgi.testing.leaks import POLICIES, LeakCheck, LeakPolicy
+from asyncwsgi.testing.prompt_connection import PromptConnection
 from asyncwsgi.testing.recording import record
 from asyncwsgi.testing.records import RECORDED_BODY_SIZE, Journal, RecordedRequest, Wanted
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-    from asyncwsgi.bridge.exchange import Exchange
     from asyncwsgi.testing.authority import Authority
 
 GRACEFUL_TIMEOUT = 2.0
@@ -48,6 +49,9 @@ class LiveServer(ServerThread):
             process shares. They name ``localhost``, ``127.0.0.1`` and ``::1``.
         unix_socket: listen on a Unix socket at a temporary path instead of a port.
         recorded_body_size: bytes of each request body that are kept.
+        leaks: what happens when it is closed and requests, connections or threads are left:
+            ``warn`` (`LeakWarning`), ``error`` (`LeakError`) or ``ignore``.
+        owner: the test, to be named in such messages.
         options: those of `asyncwsgi.Config`; without ``bind`` and ``port`` it takes a free port of
             127.0.0.1.
 
@@ -66,8 +70,12 @@ class LiveServer(ServerThread):
         tls: bool | Authority = False,
         unix_socket: bool = False,
         recorded_body_size: int = RECORDED_BODY_SIZE,
+        leaks: LeakPolicy = "ignore",
+        owner: str = "",
         **options: Any,
     ) -> None:
+        if leaks not in POLICIES:
+            raise ConfigError(f"leaks must be one of {', '.join(POLICIES)}, got {leaks!r}")
         self._authority = _authority(tls)
         if self._authority is not None:
             options["ssl_context"] = self._authority.server_context()
@@ -82,6 +90,9 @@ class LiveServer(ServerThread):
         self._journal = Journal(recorded_body_size)
         end_recording = self._extend(self.server)
         self.ended.add_done_callback(lambda _: end_recording())
+        self._leak_check = LeakCheck(self, owner)
+        self.leaks = leaks
+        self._was_closed = False
 
     def _extend(self, server: Server) -> Callable[[], None]:
         # A browser opens connections ahead of requests; no test is to wait for those.
@@ -89,6 +100,65 @@ class LiveServer(ServerThread):
         base = extend(server.connection_class, PromptConnection)
         server.connection_class = extend(base, FaultyConnection, mishaps=self.faults)
         return record(server, self._journal)
+
+    # Life.
+
+    def start(self) -> None:
+        """Start the thread; return when clients are served, or raise what prevented it."""
+        self._leak_check.begin()
+        super().start()
+
+    def close(self) -> None:
+        """Drain, and wait for the thread, but not for ever; then say what the test has left.
+
+        Raises what ended the server's loop, if it was not this; no errors of the application. May
+        be called more than once.
+
+        Raises:
+            HungApplication: a request did not end within ``graceful_timeout``, or the loop does
+                not answer; the thread goes on.
+            LeakError: something was left, and `leaks` is ``error``.
+        """
+        has_served = self._thread.ident is not None and self._started.exception() is None
+        if self._was_closed or not has_served:
+            return
+        self._was_closed = True
+        try:
+            self._leak_check.look()
+        finally:
+            self.shutdown()
+        self._leak_check.wait()
+        super().close()
+        self._leak_check.report(self.leaks)
+
+    async def aclose(self) -> None:
+        """As `close`, without blocking the running asyncio loop. It goes on if it is cancelled."""
+        loop = asyncio.get_running_loop()
+        await asyncio.shield(loop.run_in_executor(None, self.close))
+
+    async def __aenter__(self) -> Self:
+        self._leak_check.begin()
+        self._thread.start()
+        try:
+            await _settled(self._started)
+        except BaseException:
+            # Cancelled: it stops as soon as it has started.
+            self._started.add_done_callback(lambda _: self.shutdown())
+            raise
+        if (failure := self._started.exception()) is not None:
+            await _settled(self.ended)
+            raise failure
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # Where it is.
 
     @property
     def app(self) -> WSGIApplication:
@@ -204,62 +274,6 @@ class LiveServer(ServerThread):
     ) -> RecordedRequest:
         """As `wait_for_request`, without blocking the asyncio loop that runs the test."""
         return await self._journal.wait_on_loop(Wanted(path, method, matching), timeout)
-
-    # For tests that are coroutines.
-
-    async def aclose(self) -> None:
-        """As `close`, without blocking the running loop. It goes on if this is cancelled.
-
-        Raises what ended the server's loop, if it was not this; no errors of the application.
-        """
-        if self._thread.ident is not None:
-            self._started.add_done_callback(lambda _: self.shutdown())
-            await _settled(self.ended)
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        self._thread.start()
-        try:
-            await _settled(self._started)
-        except BaseException:
-            # Cancelled: it stops as soon as it has started.
-            self._started.add_done_callback(lambda _: self.shutdown())
-            raise
-        if (failure := self._started.exception()) is not None:
-            await self.aclose()
-            raise failure
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-
-class PromptConnection(HttpConnection):
-    """Leaves an idle TLS client without waiting for its part of the leave-taking."""
-
-    def close_if_idle(self) -> None:
-        was_open = not self._client.is_closing
-        super().close_if_idle()
-        if was_open:
-            self._leave()
-
-    def exchange_ended(self, exchange: Exchange) -> None:
-        was_open = not self._client.is_closing
-        super().exchange_ended(exchange)
-        # A client that was promised the connection does not look for its end, either.
-        if was_open and exchange.keep_alive and self._bridge.is_draining:
-            self._leave()
-
-    def _leave(self) -> None:
-        client = self._client
-        if client.is_tls and client.is_closing and not client.unsent_size:
-            # Behind our close_notify. Theirs comes when they next use the connection.
-            asyncio.get_running_loop().call_soon(self.abort)
 
 
 async def _settled(future: concurrent.futures.Future[Any]) -> None:

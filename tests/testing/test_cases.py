@@ -16,11 +16,13 @@ from flask import Flask, current_app, url_for
 from asyncwsgi.testing import (
     ClassLiveServerMixin,
     ClassLiveServerTestCase,
+    LeakWarning,
     LiveServer,
     LiveServerMixin,
     LiveServerTestCase,
 )
 from tests.apps import hello
+from tests.client import Client, connect
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -295,12 +297,53 @@ def test_the_port_is_that_of_the_configuration() -> None:
     assert passes(Case)
 
 
+class TestLeaks:
+    def test_what_a_test_leaves_is_named(self) -> None:
+        class Case(LiveServerTestCase):
+            def create_app(self) -> WSGIApplication:
+                return hello
+
+            def test(self) -> None:
+                left.append(connect(self.server.addresses[0]))
+
+        left: list[Client] = []
+        with pytest.warns(LeakWarning, match=r"Case\.test left behind:\n  a connection from"):
+            assert passes(Case)
+        left[0].close()
+
+    def test_what_the_tests_of_a_class_leave_is_named(self) -> None:
+        class Case(ClassLiveServerTestCase):
+            application = hello
+
+            def test(self) -> None:
+                left.append(connect(self.server.addresses[0]))
+
+        left: list[Client] = []
+        with pytest.warns(LeakWarning, match=r"Case left behind:\n  a connection from"):
+            assert passes(Case)
+        left[0].close()
+
+
+def test_external_urls_of_flask_are_those_of_the_server() -> None:
+    class Case(LiveServerTestCase):
+        def create_app(self) -> Flask:
+            app = Flask("app")
+            app.add_url_rule("/", "index", lambda: "hello")
+            return app
+
+        def test(self) -> None:
+            assert url_for("index", _external=True) == f"{self.get_server_url()}/"
+
+    assert passes(Case)
+
+
 DJANGO = """
 import unittest
 from urllib.request import urlopen
 
 import django
 from django.conf import settings
+from django.db import connection
 from django.http import HttpResponse
 from django.test import TransactionTestCase
 from django.test.utils import setup_test_environment
@@ -311,13 +354,25 @@ from django.urls import path
 settings.configure(
     ALLOWED_HOSTS=[],
     ROOT_URLCONF=__name__,
+    INSTALLED_APPS=["django.contrib.staticfiles"],
     STATIC_URL="static/",
+    STATICFILES_DIRS=["."],
     MEDIA_URL="media/",
     DATABASES={{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}}},
 )
 django.setup()
 setup_test_environment()
-urlpatterns = [path("", lambda request: HttpResponse(request.get_host()))]
+
+
+def notes(request):
+    with connection.cursor() as cursor:
+        return HttpResponse(cursor.execute("SELECT text FROM notes").fetchone())
+
+
+urlpatterns = [
+    path("", lambda request: HttpResponse(request.get_host())),
+    path("notes", notes),
+]
 
 
 class Test({bases}):
@@ -335,15 +390,24 @@ class Test({bases}):
             assert self.live_server_url == "http://" + response.read().decode()
 
     def test_one(self):
-        self.ask()
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE notes (text)")
+            cursor.execute("INSERT INTO notes VALUES ('of the test')")
+        with urlopen(self.live_server_url + "/notes", timeout=10) as response:
+            assert response.read() == b"of the test"
 
-    test_other = test_one
+    def test_other(self):
+        with urlopen(self.live_server_url + "/static/test_site.py", timeout=10) as response:
+            assert b"settings.configure" in response.read()
 
 
 def tearDownModule():
     assert "localhost" not in settings.ALLOWED_HOSTS
 """
-DJANGOS = ("from django.test import LiveServerTestCase", "LiveServerTestCase")
+DJANGOS = (
+    "from django.contrib.staticfiles.testing import StaticLiveServerTestCase",
+    "StaticLiveServerTestCase",
+)
 OURS = "from asyncwsgi.testing import ClassLiveServerMixin, ClassLiveServerTestCase"
 
 
