@@ -151,6 +151,15 @@ def test_an_event_stream_pings_there_too() -> None:
     assert b"data: spam\n\n" in list(blocks)
 
 
+def test_an_event_stream_may_never_ping() -> None:
+    async def events() -> AsyncIterator[str]:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        yield "spam"
+
+    assert list(EventStream(events(), ping=0).body()) == [b":\n\n", b"data: spam\n\n"]
+
+
 class Numbers:
     """An iterator that is no generator, and has no end of its own."""
 

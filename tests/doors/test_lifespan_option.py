@@ -55,6 +55,12 @@ async def swallowing():
 
 
 @contextlib.asynccontextmanager
+async def exiting():
+    sys.exit(7)
+    yield
+
+
+@contextlib.asynccontextmanager
 async def failing():
     raise LookupError("no database")
     yield
@@ -89,6 +95,12 @@ def test_one_that_fails_is_5_and_shows_where(start: Start, write: Write) -> None
         "asyncwsgi: entering the lifespan failed with LookupError: no database; nothing is served; "
         "correct it there"
     )
+
+
+def test_one_that_exits_does_so(start: Start, write: Write) -> None:
+    write("web.py", WEB)
+    process = start("-m", "asyncwsgi", "--port", "0", "--lifespan", "web:exiting", "web:app")
+    assert process.wait() == 7
 
 
 @pytest.mark.parametrize("loop", LOOPS)
