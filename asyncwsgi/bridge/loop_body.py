@@ -56,6 +56,7 @@ class LoopBody:
         """Take over from the worker thread."""
         exchange, offer = self._exchange, self._remainder.hand_over
         exchange.bridge.workers.job_ended()
+        exchange.bridge.loop_work.watch.task_began()
         self._thread_id = threading.get_ident()
         self._task = asyncio.get_running_loop().create_task(self._run(), context=offer.context)
         self._task.add_done_callback(self._end)
@@ -115,6 +116,7 @@ class LoopBody:
 
     def _end(self, _: asyncio.Task[None]) -> None:
         """Have a worker thread do the rest."""
+        self._exchange.bridge.loop_work.watch.task_ended()
         if self._exchange.is_disconnected and isinstance(self._error, _LEAVINGS):
             self._error = ClientDisconnected("the client left")
         self._exchange.bridge.workers.resume(self)

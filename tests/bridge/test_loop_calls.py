@@ -210,10 +210,10 @@ async def test_the_watch_rests_when_nothing_runs_and_ends_with_the_work(work: Lo
     before = set(watchers())
     task = work.calls.create_task(asyncio.sleep(0))
     (thread,) = set(watchers()) - before
-    assert work._watch._has_work.is_set()
+    assert work.watch._has_work.is_set()
     await task
     await work.calls.wait_until_idle()
-    assert not work._watch._has_work.is_set()
+    assert not work.watch._has_work.is_set()
     work.close()
     await asyncio.to_thread(thread.join, TIMEOUT)
     assert not thread.is_alive()

@@ -17,6 +17,8 @@ from asyncwsgi.access_log import AccessEntry, AccessLogger
 from asyncwsgi.bridge.current import current_exchange
 from tests.bridge.helpers import worker_threads
 from tests.bridge.streams import EVENTS, PLAIN, Feed, app_of, open_stream
+from tests.bridge.test_loop_watch import Warned
+from tests.bridge.test_loop_watch import warned as warned
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
 from tests.connections.helpers import MIB, ClientOf, Gate, leavings, messages
@@ -260,6 +262,17 @@ class TestBody:
         client.half_close()  # the connection would be kept
         reader.join(TIMEOUT)
         assert not reader.is_alive()
+
+    def test_a_generator_that_blocks_is_named(
+        self, serve: Serve, client_of: ClientOf, warned: Warned
+    ) -> None:
+        async def prices() -> AsyncIterator[bytes]:
+            assert warned.event.wait(TIMEOUT), "nobody was warned"
+            yield b"blocked"
+
+        warned.awaited = "prices"
+        assert client_of(serve(app_of(prices), validate=False)).get("/stream").body == b"blocked"
+        assert "prices has held the server's loop" in warned.lines[-1]
 
     def test_a_slow_reader_gets_all_of_it(self, serve: Serve, client_of: ClientOf) -> None:
         async def blocks() -> AsyncIterator[bytes]:
