@@ -6,7 +6,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 
 import pytest
 
@@ -196,7 +196,7 @@ class Holding:
     async def other_view(self) -> None:
         await self.view()
 
-    async def blocks(self) -> AsyncIterator[None]:
+    async def blocks(self) -> AsyncGenerator[None, None]:
         self.hold()
         yield
 

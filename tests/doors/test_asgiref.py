@@ -85,7 +85,7 @@ def test_without_what_it_tells_applications_are_served(
     asgiref_home._thread_local.cache_clear()
     try:
         with ThreadPoolExecutor(1) as executor:
-            options = {"executor": executor} if is_own_executor else {}
+            options: dict[str, Any] = {"executor": executor} if is_own_executor else {}
             server = serve(app_of(lambda: from_thread.run(thread_name)), validate=False, **options)
             assert get(server) == "asyncwsgi-server"
             server.close()
