@@ -79,6 +79,8 @@ async def test_one_warning_names_the_coroutine_and_the_place(
 async def test_without_coroutines_there_is_no_thread(watch: LoopWatch) -> None:
     before = len(watchers())
     watch.stop()
+    watch.task_began()  # too late to be told of
+    assert watch._thread is None
     assert len(watchers()) == before
 
 
@@ -246,9 +248,16 @@ async def test_how_long_it_was_is_told_afterwards(
 
 
 async def test_what_is_no_coroutine_is_not_named(holding: Holding, warned: Warned) -> None:
-    asyncio.get_running_loop().call_soon(holding.hold)
+    held: list[str] = []
+
+    def hold() -> None:
+        holding.hold()
+        held.append("until the watch had looked")
+
+    asyncio.get_running_loop().call_soon(hold)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
+    assert held
     assert [line for line in warned.lines if "is_not_named has" not in line] == []
 
 
