@@ -33,7 +33,7 @@ class Departure:
 
     def __call__(self, timeout: float | None = 0.0) -> bool:
         """Whether the client has left; asked at once, or after up to `timeout` seconds."""
-        return self.has_happened or (timeout != 0.0 and self.wait(timeout))
+        return self.has_happened or self.wait(timeout)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the client has left, for at most `timeout` seconds; whether it has.
@@ -85,7 +85,7 @@ def cancel_on_disconnect(
     @functools.wraps(view)
     async def cancelled(*args: P.args, **kwargs: P.kwargs) -> T:
         exchange = current_exchange()
-        if exchange is None or exchange.bridge.config.cancel_on_disconnect:
+        if exchange is None:
             return await view(*args, **kwargs)
         return await until_departure(exchange.departure, view(*args, **kwargs))
 

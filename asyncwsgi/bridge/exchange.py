@@ -155,14 +155,9 @@ class Exchange:
         return self._posted_size - self._written_size < self.bridge.room_size
 
     async def wait_for_room(self) -> None:
-        """Wait until the client has taken enough to be sent more."""
-        room = asyncio.Event()
-        self._room = room
-        try:
-            if not self.has_room():
-                await room.wait()
-        finally:
-            self._room = None
+        """Wait until the client has taken enough to be sent more. Only where there is no room."""
+        self._room = room = asyncio.Event()
+        await room.wait()
 
     def _write(self, data: bytes | memoryview) -> None:
         if (self.bridge.is_draining or self.departure.has_happened) and self.is_endless:
@@ -184,7 +179,7 @@ class Exchange:
             # Threads that the application left behind must not wait for a body nobody feeds.
             self.body.fail(ClientDisconnected("the response is over"))
         # Body, wsgi.input and response know the exchange: no cycle outlives the request.
-        self.body = self._response = self.loop_body = None
+        self.body = self._response = None
         self.environ = {}
         self.bridge.exchange_ended(self)
         self.connection.exchange_ended(self)

@@ -56,6 +56,7 @@ class LoopBody:
         """Take over from the worker thread."""
         exchange, offer = self._exchange, self._remainder.hand_over
         exchange.bridge.workers.job_ended()
+        exchange.bridge.loop_work.watch.task_began()
         self._thread_id = threading.get_ident()
         self._task = asyncio.get_running_loop().create_task(self._run(), context=offer.context)
         self._task.add_done_callback(self._end)
@@ -66,7 +67,8 @@ class LoopBody:
 
     def cut(self) -> None:
         """The client has gone: interrupt the iterator wherever it waits."""
-        if self._task is not None and self._is_iterating:
+        if self._is_iterating:
+            assert self._task is not None
             self._is_iterating = False  # once: its tidying up is not interrupted
             self._task.cancel()
 
@@ -118,7 +120,7 @@ class LoopBody:
 
     def _end(self, _: asyncio.Task[None]) -> None:
         """Have a worker thread do the rest."""
-        self._task = None
+        self._exchange.bridge.loop_work.watch.task_ended()
         if self._exchange.is_disconnected and isinstance(self._error, _LEAVINGS):
             self._error = ClientDisconnected("the client left")
         self._exchange.bridge.workers.resume(self)
@@ -130,7 +132,7 @@ class LoopBody:
         exchange, remainder, error = self._exchange, self._remainder, self._error
         exchange.loop_body = None
         left = error if isinstance(error, ClientDisconnected) else None
-        remainder.hand_over.error = None if left else error
+        remainder.hand_over.error = error
         exchange.resume_in_thread(remainder, self._context, left)
 
     def cancel(self) -> None:

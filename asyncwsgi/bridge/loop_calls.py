@@ -191,8 +191,6 @@ class LoopCalls(LoopTasks):
         except BaseException:
             future.cancel()  # this thread was interrupted
             raise
-        finally:
-            del future
 
 
 class Background(LoopTasks):

@@ -20,9 +20,9 @@ class LoopWork:
     """
 
     def __init__(self, mailbox: Mailbox, *, has_async_views: bool) -> None:
-        self._watch = LoopWatch(mailbox)
-        self.calls = LoopCalls(mailbox, self._watch)
-        self.background = Background(mailbox, self._watch)
+        self.watch = LoopWatch(mailbox)
+        self.calls = LoopCalls(mailbox, self.watch)
+        self.background = Background(mailbox, self.watch)
         self.home = AsgirefHome(self.calls) if has_async_views else None
 
     async def drain(self, timeout: float, cut: asyncio.Event, cut_timeout: float) -> None:
@@ -34,4 +34,4 @@ class LoopWork:
         """Cancel what runs; callers that come later are told."""
         self.calls.close()
         self.background.close()
-        self._watch.stop()
+        self.watch.stop()

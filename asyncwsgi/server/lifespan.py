@@ -33,7 +33,7 @@ class Lifespan:
         self._task: asyncio.Task[None] | None = None
 
     async def enter(self) -> None:
-        """Enter it, unless that is given up meanwhile.
+        """Enter it, unless that is given up meanwhile. However this ends, `leave` has to follow.
 
         Raises:
             LifespanError: it failed; the cause is what it raised.
@@ -47,7 +47,6 @@ class Lifespan:
             await asyncio.shield(self._entered)
         except asyncio.CancelledError:
             self.give_up()
-            await asyncio.wait({self._task})
             raise
 
     def give_up(self) -> None:
@@ -75,8 +74,7 @@ class Lifespan:
     async def _run(self, factory: LifespanFactory, entered: asyncio.Future[None]) -> None:
         try:
             async with factory():
-                if not entered.done():
-                    entered.set_result(None)
+                entered.set_result(None)
                 await self._leave.wait()
         except BaseException as error:
             if not isinstance(error, (Exception, asyncio.CancelledError)):

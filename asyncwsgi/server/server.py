@@ -173,10 +173,14 @@ class Server:
         await asyncio.shield(self._stopping)
 
     def abort(self) -> None:
-        """Cut every connection at once; a graceful shutdown that waits for them then ends."""
+        """Cut every connection at once; a graceful shutdown that waits for them then ends.
+
+        So does one that waits for a lifespan which tidies up.
+        """
+        if self._was_shut_down:
+            self._was_cut.set()
+            self._lifespan.give_up()
         if self._ticker is not None:
-            if self._stopping is not None:
-                self._was_cut.set()
             self._registry.abort_all()
 
     async def __aenter__(self) -> Self:

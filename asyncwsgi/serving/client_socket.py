@@ -4,6 +4,8 @@ WebSocket libraries for Flask take the socket out of the environ and speak for t
 read the peer's certificate off it. Names, options and certificates are answered at once. The first
 use for bytes takes the connection away from HTTP: from then on the loop passes bytes between the
 client (through TLS or not) and one end of a socket pair whose other end is used here.
+
+That is why nobody may wait for bytes on the loop.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 
 _FOR_BYTES = frozenset(
     {
-        "detach", "dup", "fileno", "getblocking", "makefile", "recv", "recv_into", "recvfrom",
-        "recvfrom_into", "recvmsg", "recvmsg_into", "sendfile", "setblocking",
+        "detach", "dup", "fileno", "makefile", "recv", "recv_into", "recvfrom", "recvfrom_into",
+        "recvmsg", "recvmsg_into", "sendfile",
     }
 )  # fmt: skip
 _TO_SEND = frozenset({"send", "sendall", "sendmsg", "sendto", "write"})
@@ -32,7 +34,9 @@ _OF_THE_TRANSPORT = frozenset({"family", "getsockopt", "proto", "setsockopt", "t
 class ClientSocket:
     """The connection to one client, for the length of one request.
 
-    ``getpeercert`` exists under TLS alone, as on sockets: that is how Werkzeug tells.
+    ``getpeercert`` exists under TLS alone, as on sockets: that is how Werkzeug tells. Made on the
+    loop; on its thread whatever could wait there is a RuntimeError, unless the socket is set not to
+    block.
 
     Args:
         transport: the client's.
@@ -48,6 +52,7 @@ class ClientSocket:
         self._take_over = take_over
         self._ssl_object: ssl.SSLObject | None = info("ssl_object")
         self._names: tuple[Any, Any] = (info("sockname"), info("peername"))
+        self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
         self._timeout: float | None = None
         self._is_over = False
@@ -79,6 +84,12 @@ class ClientSocket:
         if self._end is not None:
             self._end.settimeout(timeout)
 
+    def getblocking(self) -> bool:
+        return self._timeout != 0.0
+
+    def setblocking(self, flag: bool) -> None:
+        self.settimeout(None if flag else 0.0)
+
     def shutdown(self, how: int) -> None:
         """As of a socket; one that was not used yet is taken over, so that the client hears it."""
         end = self._taken_over()
@@ -106,8 +117,10 @@ class ClientSocket:
 
     def __getattr__(self, name: str) -> Any:
         if name in _FOR_BYTES:
+            self._refuse_to_block(name)
             return getattr(self._taken_over(), name)
         if name in _TO_SEND:
+            self._refuse_to_block(name)
             end = self._taken_over()
             self.was_written = True
             return getattr(end, "sendall" if name == "write" else name)
@@ -116,6 +129,14 @@ class ClientSocket:
         if self._ssl_object is not None and hasattr(self._ssl_object, name):
             return getattr(self._ssl_object, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _refuse_to_block(self, name: str) -> None:
+        if self.getblocking() and threading.get_ident() == self._loop_thread:
+            raise RuntimeError(
+                f"{name} of werkzeug.socket was asked for on the server's loop, which brings the "
+                "client's bytes, and waiting for them there would be for ever; use the socket in a "
+                "'def' view, or in a function for asyncio.to_thread()"
+            )
 
     def _taken_over(self) -> socket.socket:
         with self._lock:

@@ -27,7 +27,7 @@ class WerkzeugConnection(HttpConnection):
         self._relay: Relay | None = None
 
     def client_socket(self) -> ClientSocket:
-        """The connection as a socket, for one request. From any thread."""
+        """The connection as a socket, for one request. On the loop."""
         return ClientSocket(self._transport, self._take_over)
 
     def log_refusal(self, refused: RequestRefused) -> None:

@@ -79,9 +79,24 @@ def test_waitress_has_a_name_for_it(serve: Serve, client_of: ClientOf) -> None:
     assert keys[0] is keys[1]
 
 
+def test_who_asks_again_and_again_leaves_nothing_behind(serve: Serve, client_of: ClientOf) -> None:
+    left: list[object] = []
+
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        disconnected = environ["asyncwsgi.disconnected"]
+        for timeout in (0.0, 0.001, 0.0):
+            assert not disconnected(timeout)
+        left.extend(disconnected._callbacks)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return []
+
+    assert client_of(serve(app)).get().status == 200
+    assert left == []
+
+
 def test_callbacks_are_called_once_on_the_loop(serve: Serve, client_of: ClientOf) -> None:
     called: list[str] = []
-    early, late = threading.Event(), threading.Event()
+    early, other, late = threading.Event(), threading.Event(), threading.Event()
 
     def view(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         exchange = current_exchange()
@@ -92,8 +107,10 @@ def test_callbacks_are_called_once_on_the_loop(serve: Serve, client_of: ClientOf
             event.set()
 
         exchange.departure.call(lambda: note(early))
+        exchange.departure.call(lambda: note(other))
         entered.set()
         assert early.wait(TIMEOUT)
+        assert other.wait(TIMEOUT)
         exchange.departure.call(lambda: note(late))
         assert late.wait(TIMEOUT)
         start_response("200 OK", [("Content-Type", "text/plain")])
@@ -106,7 +123,7 @@ def test_callbacks_are_called_once_on_the_loop(serve: Serve, client_of: ClientOf
     assert entered.wait(TIMEOUT)
     client.reset()
     server.close()
-    assert called == ["asyncwsgi-server"] * 2
+    assert called == ["asyncwsgi-server"] * 3
 
 
 def test_a_generator_of_events_ends_at_its_next_block(serve: Serve, client_of: ClientOf) -> None:

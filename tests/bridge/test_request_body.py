@@ -272,3 +272,53 @@ class TestFailure:
         body.fail(ConnectionResetError("second"))
         with pytest.raises(ConnectionResetError, match="first"):
             body.read(1)
+
+
+class TestCollecting:
+    """What a worker thread does before a coroutine that may read the body runs on the loop."""
+
+    def test_waits_for_all_of_it(self) -> None:
+        body = Body(10)
+        result = in_thread(body.collect)
+        wait_for_reader(body)
+        body.feed(bytes(100))
+        assert (body.is_full, result.done()) == (False, False)
+        body.finish()
+        assert result.result(TIMEOUT)
+        assert (body.rooms, body.is_awaited) == (1, False)
+
+    def test_asks_for_nothing_if_it_is_there(self) -> None:
+        body = Body(10)
+        body.feed(b"spam")
+        body.finish()
+        assert in_thread(body.collect).result(TIMEOUT)
+        assert (body.waits, body.rooms) == (0, 0)
+
+    def test_never_waits_on_the_loop(self) -> None:
+        body = Body()
+        body.feed(b"spam")
+        assert body.collect()
+        assert (body.waits, body.rooms) == (0, 0)
+
+    @pytest.mark.parametrize(("buffered", "held"), [(10, 100), (1000, 1000)])
+    def test_gives_up_on_what_is_too_large_to_be_held(
+        self, monkeypatch: pytest.MonkeyPatch, buffered: int, held: int
+    ) -> None:
+        monkeypatch.setattr("asyncwsgi.bridge.request_body.COLLECTED_SIZE", 100)
+        body = Body(buffered)
+        result = in_thread(body.collect)
+        wait_for_reader(body)
+        body.feed(bytes(held - 1))
+        assert (body.is_full, result.done()) == (False, False)
+        body.feed(b"1")
+        assert body.is_full
+        assert not result.result(TIMEOUT)
+
+    def test_ends_with_a_body_that_fails(self) -> None:
+        body = Body()
+        result = in_thread(body.collect)
+        wait_for_reader(body)
+        body.fail(OSError("lost"))
+        assert result.result(TIMEOUT)
+        with pytest.raises(OSError, match="lost"):
+            body.read(1)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from asyncwsgi import Server, stream
 from asyncwsgi.access_log import AccessEntry, AccessLogger
+from asyncwsgi.bridge.current import current_exchange
+from asyncwsgi.testing import HungApplication
 from tests.bridge.helpers import worker_threads
 from tests.bridge.streams import EVENTS, PLAIN, Feed, app_of, open_stream
+from tests.bridge.test_loop_watch import Warned
+from tests.bridge.test_loop_watch import warned as warned
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
 from tests.connections.helpers import MIB, ClientOf, Gate, leavings, messages
@@ -35,6 +40,16 @@ async def spam() -> AsyncIterator[bytes | str]:
 
 
 SPAM = "späm".encode()
+
+
+def one_behind(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Pass a block on when the next is known, as who marks the last one does."""
+    iterator = iter(blocks)
+    before = next(iterator)
+    for block in iterator:
+        yield before
+        before = block
+    yield before
 
 
 class TestThreads:
@@ -249,6 +264,19 @@ class TestBody:
         reader.join(TIMEOUT)
         assert not reader.is_alive()
 
+    def test_a_generator_that_blocks_is_named(
+        self, serve: Serve, client_of: ClientOf, warned: Warned
+    ) -> None:
+        async def prices() -> AsyncIterator[bytes]:
+            assert warned.event.wait(TIMEOUT), "nobody was warned"
+            yield b"blocked"
+
+        warned.awaited = "prices"
+        server = serve(app_of(prices), validate=False)
+        assert client_of(server).get("/stream").body == b"blocked"
+        assert "prices has held the server's loop" in warned.lines[-1]
+        assert not server.server._bridge.loop_work.watch._has_work.is_set()  # it rests again
+
     def test_a_slow_reader_gets_all_of_it(self, serve: Serve, client_of: ClientOf) -> None:
         async def blocks() -> AsyncIterator[bytes]:
             for number in range(16):
@@ -315,9 +343,42 @@ class TestErrors:
         server.close()
         assert messages(caplog.records) == ["GET /stream failed with a traceback"]
 
-    @pytest.mark.parametrize("argument", [b"spam", [b"spam"], spam])
-    def test_what_is_no_async_iterable_is_refused(self, argument: Any) -> None:
-        with pytest.raises(TypeError, match="wants an async iterable"):
+    @pytest.mark.parametrize(
+        ("when", "reason"), [("close", "cannot close"), ("both", "cannot go on")]
+    )
+    def test_the_first_error_of_a_body_is_what_is_logged(
+        self,
+        serve: Serve,
+        client_of: ClientOf,
+        caplog: pytest.LogCaptureFixture,
+        when: str,
+        reason: str,
+    ) -> None:
+        class Failing:
+            def __aiter__(self) -> Failing:
+                return self
+
+            async def __anext__(self) -> bytes:
+                raise RuntimeError("cannot go on") if when == "both" else StopAsyncIteration
+
+            async def aclose(self) -> None:
+                raise RuntimeError("cannot close")
+
+        server = serve(app_of(Failing), validate=False)
+        client = client_of(server)
+        client.request(target="/stream")
+        assert client.read_all().endswith(b"\r\n\r\n")
+        server.close()
+        (record,) = [r for r in caplog.records if r.exc_info]
+        assert record.exc_info is not None
+        assert str(record.exc_info[1]) == reason
+
+    @pytest.mark.parametrize(
+        ("argument", "got"),
+        [(b"spam", "bytes"), ([b"spam"], "list"), (spam, r"function \(call it first\)")],
+    )
+    def test_what_is_no_async_iterable_is_refused(self, argument: Any, got: str) -> None:
+        with pytest.raises(TypeError, match=f"got a {got}; it wants an async iterable"):
             stream(argument)
 
 
@@ -382,19 +443,19 @@ class TestEnds:
         server.shutdown()  # cut, and lost thereby
         assert tidied.wait(TIMEOUT)
 
+    @pytest.mark.parametrize("block", [b"spam", b""])
     def test_a_generator_that_holds_on_is_closed_at_its_next_block(
-        self, serve: Serve, client_of: ClientOf
+        self, serve: Serve, client_of: ClientOf, block: bytes
     ) -> None:
         closed = threading.Event()
 
         async def blocks() -> AsyncIterator[bytes]:
             try:
+                yield b"first\n"
                 while True:
-                    try:
-                        yield b"first\n"
+                    with contextlib.suppress(asyncio.CancelledError):
                         await asyncio.Event().wait()
-                    except asyncio.CancelledError:
-                        pass
+                    yield block
             except GeneratorExit:
                 closed.set()
                 raise
@@ -403,6 +464,86 @@ class TestEnds:
         open_stream(client)
         client.reset()
         assert closed.wait(TIMEOUT)
+
+    def test_closing_it_is_not_interrupted(self, serve: Serve, client_of: ClientOf) -> None:
+        closing, closed = threading.Event(), threading.Event()
+
+        class Closing:
+            def __aiter__(self) -> Closing:
+                return self
+
+            async def __anext__(self) -> bytes:
+                raise StopAsyncIteration
+
+            async def aclose(self) -> None:
+                left = asyncio.Event()
+                exchange = current_exchange()
+                assert exchange is not None
+                exchange.departure.call(left.set)
+                closing.set()
+                await left.wait()
+                closed.set()
+
+        client = client_of(serve(app_of(Closing), validate=False))
+        client.request(target="/stream")
+        assert closing.wait(TIMEOUT)
+        client.reset()
+        assert closed.wait(TIMEOUT)
+
+    def test_an_iterator_of_any_kind_is_closed_once(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        closed: list[str] = []
+
+        class Two:
+            blocks: ClassVar = [b"one", b"two"]
+
+            def __aiter__(self) -> Two:
+                return self
+
+            async def __anext__(self) -> bytes:
+                if not self.blocks:
+                    raise StopAsyncIteration
+                return self.blocks.pop(0)
+
+            async def aclose(self) -> None:
+                closed.append(threading.current_thread().name)
+
+        server = serve(app_of(Two), validate=False)
+        assert client_of(server).get("/stream").body == b"onetwo"
+        server.close()
+        assert closed == ["asyncwsgi-server"]
+
+    def test_one_whose_client_left_before_it_began_never_runs(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        ran: list[str] = []
+        entered, closed = threading.Event(), threading.Event()
+
+        class Endless:
+            def __aiter__(self) -> Endless:
+                return self
+
+            async def __anext__(self) -> bytes:
+                ran.append("asked")
+                await asyncio.Event().wait()
+                return b""
+
+            async def aclose(self) -> None:
+                closed.set()
+
+        def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            entered.set()
+            assert environ["asyncwsgi.disconnected"](TIMEOUT)
+            start_response("200 OK", EVENTS)
+            return stream(Endless())
+
+        client = client_of(serve(app, validate=False))
+        client.request()
+        assert entered.wait(TIMEOUT)
+        client.half_close()  # its connection is cut when the head says that there is no end
+        assert closed.wait(TIMEOUT)
+        assert ran == []
 
     def test_a_drain_waits_for_it(self, serve: Serve, client_of: ClientOf) -> None:
         feed = Feed()
@@ -419,7 +560,8 @@ class TestEnds:
         server = serve(app_of(feed.blocks), validate=False, graceful_timeout=0.01)
         client = client_of(server)
         open_stream(client)
-        server.close()
+        with pytest.raises(HungApplication):
+            server.close()
         assert feed.closings == 1
 
     def test_a_drain_cuts_an_event_stream_at_once(self, serve: Serve, client_of: ClientOf) -> None:
@@ -429,6 +571,7 @@ class TestEnds:
         open_stream(client)
         server.close()
         assert feed.closings == 1
+        assert server.server._bridge.abandoned == set()
 
     def test_one_access_line_with_all_of_its_bytes(self, serve: Serve, client_of: ClientOf) -> None:
         entries: list[AccessEntry] = []
@@ -470,6 +613,7 @@ class TestWrappers:
             pytest.param(lambda blocks: chain([b"<"], blocks, [b">"]), b"<" + SPAM + b">", id="in"),
             pytest.param(lambda blocks: chain(blocks, stream(spam())), SPAM + SPAM, id="two"),
             pytest.param(list, SPAM, id="read at once"),
+            pytest.param(one_behind, SPAM, id="one behind"),
             pytest.param(lambda blocks: [b"".join(blocks)], SPAM, id="joined"),
             pytest.param(
                 lambda blocks: (block.upper() for block in blocks), SPAM.upper(), id="changed"
@@ -500,3 +644,154 @@ class TestWrappers:
                 yield f" and {error}".encode()
 
         assert client_of(serve(app, validate=False)).get().body == b"spam and eggs"
+
+    def test_they_are_told_of_an_error_once(self, serve: Serve, client_of: ClientOf) -> None:
+        async def failing() -> AsyncIterator[bytes]:
+            yield b"spam"
+            raise ValueError("eggs")
+
+        def app(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
+            start_response("200 OK", PLAIN)
+            blocks = stream(failing())
+            with contextlib.suppress(ValueError):
+                yield from blocks
+            yield from blocks  # nothing is left
+            yield b" and more"
+
+        assert client_of(serve(app, validate=False)).get().body == b"spam and more"
+
+    def test_they_are_not_asked_for_what_exceeds_the_content_length(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        asked: list[str] = []
+
+        def app(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
+            start_response("200 OK", sized(len(SPAM)))
+            yield from stream(spam())
+            asked.append("for more")
+            yield b"more"
+
+        server = serve(app, validate=False)
+        assert client_of(server).get().body == SPAM
+        server.close()
+        assert asked == []
+
+    @pytest.mark.parametrize("reaction", ["none", "ends", "goes on"])
+    def test_they_are_closed_and_no_more_when_the_client_leaves(
+        self, serve: Serve, client_of: ClientOf, reaction: str
+    ) -> None:
+        seen: list[str] = []
+        over = threading.Event()
+
+        async def blocks() -> AsyncIterator[bytes]:
+            yield b"first\n"
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if reaction == "none":
+                    raise
+            if reaction == "goes on":
+                yield b"more"
+
+        def app(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
+            start_response("200 OK", PLAIN)
+            try:
+                yield from stream(blocks())
+                seen.append("ended")
+            except BaseException as error:
+                seen.append(type(error).__name__)
+                raise
+            finally:
+                over.set()
+
+        client = client_of(serve(app, validate=False))
+        open_stream(client)
+        client.reset()
+        assert over.wait(TIMEOUT)
+        assert seen == ["GeneratorExit"]
+
+    def test_what_they_send_behind_it_is_held_back_too(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        room = 32 * 1024
+        ahead: list[int] = []
+        closed = threading.Event()
+
+        def app(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
+            start_response("200 OK", PLAIN)
+            exchange = current_exchange()
+            assert exchange is not None
+            yield from stream(spam())
+            try:
+                for _ in range(32):
+                    yield bytes(MIB)
+                    ahead.append(exchange._posted_size - exchange._written_size)
+            finally:
+                closed.set()
+
+        client = client_of(serve(app, validate=False, response_buffer_size=2 * room))
+        client.request()
+        client.read(4 * MIB)
+        client.reset()
+        assert closed.wait(TIMEOUT)
+        assert max(ahead) <= 2 * room
+
+
+class Clock:
+    """A clock that a test sets, in the place of `time`."""
+
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_silence_is_filled_when_it_was_long_enough_and_the_client_reads(
+    serve: Serve, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("asyncwsgi.bridge.loop_body.time", clock)
+    monkeypatch.setattr("asyncwsgi.server.server.time", clock)
+
+    class Ticking:
+        """Asks the body what is due as the clock goes on."""
+
+        def __init__(self) -> None:
+            exchange = current_exchange()
+            assert exchange is not None
+            self._exchange = exchange
+            self._count = 0
+
+        def __aiter__(self) -> Ticking:
+            return self
+
+        def tick(self, now: float) -> None:
+            clock.now = now
+            assert self._exchange.loop_body is not None
+            self._exchange.loop_body.tick(now)
+
+        async def __anext__(self) -> bytes:
+            self._count += 1
+            if self._count == 1:
+                clock.now = 100.0
+                return b"first "
+            if self._count == 3:
+                raise StopAsyncIteration
+            self.tick(109.0)  # too early
+            self.tick(110.0)
+            self.tick(119.0)  # too early behind the idle block
+            has_room = self._exchange.has_room
+            self._exchange.has_room = lambda: False  # type: ignore[method-assign]
+            self.tick(200.0)
+            self._exchange.has_room = has_room  # type: ignore[method-assign]
+            return b"last"
+
+        async def aclose(self) -> None:
+            self.tick(300.0)  # it is over
+
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", PLAIN)
+        return stream(Ticking(), idle_block=b"idle ", idle_timeout=10.0)
+
+    assert client_of(serve(app, validate=False)).get().body == b"first idle last"

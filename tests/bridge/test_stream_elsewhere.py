@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import io
+import threading
 from collections.abc import AsyncIterator, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from wsgiref.handlers import SimpleHandler
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
@@ -27,11 +28,13 @@ class Body:
     def __init__(self) -> None:
         self.closings = 0
         self.loops: set[asyncio.AbstractEventLoop] = set()
+        self.threads: set[threading.Thread] = set()
 
     async def blocks(self) -> AsyncIterator[bytes | str]:
         try:
             for block in (b"one ", "two ", b"three"):
                 self.loops.add(asyncio.get_running_loop())
+                self.threads.add(threading.current_thread())
                 await asyncio.sleep(0)
                 yield block
         finally:
@@ -113,8 +116,10 @@ def test_within_a_running_loop_it_has_a_thread() -> None:
     async def main() -> list[bytes]:
         return list(stream(body.blocks()))
 
+    before = set(threading.enumerate())
     assert asyncio.run(main()) == [b"one ", b"two ", b"three"]
-    assert body.closings == 1
+    assert (body.closings, len(body.threads)) == (1, 1)
+    assert set(threading.enumerate()) == before
 
 
 @pytest.mark.parametrize("is_checked", [False, True], ids=["wsgiref", "wsgiref.validate"])
@@ -144,3 +149,97 @@ def test_an_event_stream_pings_there_too() -> None:
     assert [next(blocks), next(blocks), next(blocks)] == [b":\n\n"] * 3
     go_on.set()
     assert b"data: spam\n\n" in list(blocks)
+
+
+def test_an_event_stream_may_never_ping() -> None:
+    async def events() -> AsyncIterator[str]:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        yield "spam"
+
+    assert list(EventStream(events(), ping=0).body()) == [b":\n\n", b"data: spam\n\n"]
+
+
+class Numbers:
+    """An iterator that is no generator, and has no end of its own."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.closings = 0
+
+    def __aiter__(self) -> Numbers:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self.asked += 1
+        return b"%d" % self.asked
+
+    async def aclose(self) -> None:
+        self.closings += 1
+
+
+def test_what_is_closed_is_not_asked_again() -> None:
+    used, unused = Numbers(), Numbers()
+    blocks = stream(used)
+    assert next(blocks) == b"1"
+    for body in (blocks, stream(unused)):
+        body.close()
+        body.close()
+        assert list(body) == []
+    assert (used.asked, used.closings) == (1, 1)
+    assert (unused.asked, unused.closings) == (0, 1)
+
+
+def test_an_iterator_that_cannot_be_closed_need_not_be() -> None:
+    class Once:
+        blocks: ClassVar = [b"spam"]
+
+        def __aiter__(self) -> Once:
+            return self
+
+        async def __anext__(self) -> bytes:
+            if not self.blocks:
+                raise StopAsyncIteration
+            return self.blocks.pop()
+
+    assert list(stream(Once())) == [b"spam"]
+
+
+def test_closed_unused_a_generator_needs_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    # HEAD, 204, 304: as many as there are requests.
+    monkeypatch.setattr("asyncwsgi.bridge.stream._PrivateLoop", None)
+    stream(Body().blocks()).close()
+
+
+def test_it_is_closed_while_it_waits_in_its_own_context() -> None:
+    seen: list[str] = []
+
+    async def waiting() -> AsyncIterator[bytes]:
+        try:
+            await asyncio.Event().wait()
+            yield b""
+        finally:
+            await asyncio.sleep(0)
+            seen.append(variable.get())
+
+    variable.set("made")
+    blocks = stream(waiting(), idle_block=b"idle", idle_timeout=0.001)
+    variable.set("later")
+    assert next(blocks) == b"idle"
+    blocks.close()
+    assert seen == ["made"]
+
+
+def test_it_is_closed_between_blocks_in_its_own_context() -> None:
+    seen: list[str] = []
+
+    class Noting(Numbers):
+        async def aclose(self) -> None:
+            seen.append(variable.get())
+
+    variable.set("made")
+    blocks = stream(Noting())
+    variable.set("later")
+    next(blocks)
+    blocks.close()
+    assert seen == ["made"]

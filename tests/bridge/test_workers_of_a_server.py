@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from asyncwsgi.testing import HungApplication
 from tests.apps import hello
 from tests.bridge.helpers import worker_threads
 from tests.client import TIMEOUT
@@ -75,7 +76,8 @@ class TestWorkerThreads:
         client = client_of(server)
         client.request(target="/held")
         gate.wait_until_entered()
-        server.close()
+        with pytest.raises(HungApplication):
+            server.close()
         (thread,) = worker_threads() - others
         assert thread.daemon  # so the process can end
         gate.open()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 
-from asyncwsgi import Server
+from asyncwsgi import Server, from_thread
 from asyncwsgi.bridge import asgiref_home
+from asyncwsgi.bridge.loop_work import LoopWork
+from asyncwsgi.bridge.mailbox import Mailbox
 from asyncwsgi.testing import LiveServer
 from tests.bridge.test_loop_watch import Warned
 from tests.bridge.test_loop_watch import warned as warned
@@ -46,14 +51,64 @@ def test_a_loop_that_other_code_left_in_the_thread_is_replaced(serve: Serve) -> 
 
 
 def test_a_thread_of_an_executor_is_left_as_it_was(serve: Serve) -> None:
-    def names() -> set[str]:
-        return set(SyncToAsync.threadlocal.__dict__)
+    def told() -> dict[str, object]:
+        return dict(SyncToAsync.threadlocal.__dict__)
 
     with ThreadPoolExecutor(1) as executor:
         server = serve(app_of(async_to_sync(thread_name)), validate=False, executor=executor)
         assert get(server) == "asyncwsgi-server"
-        server.close()  # the job has left the thread
-        assert executor.submit(names).result(TIMEOUT) == set()
+        executor.submit(lambda: None).result(TIMEOUT)  # the job has left the thread
+        assert executor.submit(told).result(TIMEOUT) == {}
+        theirs = {"main_event_loop": None, "main_event_loop_pid": 0}
+        executor.submit(lambda: SyncToAsync.threadlocal.__dict__.update(theirs)).result(TIMEOUT)
+        assert get(server) == "asyncwsgi-server"
+        server.close()
+        assert executor.submit(told).result(TIMEOUT) == theirs
+
+
+def test_code_in_a_context_of_its_own_has_the_servers_loop_too(serve: Serve) -> None:
+    # Whose request it belongs to is not known there, but the thread's loop is.
+    def view() -> str:
+        return contextvars.Context().run(async_to_sync(thread_name))
+
+    assert answer(serve, view) == "asyncwsgi-server"
+
+
+@pytest.mark.parametrize("is_own_executor", [False, True], ids=["threads", "executor"])
+@pytest.mark.parametrize("what", ["no asgiref", "no thread-local"])
+def test_without_what_it_tells_applications_are_served(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, what: str, is_own_executor: bool
+) -> None:
+    if what == "no asgiref":
+        monkeypatch.setitem(sys.modules, "asgiref.sync", None)  # importing it raises ImportError
+    else:
+        monkeypatch.delattr(SyncToAsync, "threadlocal")
+    asgiref_home._thread_local.cache_clear()
+    try:
+        with ThreadPoolExecutor(1) as executor:
+            options: dict[str, Any] = {"executor": executor} if is_own_executor else {}
+            server = serve(app_of(lambda: from_thread.run(thread_name)), validate=False, **options)
+            assert get(server) == "asyncwsgi-server"
+            server.close()
+    finally:
+        asgiref_home._thread_local.cache_clear()
+
+
+def test_older_releases_are_told_whether_the_loop_runs() -> None:
+    # They ask before they use it, and make one of their own if not.
+    homes: list[Any] = []
+
+    async def main() -> None:
+        for _ in range(2):
+            work = LoopWork(Mailbox(asyncio.get_running_loop()), has_async_views=True)
+            assert work.home is not None
+            homes.append(work.home._home)
+            assert homes[-1].is_running()
+        work.close()
+        assert [home.is_running() for home in homes] == [True, False]
+
+    asyncio.run(main())
+    assert not homes[0].is_running()
 
 
 async def test_what_outlives_the_server_has_a_loop_of_its_own() -> None:
@@ -93,7 +148,8 @@ def test_a_coroutine_that_blocks_is_named(serve: Serve, warned: Warned) -> None:
         assert warned.event.wait(TIMEOUT), "nobody was warned"
         return "blocked"
 
+    warned.awaited = "report"
     server: LiveServer = serve(app_of(async_to_sync(report)), validate=False)
     assert get(server) == "blocked"
-    assert "report has held the server's loop" in warned.lines[0]
-    assert f"{__file__}:{report.__code__.co_firstlineno + 1}" in warned.lines[0]
+    assert "report has held the server's loop" in warned.lines[-1]
+    assert f"{__file__}:{report.__code__.co_firstlineno + 1}" in warned.lines[-1]

@@ -25,6 +25,7 @@ class Watched:
         if is_override:
             self.app.async_to_sync = asyncwsgi.async_to_sync  # type: ignore[assignment, method-assign]
         self.entered = threading.Event()
+        self.left = threading.Event()
         self.ended = threading.Event()
         self.torn_down: list[BaseException | None] = []
         self.outcome = ""
@@ -39,6 +40,7 @@ class Watched:
         gate = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._go_on = lambda: asyncio.run_coroutine_threadsafe(_set(gate), loop)
+        request.environ["asyncwsgi.disconnected"].call(self.left.set)
         self.entered.set()
         try:
             await gate.wait()
@@ -104,6 +106,7 @@ def test_no_view_is_cancelled_otherwise(serve: Serve, client_of: Any, is_overrid
     client.request()
     assert watched.entered.wait(TIMEOUT)
     client.close()
+    assert watched.left.wait(TIMEOUT)
     watched.let_go_on()
     assert watched.ended.wait(TIMEOUT)
     assert (watched.outcome, watched.torn_down) == ("answered", [None])
@@ -119,6 +122,41 @@ def test_a_client_that_stays_is_answered(serve: Serve, client_of: Any, is_overri
         assert watched.entered.wait(TIMEOUT)
         watched.let_go_on()
         assert client.reply().body == b"answer"
+
+
+@both_ways
+def test_what_goes_on_behind_a_decorated_function_is_not_cancelled(
+    serve: Serve, client_of: Any, is_override: bool
+) -> None:
+    watched = Watched(is_decorated=False, is_override=is_override)
+
+    @asyncwsgi.cancel_on_disconnect
+    async def part() -> str:
+        return "part"
+
+    @watched.app.get("/whole")
+    async def whole() -> str:
+        assert await part() == "part"
+        return await watched._view()
+
+    server = serve(watched.app)
+    client = client_of(server)
+    client.request(target="/whole")
+    assert watched.entered.wait(TIMEOUT)
+    client.close()
+    assert watched.left.wait(TIMEOUT)
+    watched.let_go_on()
+    assert watched.ended.wait(TIMEOUT)
+    assert (watched.outcome, watched.torn_down) == ("answered", [None])
+
+
+def test_the_decorator_keeps_the_views_name() -> None:
+    # Flask's endpoints are named by it.
+    @asyncwsgi.cancel_on_disconnect
+    async def view() -> None:
+        """What it does."""
+
+    assert (view.__name__, view.__doc__) == ("view", "What it does.")
 
 
 def test_a_sync_view_cannot_be_decorated() -> None:

@@ -121,6 +121,28 @@ def test_it_goes_on_behind_the_last_event(serve: Serve, client_of: ClientOf) -> 
     assert counting.asked == ["7"]
 
 
+@pytest.mark.parametrize(
+    ("sent", "got"), [("äöü".encode(), "äöü"), (b"\xff7", "\N{REPLACEMENT CHARACTER}7")]
+)
+def test_the_last_events_id_is_utf_8(
+    serve: Serve, client_of: ClientOf, sent: bytes, got: str
+) -> None:
+    asked: list[str | None] = []
+
+    async def source(last_event_id: str | None) -> AsyncIterator[str]:
+        asked.append(last_event_id)
+        yield "spam"
+
+    client_of(serve(EventStream(source), validate=False)).get(Last_Event_ID=sent.decode("latin-1"))
+    assert asked == [got]
+
+
+def test_headers_are_added_and_replaced(serve: Serve, client_of: ClientOf) -> None:
+    app = EventStream(Counting(), headers=[("Cache-Control", "no-cache"), ("X-Spam", "eggs")])
+    reply = client_of(serve(app, validate=False)).get()
+    assert (reply.header("Cache-Control"), reply.header("X-Spam")) == ("no-cache", "eggs")
+
+
 def test_items_are_events_text_or_json(serve: Serve, client_of: ClientOf) -> None:
     async def items() -> AsyncIterator[Any]:
         for item in ("text", {"a": 1}, [2], Event("event")):

@@ -16,7 +16,7 @@ import pytest
 
 import asyncwsgi
 from asyncwsgi import from_thread
-from asyncwsgi.testing import LiveServer
+from asyncwsgi.testing import HungApplication, LiveServer
 from tests.client import TIMEOUT, connect
 from tests.conftest import Serve
 
@@ -217,7 +217,8 @@ class TestRun:
         with connect(server.addresses[0]) as client:
             client.request()
             assert coroutine.entered.wait(TIMEOUT)
-            server.close()
+            with pytest.raises(HungApplication):
+                server.close()
             assert coroutine.cancelled.wait(TIMEOUT)
             assert ended.result(TIMEOUT) == "CancelledError"
 
@@ -275,19 +276,22 @@ class TestCreateTask:
 
         assert answer(serve, lambda: from_thread.run(begin).result(TIMEOUT)) == "done"
 
+    @pytest.mark.parametrize(("name", "logged"), [("the mail", "the mail"), (None, "send_mail")])
     def test_logs_a_failure_with_its_traceback(
-        self, serve: Serve, caplog: pytest.LogCaptureFixture
+        self, serve: Serve, caplog: pytest.LogCaptureFixture, name: str | None, logged: str
     ) -> None:
         async def send_mail() -> None:
             raise LookupError("no such address")
 
         def view() -> object:
-            handle = from_thread.create_task(send_mail(), name="the mail")
+            handle = from_thread.create_task(send_mail(), name=name)
             return repr(handle.exception(TIMEOUT))
 
         assert answer(serve, view) == "LookupError('no such address')"
         (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
-        assert record.getMessage() == "the background task the mail failed"
+        message = record.getMessage()
+        assert message.startswith("the background task ")
+        assert message.endswith(f"{logged} failed")
         assert record.exc_text is not None
         assert "in send_mail" in record.exc_text
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
+from tests.bridge.helpers import LOOPS
 from tests.client import connect
 from tests.doors.conftest import Start, Write
 
@@ -27,6 +30,33 @@ async def lifespan():
 async def hanging():
     print("entering", file=sys.stderr, flush=True)
     await asyncio.Event().wait()
+    yield
+
+
+@contextlib.asynccontextmanager
+async def tidying():
+    try:
+        print("entering", file=sys.stderr, flush=True)
+        await asyncio.Event().wait()
+        yield
+    finally:
+        print("tidying up", file=sys.stderr, flush=True)
+        await asyncio.Event().wait()
+
+
+@contextlib.asynccontextmanager
+async def swallowing():
+    with contextlib.suppress(asyncio.CancelledError):
+        print("entering", file=sys.stderr, flush=True)
+        await asyncio.Event().wait()
+    yield
+    print("tidying up", file=sys.stderr, flush=True)
+    await asyncio.Event().wait()
+
+
+@contextlib.asynccontextmanager
+async def exiting():
+    sys.exit(7)
     yield
 
 
@@ -67,11 +97,39 @@ def test_one_that_fails_is_5_and_shows_where(start: Start, write: Write) -> None
     )
 
 
-def test_one_that_hangs_can_be_interrupted(start: Start, write: Write) -> None:
+def test_one_that_exits_does_so(start: Start, write: Write) -> None:
     write("web.py", WEB)
-    process = start("-m", "asyncwsgi", "--port", "0", "--lifespan", "web:hanging", "web:app")
+    process = start("-m", "asyncwsgi", "--port", "0", "--lifespan", "web:exiting", "web:app")
+    assert process.wait() == 7
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_ends_one_that_hangs(
+    start: Start, write: Write, number: signal.Signals, loop: str
+) -> None:
+    write("web.py", WEB)
+    process = start(
+        "-m", "asyncwsgi", "--port", "0", "--loop", loop, "--lifespan", "web:hanging", "web:app"
+    )
     process.read_until("entering")
-    assert process.interrupt() == 0
+    process.send_signal_to_group(number)
+    assert process.wait() == 0
+    assert process.log == "entering\n"
+
+
+@pytest.mark.parametrize("name", ["tidying", "swallowing"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_ends_one_that_hangs_as_it_tidies_up(
+    start: Start, write: Write, number: signal.Signals, name: str
+) -> None:
+    write("web.py", WEB)
+    process = start("-m", "asyncwsgi", "--port", "0", "--lifespan", f"web:{name}", "web:app")
+    process.read_until("entering")
+    process.send_signal_to_group(number)
+    process.read_until("tidying up")
+    process.send_signal_to_group(number)
+    assert process.wait() == 128 + number
 
 
 @pytest.mark.parametrize(

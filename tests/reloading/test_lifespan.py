@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
+import pytest
+
 from tests.doors.processes import address_of
 from tests.reloading.conftest import APP, Project
 
 LIFESPAN = """
+import asyncio
 import contextlib
 import sys
 
@@ -24,6 +29,13 @@ async def lifespan():
 @contextlib.asynccontextmanager
 async def failing():
     raise LookupError("no database for the new code")
+    yield
+
+
+@contextlib.asynccontextmanager
+async def hanging():
+    tell("entering " + VERSION)
+    await asyncio.Event().wait()
     yield
 """
 
@@ -54,3 +66,12 @@ def test_new_code_whose_lifespan_fails_does_not_take_over(project: Project) -> N
     project.process.read_until("LookupError: no database for the new code")
     project.process.read_until("the code from before goes on")
     assert project.get().body == b"one"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_ends_one_that_hangs(project: Project, number: signal.Signals) -> None:
+    write(project, "one")
+    project.start("--reload", "--lifespan", "web:hanging")
+    project.process.read_until("entering one")
+    project.process.send_signal_to_group(number)
+    assert project.process.wait() == 0

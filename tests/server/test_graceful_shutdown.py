@@ -194,6 +194,18 @@ class TestAResponseWithoutAnEnd:
             await soon(stopping)
             app.release()
 
+    async def test_is_not_waited_for_though_its_client_has_left_before(self) -> None:
+        app = EventStream(events=0)
+        options: dict[str, Any] = {"graceful_timeout": FOREVER}
+        options["thread_idle_timeout"] = 0.04  # a fast clock
+        async with request_in_flight(app, **options) as held:
+            held.client.reset()
+            stopping = await held.begin_shutdown()
+            await soon(held.server._registry.wait_until_empty())
+            held.application.release()
+            await soon(stopping)
+            app.release()
+
     async def test_is_cut_though_its_client_does_not_read(self) -> None:
         app = Endless(media_type="text/event-stream")
         async with connected(app, graceful_timeout=FOREVER, send_timeout=FOREVER) as (

@@ -12,7 +12,7 @@ import pytest
 
 import asyncwsgi
 from asyncwsgi import LifespanError, Server, from_thread
-from tests.apps import hello
+from tests.apps import Held, hello
 from tests.client import TIMEOUT
 from tests.server.helpers import aget, refuses, soon
 
@@ -58,7 +58,10 @@ async def test_is_entered_and_left_by_one_task() -> None:
     lifespan = Recorded()
     async with Server(hello, port=0, lifespan=lifespan):
         pass
-    assert lifespan.tasks[0] is lifespan.tasks[1]
+    first, last = lifespan.tasks
+    assert first is not None
+    assert first is last
+    assert first.get_name() == "asyncwsgi-lifespan"
 
 
 async def test_no_request_is_served_before_it_is_entered() -> None:
@@ -186,6 +189,51 @@ async def test_a_shutdown_does_not_wait_until_it_is_entered() -> None:
     assert refuses(server.addresses[0])
 
 
+@pytest.mark.parametrize("is_cut", [False, True], ids=["left alone", "cut"])
+async def test_its_way_out_may_take_its_time(monkeypatch: pytest.MonkeyPatch, is_cut: bool) -> None:
+    monkeypatch.setattr("asyncwsgi.server.server.CUT_TIMEOUT", TIMEOUT if is_cut else 0)
+    leaving, may_leave = asyncio.Event(), asyncio.Event()
+    left: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        yield
+        leaving.set()
+        await may_leave.wait()
+        left.append("in peace")
+
+    others = asyncio.all_tasks()
+    server = Server(hello, port=0, lifespan=lifespan)
+    await server.start()
+    stopping = asyncio.create_task(server.shutdown())
+    await soon(leaving.wait())
+    if is_cut:
+        server.abort()
+    await asyncio.to_thread(bool)  # the loop has come round
+    assert not stopping.done()
+    may_leave.set()
+    await soon(stopping)
+    await asyncio.sleep(0)
+    assert left == ["in peace"]
+    assert asyncio.all_tasks() == others
+
+
+async def test_an_abort_that_cuts_requests_lets_it_leave() -> None:
+    lifespan = Recorded()
+    held = Held()
+    server = Server(held, port=0, lifespan=lifespan, graceful_timeout=TIMEOUT)
+    await server.start()
+    asking = asyncio.create_task(aget(server.addresses[0]))
+    await asyncio.to_thread(held.wait_until_entered)
+    stopping = asyncio.create_task(server.shutdown())
+    await asyncio.sleep(0)
+    server.abort()
+    await asyncio.wait({asking}, timeout=TIMEOUT)
+    held.release()
+    await soon(stopping)
+    assert lifespan.events == ["entered", "left"]
+
+
 async def test_one_that_hangs_on_its_way_out_is_cut_by_abort(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -196,14 +244,21 @@ async def test_one_that_hangs_on_its_way_out_is_cut_by_abort(
     async def lifespan() -> AsyncIterator[None]:
         yield
         leaving.set()
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            tidied.append("up")
 
+    tidied: list[str] = []
     server = Server(hello, port=0, lifespan=lifespan)
     await server.start()
     stopping = asyncio.create_task(server.shutdown())
     await soon(leaving.wait())
     server.abort()
     await asyncio.wait_for(stopping, TIMEOUT)
+    assert tidied == ["up"]
 
 
 def test_every_door_has_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import select
 import socket
 import ssl
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import simple_websocket
-from flask import Flask
+from flask import Flask, request
 from flask_sock import Sock
 
 from tests.client import Client
@@ -187,6 +188,73 @@ class TestLooks:
     def test_what_no_socket_has_is_not_there(self, start: Start, client_of: ClientOf) -> None:
         client = client_of(start(using(lambda sock: hasattr(sock, "getpeercert"))))
         assert client.get().body == b"False"
+
+
+class TestOnTheLoop:
+    """An async view runs where the client's bytes pass: who waits for them there waits for ever."""
+
+    @pytest.mark.parametrize(
+        "use",
+        [
+            pytest.param(lambda sock: sock.recv(5), id="recv"),
+            pytest.param(lambda sock: sock.makefile("rb"), id="makefile"),
+            pytest.param(lambda sock: sock.sendall(bytes(16 * 1024 * 1024)), id="sendall"),
+            pytest.param(lambda sock: select.select([sock], [], []), id="select"),
+        ],
+    )
+    @pytest.mark.parametrize("is_in_use", [False, True], ids=["first use", "in use already"])
+    def test_waiting_is_an_error(
+        self, start: Start, client_of: ClientOf, use: Callable[[Any], Any], is_in_use: bool
+    ) -> None:
+        app = Flask(__name__)
+
+        @app.before_request
+        def before() -> None:
+            if is_in_use:
+                request.environ["werkzeug.socket"].fileno()
+
+        @app.get("/")
+        async def view() -> str:
+            with pytest.raises(RuntimeError, match="asked for on the server's loop") as raised:
+                use(request.environ["werkzeug.socket"])
+            return str(raised.value)
+
+        running = start(app, validate=False)
+        assert b"use the socket in a 'def' view" in client_of(running).get().body
+        assert client_of(running).get().status == 200
+
+    def test_a_thread_of_an_async_view_may_wait(self, start: Start, client_of: ClientOf) -> None:
+        app = Flask(__name__)
+
+        @app.get("/")
+        async def view() -> bytes:
+            sock = request.environ["werkzeug.socket"]
+            received: bytes = await asyncio.to_thread(lambda: sock.recv(5))
+            return received
+
+        client = client_of(start(app, validate=False))
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: x\r\n\r\nearly")
+        assert client.reply().body == b"early"
+
+    def test_one_that_does_not_block_is_asyncios(self, start: Start, client_of: ClientOf) -> None:
+        app = Flask(__name__)
+
+        @app.get("/")
+        async def view() -> str:
+            loop, sock = asyncio.get_running_loop(), request.environ["werkzeug.socket"]
+            assert sock.getblocking()
+            sock.setblocking(False)
+            assert not sock.getblocking()
+            sock.sendall(b"go on")
+            with sock.dup() as same:
+                sock.sendall(await loop.sock_recv(same, 4))
+            return ""
+
+        client = client_of(start(app, validate=False))
+        client.request()
+        assert client.read(5) == b"go on"
+        client.send(b"late")
+        assert client.read_all() == b"late"
 
 
 class TestEnds:

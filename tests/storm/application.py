@@ -11,6 +11,7 @@ from typing import Any
 from flask import Flask, Response, g, request, session, stream_with_context
 
 import asyncwsgi
+from tests.storm.bodies import body_of
 from tests.storm.crossing import Crossing
 
 OWNER: contextvars.ContextVar[str] = contextvars.ContextVar("owner")
@@ -25,8 +26,8 @@ STREAMS = tuple(kind for kind in KINDS if kind.endswith("stream"))
 class Storm:
     """The application, and what it has seen.
 
-    Each request names itself (`id`) and its client (`client`) in its query string. A view answers
-    with the `id` once for each block that it sends.
+    Each request names itself (`id`) and its client (`client`) in its query string, and the size of
+    its body in a header. A view answers with the `id` once for each block that it sends.
     """
 
     def __init__(self) -> None:
@@ -64,6 +65,13 @@ class Storm:
         self.expect(step, mine, "thread-local", self._local.owner)
         self.expect(step, g.thread, "thread", threading.get_ident())
 
+    def read(self, step: str, mine: str) -> None:
+        """The body of the request is the one that its client sent."""
+        size = int(request.headers.get("X-Size", "0"))
+        found = request.get_data()
+        owner = mine if found == body_of(mine, size) else f"another, of {len(found)} bytes"
+        self.expect(step, mine, f"body of {size} bytes", owner)
+
     def expect(self, step: str, expected: object, what: str, found: object) -> None:
         if found != expected:
             self.mix_ups.append(f"{step}: {what} is {found!r} in the request of {expected!r}")
@@ -92,7 +100,7 @@ class Storm:
             "async-view-stream": self._async_view_stream,
         }
         for kind in KINDS:
-            app.add_url_rule(f"/{kind}", kind, views[kind])
+            app.add_url_rule(f"/{kind}", kind, views[kind], methods=["GET", "POST"])
         return app
 
     def _before(self) -> None:
@@ -143,6 +151,7 @@ class Storm:
         for number in range(BLOCKS):
             self.look(f"sync view {number}", mine)
             self.crossing.cross()
+            self.read(f"sync view, body {number}", mine)
         self.look("sync view, end", mine)
         return f"{mine}\n" * BLOCKS
 
@@ -157,11 +166,13 @@ class Storm:
     async def _called(self, mine: str) -> None:
         self.look("coroutine, before await", mine, in_thread=False)
         await self.crossing.cross_on_loop()
+        self.read("coroutine, body", mine)
         self.look("coroutine, after await", mine, in_thread=False)
 
     def _sync_stream(self) -> Response:
         mine = request.args["id"]
         self.look("sync stream, view", mine)
+        self.read("sync stream, body", mine)
         return Response(stream_with_context(self._blocks(mine)), mimetype="text/plain")
 
     def _blocks(self, mine: str) -> Iterator[str]:
@@ -177,18 +188,21 @@ class Storm:
         for number in range(BLOCKS):
             self.look(f"async view, before await {number}", mine, in_thread=False)
             await self.crossing.cross_on_loop()
+            self.read(f"async view, body {number}", mine)
         self.look("async view, after the last await", mine, in_thread=False)
         return f"{mine}\n" * BLOCKS
 
     def _async_stream(self) -> Response:
         mine = request.args["id"]
         self.look("async stream, view", mine)
+        self.read("async stream, body", mine)
         return Response(asyncwsgi.stream(self._async_blocks(mine)), mimetype="text/plain")
 
     async def _async_view_stream(self) -> Response:
         mine = request.args["id"]
         self.look("async view of a stream", mine, in_thread=False)
         await self.crossing.cross_on_loop()
+        self.read("async view of a stream, body", mine)
         self.look("async view of a stream, after await", mine, in_thread=False)
         return Response(asyncwsgi.stream(self._async_blocks(mine)), mimetype="text/plain")
 

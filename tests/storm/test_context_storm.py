@@ -21,11 +21,14 @@ from werkzeug.serving import WSGIRequestHandler
 import asyncwsgi
 from asyncwsgi.serving import make_server
 from tests.storm.application import BLOCKS, KINDS, STREAMS, Storm
-from tests.storm.clients import Load
+from tests.storm.bodies import body_of
+from tests.storm.clients import FRAMINGS, Load
 
 REQUESTS = int(os.environ.get("STORM_REQUESTS", "1700"))
 CLIENTS = min(2000, REQUESTS // 5)
 THREADS = 40
+BUFFERED = 4 * 1024
+"""Bytes of a body that arrive before a thread has to be there; the larger bodies have more."""
 SEED = int(os.environ.get("STORM_SEED", "1"))
 
 Teardowns = dict[str, int]
@@ -72,7 +75,8 @@ def test_flask_itself_tears_down_once_unless_it_streams_with_context(kind: str) 
 @contextlib.contextmanager
 def served(storm: Storm) -> Iterator[int]:
     """A server; its port."""
-    with asyncwsgi.serve_in_thread(storm.app, port=0, threads=THREADS, access_log=False) as server:
+    options = {"port": 0, "threads": THREADS, "body_buffer_size": BUFFERED, "access_log": False}
+    with asyncwsgi.serve_in_thread(storm.app, **options) as server:
         yield server.port
 
 
@@ -116,6 +120,7 @@ def test_no_request_sees_anything_of_another(
     requests = load.answered | load.left
     assert len(requests) == REQUESTS // CLIENTS * CLIENTS
     assert load.left, "nobody left"
+    assert set(load.framings) == set(FRAMINGS)
     assert len(storm.loop_threads) == 1, "coroutines ran elsewhere than on the server's loop"
     assert storm.closings == Counter(dict.fromkeys(requests, 1))
     expected = {kind: in_process(kind) for kind in KINDS}
@@ -147,4 +152,18 @@ def test_the_storm_sees_what_is_mixed_up(monkeypatch: pytest.MonkeyPatch) -> Non
     assert steps >= {
         "before", "sync view 1", "sync stream, after block 1", "async view, before await 1",
         "async stream, after await 1", "after", "teardown_request", "teardown_appcontext", "close",
+    }  # fmt: skip
+
+
+def test_the_storm_sees_another_requests_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.storm.clients.body_of", lambda _, size: body_of("another", size))
+    storm = Storm()
+    with asyncwsgi.serve_in_thread(storm.app, port=0, access_log=False) as server:
+        load = Load(server.port, 200, 40, SEED, storm.crossing.open)
+        asyncio.run(load.run())
+    steps = {mix_up.partition(":")[0] for mix_up in storm.mix_ups}
+    assert steps == {
+        "sync view, body 0", "sync view, body 1", "sync view, body 2", "coroutine, body",
+        "sync stream, body", "async view, body 0", "async view, body 1", "async view, body 2",
+        "async stream, body", "async view of a stream, body",
     }  # fmt: skip

@@ -356,6 +356,7 @@ settings.configure(
     ROOT_URLCONF=__name__,
     INSTALLED_APPS=["django.contrib.staticfiles"],
     STATIC_URL="static/",
+    STATIC_ROOT=".",
     STATICFILES_DIRS=["."],
     MEDIA_URL="media/",
     DATABASES={{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}}},
@@ -404,10 +405,7 @@ class Test({bases}):
 def tearDownModule():
     assert "localhost" not in settings.ALLOWED_HOSTS
 """
-DJANGOS = (
-    "from django.contrib.staticfiles.testing import StaticLiveServerTestCase",
-    "StaticLiveServerTestCase",
-)
+DJANGOS = ("from django.test import LiveServerTestCase", "LiveServerTestCase")
 OURS = "from asyncwsgi.testing import ClassLiveServerMixin, ClassLiveServerTestCase"
 
 

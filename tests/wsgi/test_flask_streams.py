@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import queue
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -84,6 +86,32 @@ def test_the_context_can_be_read_and_everything_happens_once(
     if path == "/stream":  # Werkzeug calls nothing on close of a body that it passes through
         once.append("call_on_close")
     assert shop.notes == [*once, "teardown_request", "teardown_appcontext"]  # and those of the 404
+
+
+def test_the_head_and_the_session_leave_before_the_first_block(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    go_on: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+
+    async def blocks() -> AsyncIterator[str]:
+        event, loop = asyncio.Event(), asyncio.get_running_loop()
+        go_on.put(lambda: loop.call_soon_threadsafe(event.set))
+        await event.wait()
+        session["name"] = "too late"
+        yield session["name"]
+
+    shop = Shop()
+    shop.app.add_url_rule("/waiting", "waiting", lambda: shop.respond(stream(blocks())))
+    client = client_of(serve(shop.app, validate=False))
+    client.request(target="/waiting")
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += client.read_line()
+    assert b"Set-Cookie: session=" in head
+    (teardown, *_) = shop.notes  # the view is over
+    assert teardown == "teardown_request"
+    go_on.get(timeout=TIMEOUT)()
+    assert client.read(len(b"8\r\ntoo late\r\n0\r\n\r\n")) == b"8\r\ntoo late\r\n0\r\n\r\n"
 
 
 def test_stream_with_context_keeps_the_teardown_for_the_end(
