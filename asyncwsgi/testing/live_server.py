@@ -211,6 +211,7 @@ class LiveServer(ServerThread):
     def requests(self) -> tuple[RecordedRequest, ...]:
         """The requests that arrived, oldest first, also those that are still being answered.
 
+        The last thousand; see `forget`.
         A client may have its response a moment before its request counts as finished;
         `wait_for_request` waits for that.
         """

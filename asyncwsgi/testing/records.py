@@ -19,6 +19,8 @@ from asyncwsgi.bridge.mailbox import Mailbox
 
 RECORDED_BODY_SIZE = 1024 * 1024
 """Bytes of a request body that are kept."""
+MOST_REQUESTS = 1000
+"""Requests that are kept: the newest. A server may serve all tests of a session."""
 _MOST_NAMED = 10
 """Requests that a message names."""
 
@@ -187,6 +189,8 @@ class Journal:
         record = Record(self, method, target, headers, client)
         with self.lock:
             self._records.append(record)
+            if len(self._records) > MOST_REQUESTS:
+                self._drop_oldest()
         return record
 
     def add_error(self, error: BaseException, record: Record) -> None:
@@ -209,6 +213,12 @@ class Journal:
         with self.lock:
             self.is_closed = True
             self.changed()
+
+    def _drop_oldest(self) -> None:
+        for place, record in enumerate(self._records):
+            if record.is_finished:
+                del self._records[place]
+                break
 
     # For tests.
 

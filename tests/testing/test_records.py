@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asyncwsgi import ClientDisconnected
-from asyncwsgi.testing import LiveServer, RecordedRequest
+from asyncwsgi.testing import LiveServer, RecordedRequest, records
 from tests.apps import Held, echo, hello
 from tests.client import Client, connect
 from tests.server.helpers import TwoBlocks
@@ -472,6 +472,31 @@ class TestAwaiting:
         async with asyncio.timeout(10):
             with pytest.raises(RuntimeError, match=r"the server has stopped"):
                 await waiting
+
+
+class TestBound:
+    @pytest.fixture(autouse=True)
+    def two_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(records, "MOST_REQUESTS", 2)
+
+    def test_the_newest_requests_are_kept(self, serve: Serve, client_of: ClientOf) -> None:
+        server = serve(hello)
+        client = client_of(server)
+        for path in ("/a", "/b", "/c"):
+            client.get(path)
+        assert [request.path for request in server.requests] == ["/b", "/c"]
+
+    def test_what_is_in_flight_is_kept(self, serve: Serve, client_of: ClientOf) -> None:
+        held = Held()
+        server = serve(lambda e, s: (held if e["PATH_INFO"] == "/held" else hello)(e, s))
+        first, other = client_of(server), client_of(server)
+        first.request(target="/held")
+        held.wait_until_entered()
+        other.get("/a")
+        other.get("/b")
+        assert [request.path for request in server.requests] == ["/held", "/b"]
+        held.release()
+        assert server.wait_for_request("/held").status == 200
 
 
 class TestForgetting:
