@@ -6,7 +6,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -198,10 +198,6 @@ class Holding:
     async def other_view(self) -> None:
         await self.view()
 
-    async def blocks(self) -> AsyncGenerator[None, None]:
-        self.hold()
-        yield
-
 
 @pytest.fixture
 def holding(watch: LoopWatch, warned: Warned, monkeypatch: pytest.MonkeyPatch) -> Iterator[Holding]:
@@ -217,13 +213,6 @@ async def test_each_coroutine_is_named_once_by_the_outermost(
     names = [line.partition(" ")[0].rpartition(".")[2] for line in warned.lines]
     assert names[-2:] == ["view", "other_view"]
     assert sum(name in ("view", "other_view") for name in names) == 2
-
-
-async def test_an_async_generator_is_named(holding: Holding, warned: Warned) -> None:
-    generator = holding.blocks()
-    await anext(generator)
-    await generator.aclose()
-    assert any("test_an_async_generator_is_named has held" in line for line in warned.lines)
 
 
 async def test_how_long_it_was_is_told_afterwards(
