@@ -163,7 +163,7 @@ class TestUnix:
     def test_a_path(self, serve: Serve, tmp_path: Path, form: str) -> None:
         path = str(tmp_path / "socket")
         server = serve(show_environ, bind=form.format(path))
-        assert (server.addresses, server.url) == ((path,), f"unix:{path}")
+        assert (server.addresses, server.server.url) == ((path,), f"unix:{path}")
         environ = environ_at(path)
         assert (environ["REMOTE_ADDR"], environ["SERVER_NAME"]) == ("", "localhost")
 
@@ -333,7 +333,7 @@ class TestSeveral:
 
     def test_url_is_the_first_and_port_the_first_of_tcp(self, serve: Serve, tmp_path: Path) -> None:
         server = serve(hello, bind=[f"unix:{tmp_path}/socket", "127.0.0.1:0", "127.0.0.1:0"])
-        assert server.url == f"unix:{tmp_path}/socket"
+        assert server.server.url == f"unix:{tmp_path}/socket"
         assert server.port == server.server.sockets[1].getsockname()[1]
 
     def test_sockets_are_in_the_order_of_the_options(self, serve: Serve, tmp_path: Path) -> None:
