@@ -117,7 +117,7 @@ def test_only_the_view_that_no_test_asks_for_is_not_covered(
 def test_coverage_that_is_told_of_other_concurrency_has_to_be_told_of_threads(
     recipe: Recipe, concurrency: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As `.coveragerc` of the recipe says, and as long as coverage measures by tracing.
+    # As `.coveragerc` of the recipe says, and where coverage measures by tracing.
     monkeypatch.setenv("COVERAGE_CORE", "ctrace")
     folder = recipe.copy("with_coverage")
     with (folder / ".coveragerc").open("a") as settings:
