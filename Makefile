@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format docs bench bench-sse soak storm conformance browser clean
+.PHONY: run test lint format docs bench bench-sse soak storm conformance matrix browser clean
 
 run: $(STAMP)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
@@ -41,6 +41,9 @@ conformance: $(STAMP)  ## the tests of Werkzeug and Flask, unmodified, against t
 	$(BIN)/python -m tests.conformance.run
 	$(BIN)/python -m tests.conformance.async_views
 
+matrix: $(STAMP)  ## the pytest plugin on old and new releases of pytest, and in parallel
+	$(BIN)/python -m tests.matrix.run
+
 browser:  ## see to it that the tests find Chromium and its driver
 	@if command -v chromium && command -v chromedriver; then :; \
 	elif command -v apt-get; then \
@@ -58,4 +61,4 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) bench/.venv build/conformance .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) bench/.venv build/conformance build/matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -15,6 +15,8 @@ from tests.client import Client, connect
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
+pytest_plugins = ["pytester"]
+
 
 class Serve(Protocol):
     """Starts a server on a free port of 127.0.0.1 (or where `bind` says) in a thread of its own."""

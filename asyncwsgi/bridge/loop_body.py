@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextvars import Context
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,10 @@ class LoopBody:
         if self._task is not None and self._is_iterating:
             self._is_iterating = False  # once: its tidying up is not interrupted
             self._task.cancel()
+
+    def stack(self, stack_of: Callable[[AsyncIterator[bytes | str]], str]) -> str:
+        """Where the iterator stands, as `stack_of` sees it."""
+        return stack_of(self._remainder.hand_over.blocks)
 
     def tick(self, now: float) -> None:
         """Say that the server is still there, if nothing else was said for long."""

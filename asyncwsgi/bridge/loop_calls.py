@@ -71,6 +71,10 @@ class LoopTasks:
         """Cancel `task`."""
         self._mailbox.post(asyncio.Task.cancel, task)
 
+    def awaited(self) -> list[Any]:
+        """The coroutines that run, to be looked at."""
+        return [task.get_coro() for task in list(self._tasks)]
+
     # On the loop.
 
     def create_task(self, coroutine: Coroutine[Any, Any, Any], **more: Any) -> asyncio.Task[Any]:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -91,6 +92,8 @@ class Server:
         self._was_shut_down = False
         self._was_cut = asyncio.Event()
         self._has_stopped = asyncio.Event()
+        self.before_cut: Callable[[], object] | None = None
+        """Called on the loop when requests in flight are about to be cut at a shutdown."""
 
     # Life.
 
@@ -216,6 +219,8 @@ class Server:
         first = asyncio.FIRST_COMPLETED
         done, _ = await asyncio.wait({over, cut}, timeout=timeout, return_when=first)
         if not done:
+            if self.before_cut is not None:
+                self.before_cut()
             self._warn_of_cut(timeout)
             self.abort()
         if not over.done():

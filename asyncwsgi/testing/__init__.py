@@ -9,13 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asyncwsgi.testing.leaks import HungApplication, LeakError, LeakWarning
     from asyncwsgi.testing.live_server import LiveServer
 
-__all__ = ["LiveServer"]
+__all__ = ["HungApplication", "LeakError", "LeakWarning", "LiveServer"]
 
 # Imported when first asked for: pytest loads the plugin in this package at every start, and what it
 # imports then is not measured by coverage.
 _HOMES = {
+    "HungApplication": "leaks",
+    "LeakError": "leaks",
+    "LeakWarning": "leaks",
     "LiveServer": "live_server",
 }
 

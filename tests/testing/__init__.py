@@ -1,0 +1,1 @@
+"""asyncwsgi.testing: live servers, the plugin of pytest, the leak check."""

@@ -1,0 +1,345 @@
+"""What a test leaves at its server is named, and nothing else is."""
+
+from __future__ import annotations
+
+import gc
+import http.client
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
+
+import pytest
+import requests
+
+from asyncwsgi.bridge.mailbox import Mailbox
+from asyncwsgi.connections.http import HttpConnection
+from asyncwsgi.errors import ConfigError
+from asyncwsgi.testing import LeakError, LeakWarning, LiveServer
+from asyncwsgi.testing.clients import peers_in_this_process
+from asyncwsgi.testing.leaks import Leak, left_connections
+from tests.client import connect
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse
+
+OWNER = "test_x.py::test_y"
+
+
+def hello(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Length", "5"), ("Content-Type", "text/plain")])
+    return [b"hello"]
+
+
+def big(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Length", str(1 << 26))])
+    return [bytes(1 << 20)] * 64
+
+
+def leaks_of(server: LiveServer) -> str:
+    """What is said when `server` closes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LeakWarning)
+        server.close()
+    return "\n".join(str(w.message) for w in caught if w.category is LeakWarning)
+
+
+@pytest.fixture
+def server() -> Iterator[LiveServer]:
+    with LiveServer(hello, leaks="warn", owner=OWNER) as server:
+        yield server
+
+
+@pytest.fixture
+def left() -> Iterator[ExitStack]:
+    """What the tests below leave, tidied up behind them."""
+    with ExitStack() as stack:
+        yield stack
+
+
+class TestWhatIsNamed:
+    def test_a_connection_that_was_kept(self, server: LiveServer, left: ExitStack) -> None:
+        client = left.enter_context(connect(server.addresses[0]))
+        assert client.get().body == b"hello"
+        port = client.sock.getsockname()[1]
+        assert leaks_of(server) == (
+            f"{OWNER} left behind:\n  a connection from 127.0.0.1:{port} to {server.url}, kept "
+            "open after its last response; close the client, session or socket before the server "
+            "closes"
+        )
+
+    def test_a_connection_that_was_never_used(self, server: LiveServer, left: ExitStack) -> None:
+        left.enter_context(connect(server.addresses[0]))
+        urlopen(server.url).read()  # the other was accepted before this one was answered
+        assert "never used" in leaks_of(server)
+
+    def test_a_session_that_is_not_closed(self, server: LiveServer, left: ExitStack) -> None:
+        session = left.enter_context(requests.Session())
+        session.get(server.url)
+        assert "kept open after its last response" in leaks_of(server)
+
+    def test_a_client_of_a_unix_socket(self, tmp_path: Path, left: ExitStack) -> None:
+        path = str(tmp_path / "socket")
+        with LiveServer(hello, leaks="warn", bind=f"unix:{path}") as server:
+            assert left.enter_context(connect(path)).get().body == b"hello"
+            said = leaks_of(server)
+        assert f"a connection from unix client to unix:{path}, kept open" in said
+
+    def test_a_response_that_is_neither_read_nor_closed(self, left: ExitStack) -> None:
+        with LiveServer(big, leaks="warn", graceful_timeout=0.05) as server:
+            left.enter_context(closing(urlopen(server.url_for("/big", page=2))))
+            said = leaks_of(server)
+        assert said.splitlines()[1:] == [
+            "  GET /big?page=2 is still being answered; read or close its response before the test "
+            "is over"
+        ]
+
+    def test_a_thread_of_the_test(self, server: LiveServer, left: ExitStack) -> None:
+        gate = threading.Event()
+        thread = threading.Thread(target=wait_for, args=(gate,), name="poller")
+        left.callback(thread.join)
+        left.callback(gate.set)
+        thread.start()
+        said = leaks_of(server)
+        assert f"the thread 'poller', which runs {__name__}.wait_for and stands at" in said
+        assert f"{__file__}:{wait_for.__code__.co_firstlineno + 1}; end and join it" in said
+
+    def test_the_threads_of_a_pool_that_is_not_shut_down(
+        self, server: LiveServer, left: ExitStack
+    ) -> None:
+        pool = left.enter_context(ThreadPoolExecutor(1, thread_name_prefix="mailer"))
+        pool.submit(int).result()
+        assert "the thread 'mailer_0'" in leaks_of(server)
+
+    def test_at_most_ten_things(self, server: LiveServer, left: ExitStack) -> None:
+        for _ in range(12):
+            left.enter_context(connect(server.addresses[0]))
+        urlopen(server.url).read()
+        said = leaks_of(server).splitlines()
+        assert (len(said), said[-1]) == (12, "  and 2 more")
+
+
+class TestWhatIsNot:
+    def test_clients_that_close_by_themselves(self, server: LiveServer) -> None:
+        urlopen(server.url).read()
+        urlopen(server.url)
+        requests.get(server.url).close()
+        gc.collect()
+        assert leaks_of(server) == ""
+
+    def test_connections_closed_the_moment_before(self) -> None:
+        for _ in range(20):
+            with LiveServer(hello, leaks="warn") as server:
+                connection = http.client.HTTPConnection("127.0.0.1", server.port)
+                connection.request("GET", "/")
+                assert connection.getresponse().read() == b"hello"
+                connection.close()
+                assert leaks_of(server) == ""
+
+    def test_a_connection_of_another_process(self, server: LiveServer) -> None:
+        code = (
+            "import socket, sys; sock = socket.create_connection(('127.0.0.1', int(sys.argv[1])));"
+            "sock.sendall(b'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'); sock.recv(1); print('here');"
+            "sys.stdout.flush(); sys.stdin.read()"
+        )
+        command = [sys.executable, "-c", code, str(server.port)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(command, **pipes) as browser:  # type: ignore[call-overload]
+            assert browser.stdout.readline() == b"here\n"
+            assert leaks_of(server) == ""
+            browser.communicate(timeout=20)
+
+    def test_a_connection_that_the_server_has_closed(self, left: ExitStack) -> None:
+        with LiveServer(hello, leaks="warn") as server:
+            client = left.enter_context(connect(server.addresses[0]))
+            client.request(Connection="close")
+            assert client.read_all().endswith(b"hello")
+            assert leaks_of(server) == ""
+
+    def test_a_connection_that_the_server_is_closing(
+        self, server: LiveServer, left: ExitStack
+    ) -> None:
+        left.enter_context(connect(server.addresses[0])).get()
+        seen: Future[list[Leak]] = Future()
+
+        def look_before_it_is_closed(_: None) -> None:
+            (connection,) = server.server._registry._connections
+            assert isinstance(connection, HttpConnection)
+            connection._client.close()
+            seen.set_result(left_connections(server.server))
+
+        Mailbox(server._started.result()).post(look_before_it_is_closed, None)
+        assert seen.result(timeout=10) == []
+
+    def test_a_connection_to_another_server(self, server: LiveServer, left: ExitStack) -> None:
+        other = left.enter_context(LiveServer(hello))
+        client = left.enter_context(connect(other.addresses[0]))
+        assert client.get().body == b"hello"
+        port = client.sock.getsockname()[1]
+        assert peers_in_this_process(other.addresses) == [f"127.0.0.1:{port}"]
+        assert peers_in_this_process(server.addresses) == []
+        assert leaks_of(server) == ""
+
+    def test_an_answered_request_whose_iterable_is_being_closed(self, left: ExitStack) -> None:
+        gate = threading.Event()
+
+        class Body(list[bytes]):
+            def close(self) -> None:
+                gate.wait()
+
+        def closing_slowly(
+            environ: dict[str, Any], start_response: StartResponse
+        ) -> Iterable[bytes]:
+            hello(environ, start_response)
+            return Body([b"hello"])
+
+        with LiveServer(closing_slowly, leaks="warn") as server:
+            left.callback(gate.set)
+            with connect(server.addresses[0]) as client:
+                assert client.get().body == b"hello"
+                server._leak_check.look()
+                gate.set()
+            assert leaks_of(server) == ""
+
+    def test_a_request_whose_end_is_about_to_be_told(
+        self, left: ExitStack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gate = threading.Event()
+
+        def writing(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            headers = [("Content-Length", "5"), ("Content-Type", "text/plain")]
+            start_response("200 OK", headers)(b"hello")
+            gate.wait()
+            return []
+
+        with LiveServer(writing, leaks="warn") as server:
+            left.callback(gate.set)
+            bridge = server.server._bridge
+            wait_until_idle = bridge.wait_until_idle
+
+            async def ending() -> None:
+                gate.set()
+                await wait_until_idle()
+
+            monkeypatch.setattr(bridge, "wait_until_idle", ending)
+            with connect(server.addresses[0]) as client:
+                assert client.get().body == b"hello"
+                server._leak_check.look()
+            assert leaks_of(server).count("is still being answered") == 0
+
+    def test_a_request_whose_client_has_left(self, left: ExitStack) -> None:
+        gate = threading.Event()
+        noticed = threading.Semaphore(0)
+
+        def hanging(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            environ["asyncwsgi.disconnected"].wait()
+            noticed.release()
+            gate.wait()
+            return hello(environ, start_response)
+
+        with LiveServer(hanging, leaks="warn") as server:
+            left.callback(gate.set)
+            with connect(server.addresses[0]) as client:
+                client.request()
+            assert noticed.acquire(timeout=10)
+            server._leak_check.look()
+            gate.set()
+            assert leaks_of(server) == ""
+
+    def test_what_ran_before(self, left: ExitStack) -> None:
+        gate = threading.Event()
+        thread = threading.Thread(target=gate.wait)
+        left.callback(thread.join)
+        left.callback(gate.set)
+        thread.start()
+        with LiveServer(hello, leaks="warn") as server:
+            assert leaks_of(server) == ""
+
+    def test_threads_of_an_executor_that_serves(self, left: ExitStack) -> None:
+        pool = left.enter_context(ThreadPoolExecutor(2))
+        with LiveServer(hello, leaks="warn", executor=pool) as server:
+            urlopen(server.url).read()
+            assert leaks_of(server) == ""
+
+    def test_the_threads_of_another_server(self, server: LiveServer, left: ExitStack) -> None:
+        other = left.enter_context(LiveServer(hello))
+        urlopen(other.url).read()
+        assert leaks_of(server) == ""
+
+    def test_a_thread_that_is_about_to_end(self, server: LiveServer) -> None:
+        gate = threading.Event()
+
+        class Ending(threading.Thread):
+            def join(self, timeout: float | None = None) -> None:
+                gate.set()
+                super().join(10)
+
+        Ending(target=gate.wait, daemon=True).start()
+        assert leaks_of(server) == ""
+
+
+class TestWhatIsDone:
+    def test_nothing_unless_it_is_asked_for(self, left: ExitStack) -> None:
+        with warnings.catch_warnings(), LiveServer(hello) as server:
+            warnings.simplefilter("error")
+            left.enter_context(connect(server.addresses[0])).get()
+            server.close()
+
+    def test_an_error_once_the_server_has_stopped(self, left: ExitStack) -> None:
+        server = LiveServer(hello, leaks="error", owner=OWNER)
+        server.start()
+        left.enter_context(connect(server.addresses[0])).get()
+        with pytest.raises(LeakError, match=f"{OWNER} left behind"):
+            server.close()
+        assert server.ended.done()
+        server.close()
+
+    def test_another_word_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match="leaks must be one of warn, error, ignore, got 'no'"):
+            LiveServer(hello, leaks="no")  # type: ignore[arg-type]
+
+    def test_a_server_that_was_told_to_stop_is_closed_as_well(self, server: LiveServer) -> None:
+        server.shutdown()
+        server.ended.result()
+        assert leaks_of(server) == ""
+
+    def test_tls_connections_are_seen_as_others(
+        self, left: ExitStack, authority: tuple[ssl.SSLContext, ssl.SSLContext]
+    ) -> None:
+        context, trusting = authority
+        with LiveServer(hello, leaks="warn", ssl_context=context) as server:
+            client = left.enter_context(connect(server.addresses[0], trusting))
+            assert client.get().body == b"hello"
+            assert "kept open after its last response" in leaks_of(server)
+
+
+@pytest.fixture
+def authority() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    trustme = pytest.importorskip("trustme")
+    ca = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("localhost").configure_cert(context)
+    trusting = ssl.create_default_context()
+    ca.configure_trust(trusting)
+    return context, trusting
+
+
+def wait_for(gate: threading.Event) -> None:
+    gate.wait()
+
+
+def test_a_descriptor_that_is_no_socket_and_one_without_peer_are_passed_over(
+    server: LiveServer,
+) -> None:
+    with socket.socket() as unconnected, Path(__file__).open() as file:
+        assert unconnected.fileno() > 0
+        assert file.fileno() > 0
+        assert leaks_of(server) == ""
