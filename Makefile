@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format docs bench bench-sse soak storm conformance matrix browser clean
+.PHONY: run test lint format docs bench bench-sse bench-live soak storm conformance matrix browser clean
 
 run: $(STAMP)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
@@ -30,6 +30,9 @@ bench: $(STAMP)  ## measure against the peers, side by side
 
 bench-sse: $(STAMP)  ## 10,000 event streams on 8 threads, and the peers
 	$(BIN)/python bench/sse.py
+
+bench-live: $(STAMP)  ## what a live server costs a test, beside the peers
+	$(BIN)/python bench/live.py
 
 soak: $(STAMP)  ## ten minutes of mixed load; memory, threads and descriptors must stay
 	$(BIN)/python bench/soak.py

@@ -9,7 +9,8 @@ from wsgiref.validate import validator
 
 import pytest
 
-from asyncwsgi import Server, ServerThread
+from asyncwsgi import Server
+from asyncwsgi.testing import LiveServer
 from tests.client import Client, connect
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Serve(Protocol):
         validate: bool = True,
         server_class: type[Server] = Server,
         **options: Any,
-    ) -> ServerThread: ...
+    ) -> LiveServer: ...
 
 
 @pytest.fixture
@@ -42,18 +43,15 @@ def serve() -> Iterator[Serve]:
             validate: bool = True,
             server_class: type[Server] = Server,
             **options: Any,
-        ) -> ServerThread:
-            options.setdefault("graceful_timeout", 2.0)
-            if "bind" not in options:
-                options.setdefault("port", 0)
+        ) -> LiveServer:
             app = validator(application) if validate else application
-            return stack.enter_context(ServerThread(server_class(app, **options)))
+            return stack.enter_context(LiveServer(app, server_class=server_class, **options))
 
         yield start
 
 
 @pytest.fixture
-def client_of() -> Iterator[Callable[[ServerThread], Client]]:
+def client_of() -> Iterator[Callable[[LiveServer], Client]]:
     """Connections to servers, closed when the test ends."""
     with ExitStack() as stack:
         yield lambda server: stack.enter_context(connect(server.addresses[0]))

@@ -198,11 +198,16 @@ class LoopCalls(LoopTasks):
 class Background(LoopTasks):
     """Coroutines for which nobody waits but the shutdown."""
 
+    on_failed: Callable[[BaseException], object] | None = None
+    """Called on the loop, in the Context of the task that has failed."""
+
     def _failed(self, error: BaseException) -> None:
         if not isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
             name = task.get_name() if task else "?"
             logger.error("the background task %s failed", name, exc_info=error)
+            if self.on_failed is not None:
+                self.on_failed(error)
 
     async def drain(self, timeout: float, cut: asyncio.Event, cut_timeout: float) -> None:
         """Let everything end.

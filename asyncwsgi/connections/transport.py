@@ -38,6 +38,11 @@ class ClientTransport:
         return self._transport.is_closing()
 
     @property
+    def unsent_size(self) -> int:
+        """Bytes that wait for the client to take more."""
+        return self._transport.get_write_buffer_size()
+
+    @property
     def is_tls(self) -> bool:
         return self._transport.get_extra_info("ssl_object") is not None
 
@@ -76,7 +81,7 @@ class ClientTransport:
 
     def cut_if_stuck(self, now: float, send_timeout: float) -> None:
         """Abort if the client has taken no byte of what waits for it for `send_timeout` seconds."""
-        unsent = self._transport.get_write_buffer_size()
+        unsent = self.unsent_size
         if unsent != self._unsent_size or not unsent:
             self._unsent_size = unsent
             self._unsent_since = now

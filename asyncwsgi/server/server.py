@@ -43,8 +43,6 @@ LONGEST_TICK = 1.0
 """Seconds between looks at deadlines; fewer when a timeout is shorter than a few of them."""
 SHORTEST_TICK = 0.01
 BEHIND_ACCEPTED = 1e-6
-ARRIVAL_TIMEOUT = 0.5
-"""Seconds that a request which is on its way when the server stops may take to arrive."""
 CUT_TIMEOUT = 1.0
 """Seconds that the application gets to notice that its clients were cut."""
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -69,6 +67,8 @@ class Server:
     request_body_class: type[RequestBody] = RequestBody
     worker_threads_class: type[WorkerThreads] = WorkerThreads
     access_logger_class: type[AccessLogger] = AccessLogger
+    arrival_timeout: float = 0.5
+    """Seconds that a request which is on its way when the server stops may take to arrive."""
 
     def __init__(
         self, application: WSGIApplication, config: Config | None = None, **options: Any
@@ -212,7 +212,7 @@ class Server:
 
     async def _drain(self) -> None:
         timeout = self.config.graceful_timeout
-        grace = min(ARRIVAL_TIMEOUT, timeout)
+        grace = min(self.arrival_timeout, timeout)
         waited = self._loop.call_later(grace, self._registry.close_idle, Spared.NONE)
         over = self._loop.create_task(self._wait_until_over())
         cut = self._loop.create_task(self._was_cut.wait())

@@ -9,18 +9,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asyncwsgi.testing.authority import Authority, shared_authority
+    from asyncwsgi.testing.cases import (
+        ClassLiveServerMixin,
+        ClassLiveServerTestCase,
+        LiveServerMixin,
+        LiveServerTestCase,
+    )
+    from asyncwsgi.testing.faults import Fault, Faults
     from asyncwsgi.testing.leaks import HungApplication, LeakError, LeakWarning
     from asyncwsgi.testing.live_server import LiveServer
+    from asyncwsgi.testing.records import RecordedRequest
 
-__all__ = ["HungApplication", "LeakError", "LeakWarning", "LiveServer"]
+__all__ = [
+    "Authority",
+    "ClassLiveServerMixin",
+    "ClassLiveServerTestCase",
+    "Fault",
+    "Faults",
+    "HungApplication",
+    "LeakError",
+    "LeakWarning",
+    "LiveServer",
+    "LiveServerMixin",
+    "LiveServerTestCase",
+    "RecordedRequest",
+    "shared_authority",
+]
 
 # Imported when first asked for: pytest loads the plugin in this package at every start, and what it
 # imports then is not measured by coverage.
 _HOMES = {
+    "Authority": "authority",
+    "ClassLiveServerMixin": "cases",
+    "ClassLiveServerTestCase": "cases",
+    "Fault": "faults",
+    "Faults": "faults",
     "HungApplication": "leaks",
     "LeakError": "leaks",
     "LeakWarning": "leaks",
     "LiveServer": "live_server",
+    "LiveServerMixin": "cases",
+    "LiveServerTestCase": "cases",
+    "RecordedRequest": "records",
+    "shared_authority": "authority",
 }
 
 

@@ -49,9 +49,16 @@ class MovedServer(LiveServer):
 
     def __init__(self, application: Any, *, host: str = HOST, **options: Any) -> None:
         super().__init__(application, host=host, **options)
-        self.app = application
         self.host = host
-        self._live_server_modified_settings = _allowed(host)
+        self._live_server_modified_settings = self._host_allowed()
+
+    def _host_allowed(self) -> Any:
+        """What pytest-django enters for each test; it looks for this under its own name."""
+        if "pytest_django" not in sys.modules:
+            return None
+        from asyncwsgi.testing.django_project import host_allowed
+
+        return host_allowed(self.host)
 
     @property
     def url(self) -> CallableURL:
@@ -108,7 +115,9 @@ def _application(request: pytest.FixtureRequest, name: str) -> Iterator[Any]:
         yield application
     elif request.config.pluginmanager.has_plugin("django"):
         request.getfixturevalue("django_db_setup")  # which names the databases of the tests
-        with _django_application() as application:
+        from asyncwsgi.testing.django_project import django_application
+
+        with django_application() as application:
             yield application
     else:
         yield required_application(request, name)
@@ -159,48 +168,3 @@ def _within(
             return await test(*args, **kwargs)
 
     return within
-
-
-# Django.
-
-
-@contextmanager
-def _django_application() -> Iterator[Any]:
-    from django.conf import settings  # type: ignore[import-untyped]
-    from django.core.servers.basehttp import get_internal_wsgi_application  # type: ignore[import-untyped]
-    from django.db import connections  # type: ignore[import-untyped]
-
-    application = get_internal_wsgi_application()
-    if "django.contrib.staticfiles" in settings.INSTALLED_APPS:
-        from django.contrib.staticfiles.handlers import StaticFilesHandler  # type: ignore[import-untyped]
-
-        application = StaticFilesHandler(application)
-    # A database in memory is seen through its one connection only, as Django's own live server
-    # knows.
-    shared = {
-        connection.alias: connection
-        for connection in connections.all()
-        if connection.vendor == "sqlite" and connection.is_in_memory_db()
-    }
-
-    def with_shared_connections(environ: dict[str, Any], start_response: Any) -> Any:
-        for alias, connection in shared.items():
-            connections[alias] = connection
-        return application(environ, start_response)
-
-    for connection in shared.values():
-        connection.inc_thread_sharing()
-    try:
-        yield with_shared_connections
-    finally:
-        for connection in shared.values():
-            connection.dec_thread_sharing()
-
-
-def _allowed(host: str) -> Any:
-    """What pytest-django enters for each test: Django answers for `host`."""
-    if "django" not in sys.modules or "pytest_django" not in sys.modules:
-        return None
-    from django.test.utils import modify_settings  # type: ignore[import-untyped]
-
-    return modify_settings(ALLOWED_HOSTS={"append": host})

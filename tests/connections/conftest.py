@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asyncwsgi import Server, ServerThread
+from asyncwsgi import Server
+from asyncwsgi.testing import LiveServer
 from tests.conftest import Serve
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def serve(request: pytest.FixtureRequest, serve: Serve) -> Serve:
         validate: bool = True,
         server_class: type[Server] = Server,
         **options: Any,
-    ) -> ServerThread:
+    ) -> LiveServer:
         options.setdefault("loop", request.param)
         return serve(application, validate=validate, server_class=server_class, **options)
 

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asyncwsgi import Server, ServerThread
+from asyncwsgi import Server
 from asyncwsgi.bridge.worker_threads import Job, WorkerThreads
 from asyncwsgi.connections.http import HttpConnection
+from asyncwsgi.testing import LiveServer
 from tests.client import TIMEOUT, Client
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
 Application = Callable[..., Iterable[bytes]]
-ClientOf = Callable[[ServerThread], Client]
+ClientOf = Callable[[LiveServer], Client]
 MIB = 1024 * 1024
 
 leavings = pytest.mark.parametrize("leave", [Client.close, Client.reset], ids=["end", "reset"])

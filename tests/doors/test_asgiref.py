@@ -10,8 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 
-from asyncwsgi import Server, ServerThread
+from asyncwsgi import Server
 from asyncwsgi.bridge import asgiref_home
+from asyncwsgi.testing import LiveServer
 from tests.bridge.test_loop_watch import Warned
 from tests.bridge.test_loop_watch import warned as warned
 from tests.client import TIMEOUT, connect
@@ -92,7 +93,7 @@ def test_a_coroutine_that_blocks_is_named(serve: Serve, warned: Warned) -> None:
         assert warned.event.wait(TIMEOUT), "nobody was warned"
         return "blocked"
 
-    server: ServerThread = serve(app_of(async_to_sync(report)), validate=False)
+    server: LiveServer = serve(app_of(async_to_sync(report)), validate=False)
     assert get(server) == "blocked"
     assert "report has held the server's loop" in warned.lines[0]
     assert f"{__file__}:{report.__code__.co_firstlineno + 1}" in warned.lines[0]

@@ -11,12 +11,13 @@ import pytest
 from flask import Flask, request
 
 import asyncwsgi
-from asyncwsgi import ServerThread, from_thread
+from asyncwsgi import from_thread
 from asyncwsgi.bridge import request_body
+from asyncwsgi.testing import LiveServer
 from tests.client import Client
 from tests.conftest import Serve
 
-ClientOf = Callable[[ServerThread], Client]
+ClientOf = Callable[[LiveServer], Client]
 TIMEOUT = 10.0
 
 

@@ -11,6 +11,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -20,12 +21,13 @@ from flask import Flask, current_app, g, render_template_string, request, sessio
 from flask.views import MethodView
 
 import asyncwsgi
+from asyncwsgi.testing import LiveServer
 
 TIMEOUT = 10.0
 CONCURRENT = 200
 NAME: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="unset")
 
-Serve = Callable[..., asyncwsgi.ServerThread]
+Serve = Callable[..., LiveServer]
 
 
 @pytest.fixture(params=["asgiref", "override"])
@@ -40,21 +42,13 @@ def app(request: pytest.FixtureRequest) -> Flask:
 
 @pytest.fixture
 def serve_app() -> Iterator[Serve]:
-    servers: list[asyncwsgi.ServerThread] = []
-
-    def serve(app: Any, **options: Any) -> asyncwsgi.ServerThread:
-        options.setdefault("access_log", False)
-        server = asyncwsgi.serve_in_thread(app, port=0, **options)
-        server.start()
-        servers.append(server)
-        return server
-
-    yield serve
-    for server in servers:
-        server.close()
+    with ExitStack() as stack:
+        yield lambda app, **options: stack.enter_context(
+            LiveServer(app, **{"access_log": False, **options})
+        )
 
 
-def get(server: asyncwsgi.ServerThread, path: str = "/") -> str:
+def get(server: LiveServer, path: str = "/") -> str:
     with urlopen(server.url + path, timeout=TIMEOUT) as reply:
         body: bytes = reply.read()
     return body.decode()
@@ -64,7 +58,7 @@ def loop_id() -> str:
     return str(id(asyncio.get_running_loop()))
 
 
-def loop_of(server: asyncwsgi.ServerThread) -> str:
+def loop_of(server: LiveServer) -> str:
     return str(id(server._started.result(TIMEOUT)))
 
 

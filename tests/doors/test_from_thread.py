@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 import asyncwsgi
-from asyncwsgi import ServerThread, from_thread
+from asyncwsgi import from_thread
+from asyncwsgi.testing import LiveServer
 from tests.client import TIMEOUT, connect
 from tests.conftest import Serve
 
@@ -40,7 +41,7 @@ def app_of(view: Callable[[], object]) -> WSGIApplication:
     return app
 
 
-def get(server: ServerThread) -> str:
+def get(server: LiveServer) -> str:
     with connect(server.addresses[0]) as client:
         return client.get("/").body.decode()
 

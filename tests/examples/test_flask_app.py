@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 import pytest
 
-from asyncwsgi import ServerThread
+from asyncwsgi.testing import LiveServer
 from tests.client import Client
 from tests.conftest import Serve
 from tests.examples.programs import application_of, served_by_command_line
 
 
 @pytest.fixture
-def client(serve: Serve, client_of: Callable[[ServerThread], Client]) -> Client:
+def client(serve: Serve, client_of: Callable[[LiveServer], Client]) -> Client:
     return client_of(serve(application_of("flask_app.py", "app")))
 
 

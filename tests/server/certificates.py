@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-import trustme
+from asyncwsgi.testing import Authority
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Certificates:
     """An authority, a server's certificate for localhost and a client's."""
 
     def __init__(self, directory: Path) -> None:
-        self._authority = trustme.CA()
-        self._server = self._authority.issue_cert("localhost", "127.0.0.1", "::1")
-        self._client = self._authority.issue_cert("client@example.com")
+        self._authority = Authority()
+        self._server = self._authority.issue("localhost", "127.0.0.1", "::1")
+        self._client = self._authority.issue("client@example.com")
         self.files = Files(*(str(directory / f"{n}.pem") for n in Files.__annotations__))
         self._server.private_key_and_cert_chain_pem.write_to_path(self.files.both)
         self._server.cert_chain_pems[0].write_to_path(self.files.chain)
         self._server.private_key_pem.write_to_path(self.files.key)
-        self._authority.cert_pem.write_to_path(self.files.authority)
+        Path(self.files.authority).write_text(self._authority.pem)
         Path(self.files.garbage).write_text("no certificate")
 
     @property
@@ -43,11 +43,7 @@ class Certificates:
 
     def client_context(self, *, is_certified: bool = False) -> ssl.SSLContext:
         """A context for clients that trust the authority."""
-        context = ssl.create_default_context()
-        self._authority.configure_trust(context)
-        if is_certified:
-            self._client.configure_cert(context)
-        return context
+        return self._authority.client_context(self._client if is_certified else None)
 
     def server_context(self) -> ssl.SSLContext:
         """A context as an embedding program makes one."""

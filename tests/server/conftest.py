@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asyncwsgi import Server, ServerThread
+from asyncwsgi import Server
 from asyncwsgi.running import loop_factory
+from asyncwsgi.testing import LiveServer
 from tests.conftest import Serve
 from tests.server.helpers import LOOPS
 
@@ -34,7 +35,7 @@ def serve(request: pytest.FixtureRequest, serve: Serve) -> Serve:
         validate: bool = True,
         server_class: type[Server] = Server,
         **options: Any,
-    ) -> ServerThread:
+    ) -> LiveServer:
         options.setdefault("loop", request.param)
         return serve(application, validate=validate, server_class=server_class, **options)
 

@@ -39,7 +39,7 @@ SOON = 0.05
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Applications that hang here hang on: they need no second to notice that they were cut."""
     monkeypatch.setattr("asyncwsgi.server.server.CUT_TIMEOUT", 0)
-    monkeypatch.setattr("asyncwsgi.server.server.ARRIVAL_TIMEOUT", 0)
+    monkeypatch.setattr(Server, "arrival_timeout", 0)
 
 
 class TestAtOnce:
@@ -231,7 +231,7 @@ class TestARequestOnItsWay:
 
     @pytest.fixture(autouse=True)
     def patience(self, impatience: None, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("asyncwsgi.server.server.ARRIVAL_TIMEOUT", FOREVER)
+        monkeypatch.setattr(Server, "arrival_timeout", FOREVER)
 
     @pytest.mark.parametrize("has_successor", [False, True])
     @pytest.mark.parametrize("sent", [0, 20])

@@ -22,7 +22,7 @@ import requests
 
 from asyncwsgi.bridge.mailbox import Mailbox
 from asyncwsgi.connections.http import HttpConnection
-from asyncwsgi.errors import ConfigError
+from asyncwsgi.errors import BindError, ConfigError
 from asyncwsgi.testing import LeakError, LeakWarning, LiveServer
 from asyncwsgi.testing.clients import peers_in_this_process
 from asyncwsgi.testing.leaks import Leak, left_connections
@@ -310,6 +310,13 @@ class TestWhatIsDone:
         server.shutdown()
         server.ended.result()
         assert leaks_of(server) == ""
+
+    def test_a_server_that_could_not_start_needs_no_closing(self, server: LiveServer) -> None:
+        unlucky = LiveServer(hello, leaks="error", port=server.port)
+        unlucky.close()
+        with pytest.raises(BindError):
+            unlucky.start()
+        unlucky.close()
 
     def test_tls_connections_are_seen_as_others(
         self, left: ExitStack, authority: tuple[ssl.SSLContext, ssl.SSLContext]

@@ -234,6 +234,38 @@ def test_a_session_server_with_an_app_for_each_test_is_told_that_the_scopes_diff
     result.stdout.fnmatch_lines(["*ScopeMismatch*function scoped fixture app*"])
 
 
+@pytest.mark.parametrize("default", ["true", "false"])
+def test_errors_of_the_application_fail_a_test_that_wants_to_know(
+    run_pytest: RunPytest, default: str
+) -> None:
+    result = run_pytest(
+        """
+        import pytest
+        from asyncwsgi.testing import LiveServer
+
+        def raise_errors(server):
+            assert server.ended.done(), "what it raises last may be missed"
+            raise ValueError("of the application")
+
+        LiveServer.raise_errors = raise_errors
+
+        @pytest.mark.asyncwsgi(raise_errors=True)
+        def test_wanted(asyncwsgi_server): pass
+
+        @pytest.mark.asyncwsgi(raise_errors=False)
+        def test_unwanted(asyncwsgi_server): pass
+
+        def test_default(asyncwsgi_server): pass
+
+        def test_of_one(asyncwsgi_serve, app):
+            asyncwsgi_serve(app, raise_errors=True)
+        """,
+        ini=f"asyncwsgi_raise_errors = {default}",
+    )
+    result.assert_outcomes(passed=4, errors=3 if default == "true" else 2)
+    result.stdout.fnmatch_lines(["E *ValueError: of the application"])
+
+
 @pytest.mark.parametrize("mode", ["strict", "auto"])
 def test_async_tests_use_the_same_fixtures_with_pytest_asyncio(
     run_pytest: RunPytest, mode: str

@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from asyncwsgi import ServerThread
+from asyncwsgi.testing import LiveServer
 from tests.client import TIMEOUT, Client
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
 
 Environ = dict[str, Any]
-ClientOf = Callable[[ServerThread], Client]
+ClientOf = Callable[[LiveServer], Client]
 Headers = list[tuple[str, str]]
 Read = Callable[[Any], object]
 

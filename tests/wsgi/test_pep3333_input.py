@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asyncwsgi import Server, ServerThread
+from asyncwsgi import Server
 from asyncwsgi.bridge.request_body import RequestBody
+from asyncwsgi.testing import LiveServer
 from tests.apps import echo
 from tests.conftest import Serve
 from tests.wsgi.staging import (
@@ -172,7 +173,7 @@ def watched() -> type[Server]:
     return WatchedServer
 
 
-def watched_body(server: ServerThread) -> type[WatchedBody]:
+def watched_body(server: LiveServer) -> type[WatchedBody]:
     body_class = server.server.request_body_class
     assert issubclass(body_class, WatchedBody)
     return body_class
