@@ -26,7 +26,8 @@ class ProjectsRelease(Release):
         return [*super().requirements, *self.projects]
 
 
-# The very releases: what fails here is to be of this server, not of last night.
+# The projects are pinned: somebody has looked through these suites for tests that want the network
+# or leave it to chance whether they pass.
 RELEASE = ProjectsRelease(
     "projects",
     "",
@@ -44,17 +45,35 @@ RELEASE = ProjectsRelease(
     ),
 )
 
+SWH_SCANNER = (
+    "swh/scanner/tests",
+    # Nests a thousand directories: too long a path in some temporary directories, and too deep for
+    # pytest to remove. One of its tests fails once in a hundred runs, on any server.
+    "--ignore=swh/scanner/tests/test_policy.py",
+)
+
 SUITES = (
     # The plugin behind the fixture `httpserver`: each of its servers is one of
     # `werkzeug.serving.make_server`.
-    Suite("pytest-httpserver", "pytest-httpserver", ("tests",), has_servers=True),
+    Suite(
+        "pytest-httpserver",
+        "pytest-httpserver",
+        (
+            # First of all, since its tests send requests: a server whose test sends none may begin
+            # to serve when that test is over, and would be counted for no test.
+            "tests/test_permanent.py",
+            "tests",
+            "--keep-duplicates",
+        ),
+        has_servers=True,
+    ),
     # A file system of a federation of data servers, by aiohttp. Its clients are tested against
     # `httpserver`, over TLS.
     Suite(
         "pelicanfs",
         "pelicanfs",
         (
-            # These two want the network.
+            # Both want the network.
             "-m",
             "not integration",
             "--ignore=test_osdf.py",
@@ -64,12 +83,12 @@ SUITES = (
     ),
     # A client of the archive of Software Heritage, by requests. Its tests ask for pytest-flask's
     # `live_server`, which forks a process that calls `app.run()`.
-    Suite("swh-scanner", "swh-scanner", ("swh/scanner/tests",), has_servers=True),
+    Suite("swh-scanner", "swh-scanner", SWH_SCANNER, has_servers=True),
     # As before, but the fixture `live_server` is the one of `asyncwsgi.testing`.
     Suite(
         "swh-scanner-moved",
         "swh-scanner",
-        ("swh/scanner/tests",),
+        SWH_SCANNER,
         own_arguments=("-o", "asyncwsgi_live_server=true"),
         has_servers=True,
     ),
