@@ -40,8 +40,9 @@ soak: $(STAMP)  ## ten minutes of mixed load; memory, threads and descriptors mu
 storm: $(STAMP)  ## 150,000 requests at once, none of which may see anything of another
 	STORM_REQUESTS=50000 $(BIN)/pytest tests/storm --timeout 900
 
-conformance: $(STAMP)  ## the tests of Werkzeug and Flask, unmodified, against this server
+conformance: $(STAMP)  ## the tests of Werkzeug, Flask and others, unmodified, against this server
 	$(BIN)/python -m tests.conformance.run
+	$(BIN)/python -m tests.conformance.projects
 	$(BIN)/python -m tests.conformance.async_views
 
 matrix: $(STAMP)  ## the pytest plugin on old and new releases of pytest, and in parallel

@@ -80,6 +80,16 @@ def test_a_test_that_was_served_before_has_to_be_served_by_this_server(served_by
     assert not verdict_on(before, run_of(PASSED, served_by="asyncwsgi")).surprises
 
 
+def test_a_suite_with_servers_has_to_have_sent_requests_to_this_one() -> None:
+    suite = Suite("suite", "werkzeug", ("tests",), has_servers=True)
+    before = run_of(PASSED, served_by="werkzeug")
+    served = {"test_a": Counter(["asyncwsgi", "request", "request"])}
+    after = run_of(PASSED, served_by="asyncwsgi")
+    assert judge(suite, before, after, []).surprises
+    verdict = judge(suite, before, Run(after.outcomes, served, 0, after.log), [])
+    assert (verdict.requests, verdict.surprises) == (2, [])
+
+
 def test_nothing_may_fail_on_the_server_of_werkzeug() -> None:
     assert judge_baseline(SUITE, run_of(FAILED, exit_code=1)).surprises
     assert not judge_baseline(SUITE, run_of(PASSED)).surprises

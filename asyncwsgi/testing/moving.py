@@ -75,6 +75,14 @@ class MovedServer(LiveServer):
         """Start it, unless the fixture has done so."""
         if self._thread.ident is None:
             super().start()
+            self._complete_server_name()
+
+    def _complete_server_name(self) -> None:
+        """Flask builds URLs out of its setting SERVER_NAME, if there is one: that has the port."""
+        config = getattr(self.app, "config", {})
+        if name := config.get("SERVER_NAME"):
+            config["SERVER_NAME"] = f"{name.partition(':')[0]}:{self.port}"
+            self.ended.add_done_callback(lambda _: config.update(SERVER_NAME=name))
 
     def stop(self) -> None:
         """Stop it, if it runs."""

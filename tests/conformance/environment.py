@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -58,9 +59,9 @@ class Environment:
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        """What is installed, by names in lower case."""
+        """What is installed, by normalized names."""
         listing = json.loads(self.pip("list", "--format=json"))
-        return {package["name"].lower(): package["version"] for package in listing}
+        return {normalized(package["name"]): package["version"] for package in listing}
 
     @property
     def site_packages(self) -> Path:
@@ -83,11 +84,16 @@ class Environment:
                 "--dest", folder, requirement,
             )  # fmt: skip
             (archive,) = Path(folder).iterdir()
-            shutil.unpack_archive(archive, folder, filter="data")
-            unpacked = Path(folder, name)
-            if not (unpacked / "tests").is_dir():
-                raise UnreadyError(f"the sdist of {requirement} holds no {name}/tests")
+            shutil.unpack_archive(archive, Path(folder, "unpacked"), filter="data")
+            (unpacked,) = Path(folder, "unpacked").iterdir()
+            if not any(unpacked.rglob("test_*.py")):
+                raise UnreadyError(f"the sdist of {requirement} holds no tests")
             unpacked.rename(SOURCES / name)
+
+
+def normalized(project: str) -> str:
+    """Its name as names are compared (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", project).lower()
 
 
 def prepare(release: Release) -> Environment:

@@ -70,8 +70,8 @@ def check_release(release: Release, suites: Sequence[Suite], *, seam: bool) -> l
     """Run, print the table, and return what nobody expected."""
     environment = prepare(release)
     print(f"\n{describe(environment)}, on {'asyncwsgi' if seam else 'the server of Werkzeug'}")
-    columns = ("passed", "differ", "skipped", "failed", "servers", "on loop")
-    print(f"{'':15}{''.join(f'{column:>9}' for column in columns)}", flush=True)
+    columns = ("passed", "differ", "skipped", "failed", "servers", "requests", "on loop")
+    print(f"{'':18}{''.join(f'{column:>9}' for column in columns)}", flush=True)
     verdicts = [check_suite(suite, environment, seam=seam) for suite in suites]
     return [surprise for verdict in verdicts for surprise in verdict.surprises]
 
@@ -88,8 +88,8 @@ def check_suite(suite: Suite, environment: Environment, *, seam: bool) -> Verdic
     if suite.has_servers and not verdict.servers:
         verdict.surprises.append(f"{suite.name}: no server was counted, so this run proves nothing")
     print(
-        f"{verdict.suite:15}{verdict.passed:9}{verdict.differences:9}{verdict.skipped:9}"
-        f"{verdict.failed:9}{verdict.servers:9}{verdict.coroutines:9}",
+        f"{verdict.suite:18}{verdict.passed:9}{verdict.differences:9}{verdict.skipped:9}"
+        f"{verdict.failed:9}{verdict.servers:9}{verdict.requests:9}{verdict.coroutines:9}",
         flush=True,
     )
     return verdict

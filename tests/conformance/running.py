@@ -39,8 +39,9 @@ class Run:
 
     outcomes: dict[str, Outcome]
     servers: dict[str, Counter[str]]
-    """For each test that had servers: how many were Werkzeug's and how many asyncwsgi's; and how
-    many coroutines ran on the server's own loop and on a foreign one."""
+    """For each test that had servers: how many were Werkzeug's and how many asyncwsgi's; how many
+    requests those took; and how many coroutines ran on the server's own loop and on a foreign one.
+    """
     exit_code: int
     log: Path
 
@@ -62,9 +63,7 @@ def run(suite: Suite, environment: Environment, *, seam: bool) -> Run:
     }
     if seam:
         variables["CONFORMANCE_SEAM"] = "1"
-    exit_code = run_pytest(
-        suite, environment, variables, log, plugins=suite.plugins if seam else ()
-    )
+    exit_code = run_pytest(suite, environment, variables, log, seam=seam)
     return Run(read_outcomes(report), read_servers(servers), exit_code, log)
 
 
@@ -78,18 +77,21 @@ def run_pytest(
     environment: Environment,
     variables: dict[str, str],
     log: Path,
-    plugins: tuple[str, ...],
+    *,
+    seam: bool,
 ) -> int:
     command = [str(environment.python), "-m", "pytest", "-p", "no:cacheprovider"]
     if "randomly" not in suite.arguments:
         command += ["-p", "no:randomly"]
-    for plugin in ("conformance_report", *plugins):
+    for plugin in ("conformance_report", *(suite.plugins if seam else ())):
         command += ["-p", plugin]
     command += ["--timeout", str(TIMEOUT), *suite.arguments]
+    if seam:
+        command += suite.own_arguments
     with log.open("wb") as output:
         pytest = subprocess.Popen(
             command,
-            cwd=environment.sources(suite.project),
+            cwd=environment.sources(suite.project) / suite.folder,
             env=variables,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -27,7 +27,11 @@ class Suite:
     project: str
     """Whose sdist holds them."""
     arguments: tuple[str, ...]
-    """What pytest is told to collect; paths are relative to the root of the sdist."""
+    """What pytest is told to collect; paths are relative to `folder`."""
+    folder: str = "."
+    """Where pytest runs, relative to the root of the sdist."""
+    own_arguments: tuple[str, ...] = ()
+    """More of what pytest is told, except in the baseline."""
     plugins: tuple[str, ...] = ()
     """Modules from `inside` that pytest loads, except in the baseline."""
     has_servers: bool = False

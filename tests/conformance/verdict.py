@@ -27,6 +27,8 @@ class Verdict:
     failed: int = 0
     servers: int = 0
     """Servers that ran on our loop; in a baseline, on Werkzeug's."""
+    requests: int = 0
+    """Requests that our loop took."""
     coroutines: int = 0
     """Coroutines of applications that ran on our server's loop."""
     surprises: list[str] = field(default_factory=list)
@@ -49,7 +51,10 @@ def judge_baseline(suite: Suite, baseline: Run) -> Verdict:
 def judge(suite: Suite, baseline: Run, seam: Run, differences: list[Difference]) -> Verdict:
     """On this server everything is as in the baseline but for the differences."""
     verdict = Verdict(
-        suite.name, servers=seam.count("asyncwsgi"), coroutines=seam.count("own loop")
+        suite.name,
+        servers=seam.count("asyncwsgi"),
+        requests=seam.count("request"),
+        coroutines=seam.count("own loop"),
     )
     verdict.surprises += incomplete(seam)
     expected = {difference.test: difference for difference in differences}
@@ -69,6 +74,8 @@ def judge(suite: Suite, baseline: Run, seam: Run, differences: list[Difference])
             count(verdict, found)
     verdict.surprises += served_elsewhere(baseline, seam)
     verdict.surprises += run_elsewhere(seam)
+    if suite.has_servers and not verdict.requests:
+        verdict.surprises.append(f"{suite.name}: this server took no request")
     if suite.has_coroutines and not verdict.coroutines:
         verdict.surprises.append(f"{suite.name}: no coroutine ran on the server's loop")
     if verdict.surprises:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import flask
 import pytest
@@ -105,6 +106,19 @@ def test_without_an_application_the_error_says_how_to_give_one(run_pytest: RunPy
     result = run_pytest("def test(live_server): pass", "--noconftest", ini=LIVE)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["live_server serves what the fixture 'app' returns, and there*"])
+
+
+def test_urls_of_flask_have_the_port_where_the_configuration_names_a_host() -> None:
+    app = flask.Flask("app")
+    app.config["SERVER_NAME"] = "localhost"
+    app.add_url_rule("/x", "x", lambda: "it")
+    with MovedServer(app) as server:
+        with app.test_request_context(base_url=server.url):
+            url = flask.url_for("x", _external=True)
+        assert url == server.url("/x")
+        with urlopen(url, timeout=10) as response:
+            assert response.read() == b"it"
+    assert app.config["SERVER_NAME"] == "localhost"
 
 
 def test_its_url_is_an_attribute_a_method_and_a_text() -> None:

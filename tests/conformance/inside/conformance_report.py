@@ -23,7 +23,9 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 
 def message_of(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """The reason of a skip, or the last exception."""
+    """The reason of a skip or of a failure that was expected, or the last exception."""
+    if hasattr(report, "wasxfail"):
+        return str(report.wasxfail)
     longrepr = report.longrepr
     if isinstance(longrepr, tuple):
         return longrepr[2]

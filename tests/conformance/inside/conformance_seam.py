@@ -1,7 +1,8 @@
 """Imported by every process of the virtual environment: the seam and the count of servers.
 
 Does nothing unless the runner asked for it. Each server that begins to serve is one line of the
-file that CONFORMANCE_SERVERS names: whose loop it runs on, and the test that it serves.
+file that CONFORMANCE_SERVERS names: whose loop it runs on, and the test that it serves. So is each
+request that a server of asyncwsgi takes.
 """
 
 from __future__ import annotations
@@ -38,6 +39,20 @@ def count_own_servers() -> None:
     Server.start = counted  # type: ignore[method-assign]
 
 
+def count_own_requests() -> None:
+    """Count requests of which asyncwsgi has read the head."""
+    from asyncwsgi.bridge.exchange import Exchange
+
+    begin = Exchange.__init__
+
+    @wraps(begin)
+    def counted(self: Exchange, *args: Any, **kwargs: Any) -> None:
+        write("request")
+        begin(self, *args, **kwargs)
+
+    Exchange.__init__ = counted  # type: ignore[method-assign]
+
+
 def write(whose: str) -> None:
     # pytest sets this variable to the running test and its phase; the servers of the tests inherit
     # it. A line this short is written in one piece, also when two processes write at once.
@@ -52,4 +67,5 @@ if "CONFORMANCE_SERVERS" in os.environ:
         import asyncwsgi.serving
 
         count_own_servers()
+        count_own_requests()
         asyncwsgi.serving.install()
