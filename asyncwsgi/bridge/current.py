@@ -20,6 +20,5 @@ def current_exchange() -> Exchange | None:
     return _current.get()
 
 
-def enter_exchange(exchange: Exchange) -> None:
-    """Say that the current Context is that of `exchange`."""
-    _current.set(exchange)
+enter_exchange = _current.set
+"""Says that the current Context is that of an exchange."""

@@ -71,9 +71,9 @@ class Response:
     """
 
     __slots__ = (
-        "_encoder", "_headers", "_is_single", "_length", "_method", "_sent_size", "_sign",
-        "_special", "_status", "_transmit", "_was_called", "head_was_sent", "is_finished",
-        "is_truncated",
+        "_encoder", "_has_body", "_headers", "_is_single", "_length", "_may_have_length", "_method",
+        "_sent_size", "_sign", "_special", "_status", "_transmit", "_was_called", "head_was_sent",
+        "is_finished", "is_truncated",
     )  # fmt: skip
 
     def __init__(
@@ -88,7 +88,7 @@ class Response:
         self._transmit = transmit
         self._sign = sign
         self._was_called = False
-        self._status = ""
+        self._take_status("")
         self._headers: Headers = []
         self._special: dict[str, str] = {}
         self._length: int | None = None
@@ -141,7 +141,7 @@ class Response:
         special = _check_headers(headers)
         self._length = _content_length(special.get("content-length"))
         self._special = special
-        self._status = status
+        self._take_status(status)
         # A copy: PEP 3333 lets the server change the list, but apps keep lists of their own.
         self._headers = headers.copy()
         return self._write
@@ -200,7 +200,7 @@ class Response:
         self, status: str, body: bytes, *, content_type: str = "text/plain; charset=utf-8"
     ) -> None:
         """Answer with an error in place of what the application had begun."""
-        self._status = status
+        self._take_status(status)
         self._headers = [("Content-Type", content_type)]
         self._special = {}
         self._length = None
@@ -214,14 +214,11 @@ class Response:
         """Bytes by which a finished body falls short of its Content-Length."""
         return (self._length or 0) - self._sent_size
 
-    @property
-    def _has_body(self) -> bool:
+    def _take_status(self, status: str) -> None:
+        self._status = status
         # RFC 9110 6.4.1: no content for HEAD, 204 and 304.
-        return self._method != "HEAD" and self._may_have_length
-
-    @property
-    def _may_have_length(self) -> bool:
-        return self._status[:3] not in ("204", "304")
+        self._may_have_length = status[:3] not in ("204", "304")
+        self._has_body = self._may_have_length and self._method != "HEAD"
 
     @property
     def _is_complete(self) -> bool:
