@@ -1,7 +1,8 @@
 """A Flask application, tested through real requests.
 
-Shows what a test sees of its server: URLs, the requests that arrived, what the application raised,
-and that test and views share one process, so that a test can change what a view finds.
+Shows what a test sees of its server: URLs, the requests that arrived, what the application raised;
+that test and views share one process, so that a test can change what a view finds; and how a server
+misbehaves on demand, to see what a client does then.
 
     python -m pytest examples/testing/test_flask.py
 """
@@ -38,6 +39,17 @@ def app() -> flask.Flask:
         raise LookupError("no stock is known")
 
     return app
+
+
+def place_order(url: str, item: str, *, attempts: int = 3) -> httpx.Response:
+    """The client under test: it tries again when the connection breaks."""
+    for attempt in range(attempts):
+        try:
+            return httpx.post(url, json={"item": item})
+        except httpx.TransportError:
+            if attempt == attempts - 1:
+                raise
+    raise ValueError(f"attempts is {attempts}; expected at least 1")
 
 
 def test_a_url_with_a_query(asyncwsgi_server: LiveServer) -> None:
@@ -77,3 +89,9 @@ def test_a_test_changes_what_a_view_finds(
     monkeypatch.setitem(app.config, "IS_OPEN", False)
     url = asyncwsgi_server.url_for("/orders")
     assert httpx.post(url, json={"item": "spam"}).status_code == 503
+
+
+def test_a_client_tries_again(asyncwsgi_server: LiveServer) -> None:
+    cut = asyncwsgi_server.faults.cut_body("/orders", times=2)
+    assert place_order(asyncwsgi_server.url_for("/orders"), "spam").status_code == 201
+    assert cut.hits == 2

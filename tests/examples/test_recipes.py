@@ -60,7 +60,7 @@ def recipe(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Recipe
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        pytest.param("test_flask.py", 6, id="Flask"),
+        pytest.param("test_flask.py", 7, id="Flask"),
         pytest.param("test_async_client.py", 3, id="coroutines"),
         pytest.param("test_browser.py", 2, id="a browser"),
     ],
