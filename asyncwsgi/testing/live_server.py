@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from secrets import token_hex
@@ -92,6 +93,7 @@ class LiveServer(ServerThread):
         self.ended.add_done_callback(lambda _: end_recording())
         self._leak_check = LeakCheck(self, owner)
         self.leaks = leaks
+        self._closing = threading.RLock()
         self._was_closed = False
 
     def _extend(self, server: Server) -> Callable[[], None]:
@@ -103,11 +105,6 @@ class LiveServer(ServerThread):
 
     # Life.
 
-    def start(self) -> None:
-        """Start the thread; return when clients are served, or raise what prevented it."""
-        self._leak_check.begin()
-        super().start()
-
     def close(self) -> None:
         """Drain, and wait for the thread, but not for ever; then say what the test has left.
 
@@ -118,11 +115,23 @@ class LiveServer(ServerThread):
             HungApplication: a request did not end within ``graceful_timeout``, or the loop does
                 not answer; the thread goes on.
             LeakError: something was left, and `leaks` is ``error``.
+            RuntimeError: it was called on the server's own loop, for which it would wait.
         """
-        has_served = self._thread.ident is not None and self._started.exception() is None
-        if self._was_closed or not has_served:
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(
+                "close() waits for the server's loop and cannot be called on it; call it in "
+                "another thread, or call shutdown(), which does not wait"
+            )
+        if not self._was_started or self._started.exception() is not None:
             return
-        self._was_closed = True
+        # Whoever comes second waits for the first, and hears nothing. Reentrant: a signal's
+        # handler may close what its thread is closing.
+        with self._closing:
+            if not self._was_closed:
+                self._was_closed = True
+                self._close()
+
+    def _close(self) -> None:
         try:
             self._leak_check.look()
         finally:
@@ -136,9 +145,13 @@ class LiveServer(ServerThread):
         loop = asyncio.get_running_loop()
         await asyncio.shield(loop.run_in_executor(None, self.close))
 
+    def _start_thread(self) -> None:
+        if not self._was_started:
+            self._leak_check.begin()
+        super()._start_thread()
+
     async def __aenter__(self) -> Self:
-        self._leak_check.begin()
-        self._thread.start()
+        self._start_thread()
         try:
             await _settled(self._started)
         except BaseException:
