@@ -77,10 +77,16 @@ class LiveServer(ServerThread):
     ) -> None:
         if leaks not in POLICIES:
             raise ConfigError(f"leaks must be one of {', '.join(POLICIES)}, got {leaks!r}")
+        if recorded_body_size < 0:
+            raise ConfigError(
+                f"recorded_body_size must be 0 bytes or more, got {recorded_body_size}"
+            )
         self._authority = _authority(tls)
         if self._authority is not None:
+            _exclude("tls", "ssl_context", options)
             options["ssl_context"] = self._authority.server_context()
         if unix_socket:
+            _exclude("unix_socket", "bind", options)
             options["bind"] = f"unix:{_free_socket_path()}"
         if "bind" not in options:
             options.setdefault("port", 0)
@@ -214,7 +220,18 @@ class LiveServer(ServerThread):
         return self._authority
 
     def url_for(self, path: str = "/", /, **query: Any) -> str:
-        """The URL of `path`, with `query` as its query string; a list repeats its key."""
+        """The URL of `path`, with `query` as its query string; a list repeats its key.
+
+        Raises:
+            ConfigError: `path` does not begin with a slash, or has a query of its own.
+        """
+        if not path.startswith("/"):
+            raise ConfigError(f"path {path!r} does not begin with a slash; expected one like '/a'")
+        if "?" in path:
+            raise ConfigError(
+                f"path {path!r} has a question mark; give the query by name, as in "
+                "url_for('/a', b=1), or write %3F if it belongs to the path"
+            )
         url = self.url + quote(path, safe="/%:@!$&'()*+,;=-._~")
         return f"{url}?{urlencode(query, doseq=True)}" if query else url
 
@@ -307,7 +324,16 @@ def _authority(tls: bool | Authority) -> Authority | None:
         from asyncwsgi.testing.authority import shared_authority
 
         return shared_authority()
+    if tls and not hasattr(tls, "server_context"):
+        raise ConfigError(
+            f"tls must be True or an Authority, got {tls!r}; a context of your own is ssl_context"
+        )
     return tls or None
+
+
+def _exclude(name: str, option: str, options: dict[str, Any]) -> None:
+    if option in options:
+        raise ConfigError(f"{name} and {option} exclude each other; give one of them")
 
 
 def _free_socket_path() -> Path:

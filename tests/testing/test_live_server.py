@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import re
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -79,6 +80,29 @@ def test_it_serves_on_a_free_port_of_this_machine() -> None:
 def test_it_makes_urls(path: str, query: dict[str, object], expected: str, serve: Serve) -> None:
     server = serve(hello)
     assert server.url_for(path, **query) == server.url + expected
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [("", "slash"), ("a", "slash"), ("http://a/", "slash"), ("/a?b=1", "url_for('/a', b=1)")],
+)
+def test_what_is_no_path_makes_no_url(path: str, problem: str, serve: Serve) -> None:
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        serve(hello).url_for(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"recorded_body_size": -1}, "must be 0 bytes or more, got -1"),
+        ({"tls": "adhoc"}, "must be True or an Authority, got 'adhoc'"),
+        ({"tls": True, "ssl_context": None}, "tls and ssl_context exclude each other"),
+        ({"unix_socket": True, "bind": "unix:a"}, "unix_socket and bind exclude each other"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        LiveServer(hello, **options)
 
 
 class TestClosing:
