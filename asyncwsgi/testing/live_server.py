@@ -166,6 +166,7 @@ class LiveServer(ServerThread):
             raise
         if (failure := self._started.exception()) is not None:
             await _settled(self.ended)
+            self._thread.join()  # that was the last it had to do
             raise failure
         return self
 

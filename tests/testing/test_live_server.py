@@ -355,7 +355,7 @@ class TestServerClass:
 
     def test_one_that_is_built_from_factories_is_refused(self) -> None:
         class OddServer(Server):
-            exchange_class = partial(Exchange)
+            exchange_class = staticmethod(partial(Exchange))
 
         with pytest.raises(ConfigError, match=r"is none; name a class"):
             LiveServer(hello, server_class=OddServer)
