@@ -123,7 +123,7 @@ class LeakCheck:
         thread = self._thread._thread
         thread.join(0 if self._held else self._graceful_timeout + STOP_TIMEOUT)
         if thread.is_alive() and not self._held:
-            self._held = self._stack_of_loop(self._graceful_timeout + STOP_TIMEOUT)
+            self._held = self._what_holds(self._graceful_timeout + STOP_TIMEOUT)
         if not thread.is_alive():
             self._note_running()
         hanging = [self._held] if self._held else [*self._hanging.values(), *self._coroutines]
@@ -208,6 +208,14 @@ class LeakCheck:
             elif exchange.loop_body is not None:
                 where = f"on the server's loop:\n{exchange.loop_body.stack(stack_of_awaitable)}"
             self._hanging[id(exchange)] = f"{_name(exchange)}, for {lasted:.1f} s, {where}"
+
+    def _what_holds(self, seconds: float) -> str:
+        """What keeps the thread of a server from ending whose requests have ended."""
+        leaving = self._server._lifespan.leaving
+        if leaving is None:
+            return self._stack_of_loop(seconds)
+        stack = stack_of_awaitable(leaving)
+        return f"the lifespan, which has not been left within {seconds:g} s:\n{stack}"
 
     def _stack_of_loop(self, seconds: float) -> str:
         stack = stack_of(self._thread._thread.ident)
