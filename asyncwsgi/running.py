@@ -147,24 +147,29 @@ class ServerThread:
         """Done when the server has stopped, for whatever reason."""
         self._failure: BaseException | None = None
 
+    # Before a start there is no address, and no loop to be told anything: RuntimeError.
+
     @property
     def url(self) -> str:
         """See `Server.url`."""
+        self._require_start()
         return self.server.url
 
     @property
     def port(self) -> int:
         """See `Server.port`."""
+        self._require_start()
         return self.server.port
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """See `Server.addresses`."""
+        self._require_start()
         return self.server.addresses
 
     def start(self) -> None:
         """Start the thread; return when clients are served, or raise what prevented it."""
-        self._thread.start()
+        self._start_thread()
         try:
             self._started.result()
         except BaseException:
@@ -175,7 +180,7 @@ class ServerThread:
 
     def close(self) -> None:
         """Drain, and wait for the thread. Raises what ended the loop, if it was not this."""
-        if self._thread.ident is not None:
+        if self._was_started:
             self.shutdown()
             self._thread.join()
         if self._failure is not None:
@@ -183,6 +188,7 @@ class ServerThread:
 
     def stop_accepting(self) -> None:
         """Close the listeners, and wait for that; what is connected stays served."""
+        self._require_start()
         loop = self._started.result()
         closed: concurrent.futures.Future[None] = concurrent.futures.Future()
 
@@ -196,6 +202,7 @@ class ServerThread:
 
     def shutdown(self) -> None:
         """Begin to drain, without waiting for it (see `Server.shutdown`)."""
+        self._require_start()
         if self._started.exception() is None:
             loop = self._started.result()
             # A loop that has ended already takes no more calls, and needs none.
@@ -203,6 +210,7 @@ class ServerThread:
 
     def abort(self) -> None:
         """Cut every connection, without waiting for it (see `Server.abort`)."""
+        self._require_start()
         if self._started.exception() is None:
             Mailbox(self._started.result()).post(lambda _: self.server.abort(), None)
 
@@ -217,6 +225,22 @@ class ServerThread:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _start_thread(self) -> None:
+        if self._was_started:
+            raise RuntimeError(
+                "this server was started before; if it still serves, use it as it is, without "
+                "start() and `with`; else make a new one"
+            )
+        self._thread.start()
+
+    @property
+    def _was_started(self) -> bool:
+        return self._thread.ident is not None
+
+    def _require_start(self) -> None:
+        if not self._was_started:
+            raise RuntimeError("this server was not started; enter it by `with`, or call start()")
 
     def _run(self) -> None:
         try:

@@ -55,6 +55,14 @@ class Lifespan:
             self._leave.set()
             self._task.cancel()
 
+    @property
+    def leaving(self) -> Any:
+        """The coroutine that is leaving it, if one is. From any thread."""
+        task = self._task
+        if task is None or task.done() or not self._leave.is_set():
+            return None
+        return task.get_coro()
+
     async def leave(self, cut: asyncio.Event, cut_timeout: float) -> None:
         """Leave it, and wait for that; its errors are logged.
 

@@ -99,8 +99,9 @@ class ClassLiveServerMixin(TestCase):
         options: dict[str, Any] = {"leaks": "warn", "owner": cls.__qualname__}
         options |= {"host": cls.host, "port": cls.port, **cls.live_server_options}
         cls.server = cls.enterClassContext(LiveServer(application, **options))
-        scheme = urlsplit(cls.server.url).scheme
-        cls.live_server_url = f"{scheme}://{cls.host}:{cls.server.port}"
+        url = urlsplit(cls.server.url)
+        # Without a port: a Unix socket.
+        cls.live_server_url = f"{url.scheme}://{cls.host}" + (f":{url.port}" if url.port else "")
 
 
 class ClassLiveServerTestCase(ClassLiveServerMixin, unittest.TestCase):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from asyncwsgi.bridge.exchange import Exchange
 from asyncwsgi.bridge.mailbox import Mailbox
-from asyncwsgi.connections.http import HttpConnection
+from asyncwsgi.connections.http import HttpConnection, State
 from asyncwsgi.errors import AsyncWSGIError
 from asyncwsgi.testing.clients import peers_in_this_process
 from asyncwsgi.testing.stacks import owners_of_threads, place_of, stack_of, stack_of_awaitable
@@ -123,7 +123,7 @@ class LeakCheck:
         thread = self._thread._thread
         thread.join(0 if self._held else self._graceful_timeout + STOP_TIMEOUT)
         if thread.is_alive() and not self._held:
-            self._held = self._stack_of_loop(self._graceful_timeout + STOP_TIMEOUT)
+            self._held = self._what_holds(self._graceful_timeout + STOP_TIMEOUT)
         if not thread.is_alive():
             self._note_running()
         hanging = [self._held] if self._held else [*self._hanging.values(), *self._coroutines]
@@ -209,6 +209,14 @@ class LeakCheck:
                 where = f"on the server's loop:\n{exchange.loop_body.stack(stack_of_awaitable)}"
             self._hanging[id(exchange)] = f"{_name(exchange)}, for {lasted:.1f} s, {where}"
 
+    def _what_holds(self, seconds: float) -> str:
+        """What keeps the thread of a server from ending whose requests have ended."""
+        leaving = self._server._lifespan.leaving
+        if leaving is None:
+            return self._stack_of_loop(seconds)
+        stack = stack_of_awaitable(leaving)
+        return f"the lifespan, which has not been left within {seconds:g} s:\n{stack}"
+
     def _stack_of_loop(self, seconds: float) -> str:
         stack = stack_of(self._thread._thread.ident)
         return f"the server's loop, which has not answered for {seconds:g} s:\n{stack}"
@@ -246,13 +254,22 @@ def _waits_for_client(exchange: Exchange) -> bool:
     return exchange._room is not None or (exchange.body is not None and exchange.body.is_awaited)
 
 
+_IN_REQUEST = frozenset({State.HEAD, State.BODY})
+
+
+def _state_of(connection: HttpConnection) -> str:
+    if connection._state in _IN_REQUEST:
+        return "in the middle of a request"
+    return "kept open after its last response" if connection._had_request else "never used"
+
+
 def left_connections(server: Server) -> list[Leak]:
-    """The connections to `server` that wait for a request and that this process holds open."""
+    """The connections to `server` that wait for their client, which is in this process."""
     open_ones = [
         connection
         for connection in server._registry._connections
         if isinstance(connection, HttpConnection)
-        and connection._exchange is None
+        and (connection._exchange is None or connection._state in _IN_REQUEST)
         and not connection._client.is_closing
     ]
     if not open_ones:
@@ -263,10 +280,9 @@ def left_connections(server: Server) -> list[Leak]:
         peer = connection._client.peer
         if peer in ours:
             ours.remove(peer)
-            state = "kept open after its last response" if connection._had_request else "never used"
             found.append(
                 Leak(
-                    f"a connection from {peer} to {server.url}, {state}",
+                    f"a connection from {peer} to {server.url}, {_state_of(connection)}",
                     "close the client, session or socket before the server closes",
                 )
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from secrets import token_hex
@@ -76,10 +77,16 @@ class LiveServer(ServerThread):
     ) -> None:
         if leaks not in POLICIES:
             raise ConfigError(f"leaks must be one of {', '.join(POLICIES)}, got {leaks!r}")
+        if recorded_body_size < 0:
+            raise ConfigError(
+                f"recorded_body_size must be 0 bytes or more, got {recorded_body_size}"
+            )
         self._authority = _authority(tls)
         if self._authority is not None:
+            _exclude("tls", "ssl_context", options)
             options["ssl_context"] = self._authority.server_context()
         if unix_socket:
+            _exclude("unix_socket", "bind", options)
             options["bind"] = f"unix:{_free_socket_path()}"
         if "bind" not in options:
             options.setdefault("port", 0)
@@ -92,6 +99,7 @@ class LiveServer(ServerThread):
         self.ended.add_done_callback(lambda _: end_recording())
         self._leak_check = LeakCheck(self, owner)
         self.leaks = leaks
+        self._closing = threading.RLock()
         self._was_closed = False
 
     def _extend(self, server: Server) -> Callable[[], None]:
@@ -103,11 +111,6 @@ class LiveServer(ServerThread):
 
     # Life.
 
-    def start(self) -> None:
-        """Start the thread; return when clients are served, or raise what prevented it."""
-        self._leak_check.begin()
-        super().start()
-
     def close(self) -> None:
         """Drain, and wait for the thread, but not for ever; then say what the test has left.
 
@@ -118,11 +121,23 @@ class LiveServer(ServerThread):
             HungApplication: a request did not end within ``graceful_timeout``, or the loop does
                 not answer; the thread goes on.
             LeakError: something was left, and `leaks` is ``error``.
+            RuntimeError: it was called on the server's own loop, for which it would wait.
         """
-        has_served = self._thread.ident is not None and self._started.exception() is None
-        if self._was_closed or not has_served:
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(
+                "close() waits for the server's loop and cannot be called on it; call it in "
+                "another thread, or call shutdown(), which does not wait"
+            )
+        if not self._was_started or self._started.exception() is not None:
             return
-        self._was_closed = True
+        # Whoever comes second waits for the first, and hears nothing. Reentrant: a signal's
+        # handler may close what its thread is closing.
+        with self._closing:
+            if not self._was_closed:
+                self._was_closed = True
+                self._close()
+
+    def _close(self) -> None:
         try:
             self._leak_check.look()
         finally:
@@ -136,9 +151,13 @@ class LiveServer(ServerThread):
         loop = asyncio.get_running_loop()
         await asyncio.shield(loop.run_in_executor(None, self.close))
 
+    def _start_thread(self) -> None:
+        if not self._was_started:
+            self._leak_check.begin()
+        super()._start_thread()
+
     async def __aenter__(self) -> Self:
-        self._leak_check.begin()
-        self._thread.start()
+        self._start_thread()
         try:
             await _settled(self._started)
         except BaseException:
@@ -147,6 +166,7 @@ class LiveServer(ServerThread):
             raise
         if (failure := self._started.exception()) is not None:
             await _settled(self.ended)
+            self._thread.join()  # that was the last it had to do
             raise failure
         return self
 
@@ -201,7 +221,18 @@ class LiveServer(ServerThread):
         return self._authority
 
     def url_for(self, path: str = "/", /, **query: Any) -> str:
-        """The URL of `path`, with `query` as its query string; a list repeats its key."""
+        """The URL of `path`, with `query` as its query string; a list repeats its key.
+
+        Raises:
+            ConfigError: `path` does not begin with a slash, or has a query of its own.
+        """
+        if not path.startswith("/"):
+            raise ConfigError(f"path {path!r} does not begin with a slash; expected one like '/a'")
+        if "?" in path:
+            raise ConfigError(
+                f"path {path!r} has a question mark; give the query by name, as in "
+                "url_for('/a', b=1), or write %3F if it belongs to the path"
+            )
         url = self.url + quote(path, safe="/%:@!$&'()*+,;=-._~")
         return f"{url}?{urlencode(query, doseq=True)}" if query else url
 
@@ -294,7 +325,16 @@ def _authority(tls: bool | Authority) -> Authority | None:
         from asyncwsgi.testing.authority import shared_authority
 
         return shared_authority()
+    if tls and not hasattr(tls, "server_context"):
+        raise ConfigError(
+            f"tls must be True or an Authority, got {tls!r}; a context of your own is ssl_context"
+        )
     return tls or None
+
+
+def _exclude(name: str, option: str, options: dict[str, Any]) -> None:
+    if option in options:
+        raise ConfigError(f"{name} and {option} exclude each other; give one of them")
 
 
 def _free_socket_path() -> Path:

@@ -73,7 +73,7 @@ class MovedServer(LiveServer):
 
     def start(self) -> None:
         """Start it, unless the fixture has done so."""
-        if self._thread.ident is None:
+        if not self._was_started:
             super().start()
             self._complete_server_name()
 

@@ -297,6 +297,19 @@ def test_the_port_is_that_of_the_configuration() -> None:
     assert passes(Case)
 
 
+def test_the_server_of_a_class_may_listen_on_a_unix_socket() -> None:
+    class Case(ClassLiveServerTestCase):
+        application = hello
+        live_server_options: ClassVar[dict[str, Any]] = {"unix_socket": True}
+
+        def test(self) -> None:
+            assert self.live_server_url == "http://localhost"
+            with connect(self.server.socket_path) as client:
+                assert client.get().status == 200
+
+    assert passes(Case)
+
+
 class TestLeaks:
     def test_what_a_test_leaves_is_named(self) -> None:
         class Case(LiveServerTestCase):

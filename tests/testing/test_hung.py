@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import flask
@@ -146,6 +146,25 @@ def test_a_view_that_holds_the_loop_is_named_with_the_stack_of_the_loop(hanging:
     said = close(hanging, "/blocking")
     assert "the server's loop, which has not answered for 1 s:" in said
     assert "in blocking_view" in said
+
+
+def test_a_lifespan_that_is_not_left_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncwsgi.testing.leaks.STOP_TIMEOUT", 0.1)
+    gate = threading.Event()
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(gate.wait, 10)
+
+    server = LiveServer(flask.Flask("app"), lifespan=lifespan, graceful_timeout=0.1)
+    server.start()
+    try:
+        with pytest.raises(HungApplication, match=r"the lifespan, which .* within 0.2 s:\n  File"):
+            server.close()
+    finally:
+        gate.set()
+        server.ended.result(10)
 
 
 def test_an_endless_response_that_can_be_cut_hangs_nothing(hanging: Hanging) -> None:

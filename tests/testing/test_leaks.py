@@ -81,6 +81,15 @@ class TestWhatIsNamed:
         urlopen(server.url).read()  # the other was accepted before this one was answered
         assert "never used" in leaks_of(server)
 
+    @pytest.mark.parametrize(
+        "part", [b"GET / HT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"]
+    )
+    def test_a_connection_in_the_middle_of_a_request(self, part: bytes, left: ExitStack) -> None:
+        with LiveServer(hello, leaks="warn", graceful_timeout=0.05) as server:
+            left.enter_context(connect(server.addresses[0])).send(part)
+            urlopen(server.url).read()  # the part was there before this request
+            assert "in the middle of a request" in leaks_of(server)
+
     def test_a_session_that_is_not_closed(self, server: LiveServer, left: ExitStack) -> None:
         session = left.enter_context(requests.Session())
         session.get(server.url)

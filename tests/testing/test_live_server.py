@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import re
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +16,7 @@ import pytest
 
 from asyncwsgi import BindError, ConfigError, Server
 from asyncwsgi.bridge.exchange import Exchange
+from asyncwsgi.bridge.mailbox import Mailbox
 from asyncwsgi.config import Loop
 from asyncwsgi.testing import LiveServer
 from tests.apps import Held, hello
@@ -77,6 +80,29 @@ def test_it_serves_on_a_free_port_of_this_machine() -> None:
 def test_it_makes_urls(path: str, query: dict[str, object], expected: str, serve: Serve) -> None:
     server = serve(hello)
     assert server.url_for(path, **query) == server.url + expected
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [("", "slash"), ("a", "slash"), ("http://a/", "slash"), ("/a?b=1", "url_for('/a', b=1)")],
+)
+def test_what_is_no_path_makes_no_url(path: str, problem: str, serve: Serve) -> None:
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        serve(hello).url_for(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"recorded_body_size": -1}, "must be 0 bytes or more, got -1"),
+        ({"tls": "adhoc"}, "must be True or an Authority, got 'adhoc'"),
+        ({"tls": True, "ssl_context": None}, "tls and ssl_context exclude each other"),
+        ({"unix_socket": True, "bind": "unix:a"}, "unix_socket and bind exclude each other"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        LiveServer(hello, **options)
 
 
 class TestClosing:
@@ -155,6 +181,70 @@ class TestClosing:
             server.close()
             assert client.reply().status == 200
         assert server.wait_for_request().status == 200
+
+    async def test_who_closes_it_second_waits_for_the_first(self) -> None:
+        held = Held()
+        server = LiveServer(held, graceful_timeout=FOREVER)
+        server.start()
+        with connect(server.addresses[0]) as client:
+            client.request()
+            await asyncio.to_thread(held.wait_until_entered)
+            closing = asyncio.create_task(server.aclose())
+            await asyncio.sleep(0)  # it waits
+            server.stop_accepting()  # meanwhile the thread that closes has begun
+            closing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+            held.release()
+            server.close()
+            assert not server._thread.is_alive()
+
+    def test_cannot_be_done_on_its_own_loop(self) -> None:
+        with LiveServer(hello, graceful_timeout=FOREVER) as server:
+            outcome: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+            def close(_: None) -> None:
+                try:
+                    server.close()
+                except RuntimeError as error:
+                    outcome.set_exception(error)
+
+            Mailbox(server._started.result()).post(close, None)
+            with pytest.raises(RuntimeError, match=r"cannot be called on it; call it in another"):
+                outcome.result(10)
+            assert get(server.addresses[0]).status == 200
+
+
+class TestStarting:
+    def test_a_second_start_says_that_there_was_a_first(self) -> None:
+        with LiveServer(hello) as server:
+            with pytest.raises(RuntimeError, match="was started before; if it still serves"):
+                server.start()
+            with pytest.raises(RuntimeError, match="was started before"), server:
+                pass
+            assert get(server.addresses[0]).status == 200
+
+    async def test_so_does_a_second_start_in_a_coroutine(self) -> None:
+        async with LiveServer(hello) as server:
+            with pytest.raises(RuntimeError, match="was started before"):
+                await server.__aenter__()
+
+    @pytest.mark.timeout(5)
+    @pytest.mark.parametrize(
+        "use",
+        [
+            lambda server: server.url,
+            lambda server: server.url_for("/"),
+            lambda server: server.port,
+            lambda server: server.socket_path,
+            LiveServer.stop_accepting,
+            LiveServer.shutdown,
+            LiveServer.abort,
+        ],
+    )
+    def test_what_needs_a_start_says_so(self, use: Callable[[LiveServer], object]) -> None:
+        with pytest.raises(RuntimeError, match=r"was not started; enter it by `with`"):
+            use(LiveServer(hello))
 
 
 class TestInACoroutine:
@@ -265,7 +355,7 @@ class TestServerClass:
 
     def test_one_that_is_built_from_factories_is_refused(self) -> None:
         class OddServer(Server):
-            exchange_class = partial(Exchange)
+            exchange_class = staticmethod(partial(Exchange))
 
         with pytest.raises(ConfigError, match=r"is none; name a class"):
             LiveServer(hello, server_class=OddServer)
