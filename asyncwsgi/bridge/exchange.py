@@ -201,13 +201,11 @@ class Exchange:
         finally:
             self._leave_thread(remainder, context)
 
-    def resume_in_thread(
-        self, remainder: Remainder, context: Context, error: BaseException | None
-    ) -> None:
-        """Run what follows the part on the loop; `error` is what ends the body, if anything."""
+    def resume_in_thread(self, remainder: Remainder, context: Context, *, is_cut: bool) -> None:
+        """Run what follows the part on the loop; nothing but the end if the client has left."""
         rest = None
         try:
-            rest = context.run(self._run_rest, remainder, error)
+            rest = context.run(self._run_rest, remainder, is_cut)
         finally:
             self._leave_thread(rest, context)
 
@@ -242,12 +240,12 @@ class Exchange:
             self.conclude(response)
         return remainder
 
-    def _run_rest(self, remainder: Remainder, error: BaseException | None) -> Remainder | None:
+    def _run_rest(self, remainder: Remainder, is_cut: bool) -> Remainder | None:
         response = self._response
         assert response is not None, "the exchange has not ended"
         rest = None
         try:
-            rest = remainder.resume(error)
+            rest = remainder.resume(is_cut=is_cut)
         except BaseException as raised:
             self.fail(response, raised)
         if rest is None:

@@ -129,11 +129,12 @@ class LoopBody:
 
     def run(self) -> None:
         """Do the rest."""
-        exchange, remainder, error = self._exchange, self._remainder, self._error
+        exchange, remainder = self._exchange, self._remainder
         exchange.loop_body = None
-        left = error if isinstance(error, ClientDisconnected) else None
-        remainder.hand_over.error = error
-        exchange.resume_in_thread(remainder, self._context, left)
+        is_cut = isinstance(self._error, ClientDisconnected)
+        # Given away: the error knows the frames that know this, and no cycle outlives the request.
+        remainder.hand_over.error, self._error = None if is_cut else self._error, None
+        exchange.resume_in_thread(remainder, self._context, is_cut=is_cut)
 
     def cancel(self) -> None:
         """Do the rest in a thread of its own: whoever was begun is closed."""

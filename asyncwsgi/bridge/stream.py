@@ -68,9 +68,10 @@ class stream:  # noqa: N801 - named like Flask's stream_with_context, in whose p
         offer = self._offer
         if offer.is_taken:
             error, offer.error = offer.error, None
-            if error is not None:
-                raise error
-            raise StopIteration
+            try:
+                raise StopIteration if error is None else error
+            finally:
+                del error  # it knows this frame: no cycle
         if not self._was_offered and current_exchange() is not None:
             self._was_offered = True
             return offer

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextvars import Context
 from typing import Self
 
+from asyncwsgi.errors import ClientDisconnected
+
 
 class HandOver(bytes):
     """The empty first block of a body whose other blocks come out of an async iterator.
@@ -78,20 +80,20 @@ class Remainder:
         self._blocks = blocks
         self._iterator = iterator
 
-    def resume(self, error: BaseException | None = None) -> Remainder | None:
+    def resume(self, *, is_cut: bool = False) -> Remainder | None:
         """Go on behind the async iterator, and close the iterable.
 
         What the iterator has raised is raised by the application's iterable, through its wrappers.
-        `error` ends the iteration instead: nobody is left to send to.
+        If it was cut, the iteration ends instead: nobody is left to send to.
         """
         rest = self._iterator
-        if error is not None:
-            rest = _raise(error)
+        if is_cut:
+            rest = _cut()
         elif self.is_complete:
             rest = iter(())
         return self._proceed(self._blocks, rest)
 
 
-def _raise(error: BaseException) -> Iterator[bytes]:
-    raise error
+def _cut() -> Iterator[bytes]:
+    raise ClientDisconnected("the client left")
     yield

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import logging
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from asyncwsgi import Server, stream
+from asyncwsgi import Server, serve_in_thread, stream
 from asyncwsgi.access_log import AccessEntry, AccessLogger
 from asyncwsgi.bridge.current import current_exchange
 from asyncwsgi.testing import HungApplication
@@ -40,6 +43,11 @@ async def spam() -> AsyncIterator[bytes | str]:
 
 
 SPAM = "späm".encode()
+
+
+async def broken() -> AsyncIterator[Any]:
+    yield b"first\n"
+    yield 42
 
 
 def one_behind(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -572,6 +580,36 @@ class TestEnds:
         server.close()
         assert feed.closings == 1
         assert server.server._bridge.abandoned == set()
+
+    @pytest.mark.parametrize("leaves", [True, False], ids=["client leaves", "generator fails"])
+    def test_no_cycle_is_left(
+        self, client_of: Any, monkeypatch: pytest.MonkeyPatch, leaves: bool
+    ) -> None:
+        remains: list[weakref.ref[Any]] = []
+        feed = Feed()
+        app = app_of(feed.blocks if leaves else broken)
+        # What pytest records of the log keeps the errors.
+        monkeypatch.setattr(logging.getLogger("asyncwsgi.server"), "disabled", True)
+
+        def noting(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            if environ["PATH_INFO"] == "/stream":
+                remains.append(weakref.ref(current_exchange()))
+            return app(environ, start_response)
+
+        gc.disable()
+        try:
+            with serve_in_thread(noting, port=0, threads=1) as server:
+                for _ in range(5):
+                    client = client_of(server)
+                    open_stream(client)
+                    if leaves:
+                        client.reset()
+                        feed.wait_until_closed()
+                    else:
+                        assert client.is_closed()
+            assert [remain() for remain in remains] == [None] * 5
+        finally:
+            gc.enable()
 
     def test_one_access_line_with_all_of_its_bytes(self, serve: Serve, client_of: ClientOf) -> None:
         entries: list[AccessEntry] = []
