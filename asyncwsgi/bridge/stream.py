@@ -67,11 +67,8 @@ class stream:  # noqa: N801 - named like Flask's stream_with_context, in whose p
     def __next__(self) -> bytes:
         offer = self._offer
         if offer.is_taken:
-            error, offer.error = offer.error, None
-            try:
-                raise StopIteration if error is None else error
-            finally:
-                del error  # it knows this frame: no cycle
+            offer.raise_error()
+            raise StopIteration
         if not self._was_offered and current_exchange() is not None:
             self._was_offered = True
             return offer

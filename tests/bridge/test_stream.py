@@ -351,6 +351,20 @@ class TestErrors:
         server.close()
         assert messages(caplog.records) == ["GET /stream failed with a traceback"]
 
+    def test_an_error_behind_the_content_length_is_logged(
+        self, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def blocks() -> AsyncIterator[bytes]:
+            try:
+                yield b"spam"
+            finally:
+                raise OSError("no space left")
+
+        server = serve(app_of(blocks, sized(4)), validate=False)
+        assert client_of(server).get(target="/stream").body == b"spam"
+        server.close()
+        assert messages(caplog.records) == ["GET /stream failed with a traceback"]
+
     @pytest.mark.parametrize(
         ("when", "reason"), [("close", "cannot close"), ("both", "cannot go on")]
     )
