@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from asyncwsgi import Server, serve_in_thread, stream
+from asyncwsgi import Server, from_thread, serve_in_thread, stream
 from asyncwsgi.access_log import AccessEntry, AccessLogger
 from asyncwsgi.bridge.current import current_exchange
 from asyncwsgi.testing import HungApplication
@@ -350,6 +350,28 @@ class TestErrors:
         client.reset()
         server.close()
         assert messages(caplog.records) == ["GET /stream failed with a traceback"]
+
+    @pytest.mark.parametrize("in_thread", [False, True])
+    def test_the_loops_own_thread_takes_no_blocks(
+        self, serve: Serve, client_of: ClientOf, in_thread: bool
+    ) -> None:
+        async def needs_the_loop() -> AsyncIterator[bytes]:
+            yield from_thread.run(asyncio.sleep, 0, b"spam")
+
+        async def collected() -> bytes:
+            blocks = stream(needs_the_loop())
+            if in_thread:
+                return await asyncio.to_thread(b"".join, blocks)
+            with pytest.raises(RuntimeError, match=r"asyncio\.to_thread"):
+                next(iter(one_behind(blocks)))
+            return b"refused"
+
+        def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            start_response("200 OK", PLAIN)
+            return [from_thread.run(collected)]
+
+        reply = client_of(serve(app)).get()
+        assert reply.body == (b"spam" if in_thread else b"refused")
 
     def test_an_error_behind_the_content_length_is_logged(
         self, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
