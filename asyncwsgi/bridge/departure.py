@@ -93,12 +93,22 @@ def cancel_on_disconnect(
 
 
 async def until_departure(departure: Departure, coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await `coroutine`, and cancel it when the client leaves. On the loop."""
+    """Await `coroutine`, and cancel it when the client leaves. On any loop."""
     task = asyncio.current_task()
     assert task is not None
-    cancel = task.cancel
+    cancel = functools.partial(_cancel, task)
     departure.call(cancel)
     try:
         return await coroutine
     finally:
         departure.discard(cancel)
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel `task`. On the server's loop, which need not be its own: see `async_views_on_loop`."""
+    loop = task.get_loop()
+    if loop is asyncio.get_running_loop():
+        task.cancel()
+        return
+    with contextlib.suppress(RuntimeError):  # its loop has ended, and so has it
+        loop.call_soon_threadsafe(task.cancel)

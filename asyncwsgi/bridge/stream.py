@@ -67,11 +67,8 @@ class stream:  # noqa: N801 - named like Flask's stream_with_context, in whose p
     def __next__(self) -> bytes:
         offer = self._offer
         if offer.is_taken:
-            error, offer.error = offer.error, None
-            try:
-                raise StopIteration if error is None else error
-            finally:
-                del error  # it knows this frame: no cycle
+            offer.raise_error()
+            raise StopIteration
         if not self._was_offered and current_exchange() is not None:
             self._was_offered = True
             return offer
@@ -92,6 +89,7 @@ class stream:  # noqa: N801 - named like Flask's stream_with_context, in whose p
         if self._is_over:
             raise StopIteration
         if self._private is None:
+            _refuse_to_block()
             self._private = _PrivateLoop(self._offer)
         try:
             block = self._private.next()
@@ -158,6 +156,15 @@ class _PrivateLoop:
             # A test client in a coroutine: this thread has a loop, and cannot run a second one.
             self._thread = ThreadPoolExecutor(1, "asyncwsgi-stream")
         return self._thread.submit(self._runner.run, coroutine).result()
+
+
+def _refuse_to_block() -> None:
+    exchange = current_exchange()
+    if exchange is not None and exchange.bridge.loop_work.calls.is_loop_thread():
+        raise RuntimeError(
+            "the blocks of a stream were asked for on the server's loop, which would serve nobody "
+            "until they have come; in async code, collect them with asyncio.to_thread()"
+        )
 
 
 async def _step(blocks: AsyncIterator[Block]) -> object:

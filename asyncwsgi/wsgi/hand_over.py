@@ -49,6 +49,15 @@ class HandOver(bytes):
         offer.error = None
         return offer
 
+    def raise_error(self) -> None:
+        """Raise what the iterator has raised; once."""
+        error, self.error = self.error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # it knows this frame: no cycle
+
     def __bytes__(self) -> bytes:
         # Django makes bytes of every block.
         return self
@@ -91,7 +100,10 @@ class Remainder:
             rest = _cut()
         elif self.is_complete:
             rest = iter(())
-        return self._proceed(self._blocks, rest)
+        remainder = self._proceed(self._blocks, rest)
+        if remainder is None:
+            self.hand_over.raise_error()  # that nobody has asked for: the body was complete
+        return remainder
 
 
 def _cut() -> Iterator[bytes]:

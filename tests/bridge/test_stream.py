@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import logging
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from asyncwsgi import Server, stream
+from asyncwsgi import Server, from_thread, serve_in_thread, stream
 from asyncwsgi.access_log import AccessEntry, AccessLogger
 from asyncwsgi.bridge.current import current_exchange
 from asyncwsgi.testing import HungApplication
@@ -40,6 +43,11 @@ async def spam() -> AsyncIterator[bytes | str]:
 
 
 SPAM = "späm".encode()
+
+
+async def broken() -> AsyncIterator[Any]:
+    yield b"first\n"
+    yield 42
 
 
 def one_behind(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -343,6 +351,42 @@ class TestErrors:
         server.close()
         assert messages(caplog.records) == ["GET /stream failed with a traceback"]
 
+    @pytest.mark.parametrize("in_thread", [False, True])
+    def test_the_loops_own_thread_takes_no_blocks(
+        self, serve: Serve, client_of: ClientOf, in_thread: bool
+    ) -> None:
+        async def needs_the_loop() -> AsyncIterator[bytes]:
+            yield from_thread.run(asyncio.sleep, 0, b"spam")
+
+        async def collected() -> bytes:
+            blocks = stream(needs_the_loop())
+            if in_thread:
+                return await asyncio.to_thread(b"".join, blocks)
+            with pytest.raises(RuntimeError, match=r"asyncio\.to_thread"):
+                next(iter(one_behind(blocks)))
+            return b"refused"
+
+        def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            start_response("200 OK", PLAIN)
+            return [from_thread.run(collected)]
+
+        reply = client_of(serve(app)).get()
+        assert reply.body == (b"spam" if in_thread else b"refused")
+
+    def test_an_error_behind_the_content_length_is_logged(
+        self, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def blocks() -> AsyncIterator[bytes]:
+            try:
+                yield b"spam"
+            finally:
+                raise OSError("no space left")
+
+        server = serve(app_of(blocks, sized(4)), validate=False)
+        assert client_of(server).get(target="/stream").body == b"spam"
+        server.close()
+        assert messages(caplog.records) == ["GET /stream failed with a traceback"]
+
     @pytest.mark.parametrize(
         ("when", "reason"), [("close", "cannot close"), ("both", "cannot go on")]
     )
@@ -572,6 +616,36 @@ class TestEnds:
         server.close()
         assert feed.closings == 1
         assert server.server._bridge.abandoned == set()
+
+    @pytest.mark.parametrize("leaves", [True, False], ids=["client leaves", "generator fails"])
+    def test_no_cycle_is_left(
+        self, client_of: Any, monkeypatch: pytest.MonkeyPatch, leaves: bool
+    ) -> None:
+        remains: list[weakref.ref[Any]] = []
+        feed = Feed()
+        app = app_of(feed.blocks if leaves else broken)
+        # What pytest records of the log keeps the errors.
+        monkeypatch.setattr(logging.getLogger("asyncwsgi.server"), "disabled", True)
+
+        def noting(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            if environ["PATH_INFO"] == "/stream":
+                remains.append(weakref.ref(current_exchange()))
+            return app(environ, start_response)
+
+        gc.disable()
+        try:
+            with serve_in_thread(noting, port=0, threads=1) as server:
+                for _ in range(5):
+                    client = client_of(server)
+                    open_stream(client)
+                    if leaves:
+                        client.reset()
+                        feed.wait_until_closed()
+                    else:
+                        assert client.is_closed()
+            assert [remain() for remain in remains] == [None] * 5
+        finally:
+            gc.enable()
 
     def test_one_access_line_with_all_of_its_bytes(self, serve: Serve, client_of: ClientOf) -> None:
         entries: list[AccessEntry] = []

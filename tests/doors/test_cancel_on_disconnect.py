@@ -73,6 +73,7 @@ both_ways = pytest.mark.parametrize("is_override", [False, True], ids=["asgiref"
         pytest.param(True, {}, id="decorator"),
         pytest.param(False, {"cancel_on_disconnect": True}, id="option"),
         pytest.param(True, {"cancel_on_disconnect": True}, id="both"),
+        pytest.param(True, {"async_views_on_loop": False}, id="loop of its own"),
     ],
 )
 def test_a_view_is_cancelled_when_its_client_leaves(

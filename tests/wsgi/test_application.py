@@ -550,7 +550,7 @@ class TestHandOver:
             remainder.resume()
         else:
             with pytest.raises(ClientDisconnected):
-                remainder.resume(ClientDisconnected("gone"))
+                remainder.resume(is_cut=True)
         assert (blocks.taken, blocks.closings, response.is_finished) == (1, 1, is_complete)
 
     def test_without_a_body_nothing_is_handed_over(self) -> None:
