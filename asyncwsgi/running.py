@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import signal
-import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED
 from types import TracebackType
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
     from asyncwsgi.server.listeners import Address
+
+HELD_TIMEOUT = 0.5
+"""Seconds after which a loop that has not heard of a signal is taken to be held by a coroutine."""
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -96,12 +99,17 @@ async def _serve_until_signal(server: Server) -> int:
 
 
 class _Stops:
-    """SIGINT and SIGTERM while a server runs: the first drains it, the second cuts it."""
+    """SIGINT and SIGTERM while a server runs: the first drains it, the second cuts it.
+
+    The handlers are Python's, not the loop's, which hears of nothing while a coroutine holds it.
+    """
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._loop = asyncio.get_running_loop()
+        self._mailbox = Mailbox(self._loop)
         self._task: asyncio.Task[None] | None = None
+        self._unheard_since: float | None = None
         self._replaced: dict[int, Any] = {}
         self.exit_code = 0
 
@@ -109,24 +117,25 @@ class _Stops:
         # Only the main thread hears signals.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._replaced[number] = signal.getsignal(number)
-                self._listen(number)
+                self._replaced[number] = signal.signal(number, self._hear)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._replaced.items():
-            if sys.platform != "win32":
-                self._loop.remove_signal_handler(number)
             signal.signal(number, handler)
 
-    def _listen(self, number: signal.Signals) -> None:
-        if sys.platform != "win32":
-            self._loop.add_signal_handler(number, self._stop, number)
-        else:
-            mailbox = Mailbox(self._loop)
-            signal.signal(number, lambda heard, _: mailbox.post(self._stop, heard))
+    def _hear(self, number: int, _: object) -> None:
+        """Tell the loop. In the main thread, between any two of its instructions."""
+        now = time.monotonic()
+        self._mailbox.post(self._stop, number)
+        if self._unheard_since is None:
+            self._unheard_since = now
+        elif now - self._unheard_since >= HELD_TIMEOUT:
+            # Raised in the coroutine that holds the loop, which has no other way to hear of it.
+            raise SystemExit(128 + number)
 
     def _stop(self, number: int) -> None:
+        self._unheard_since = None
         if self._task is None:
             self._task = self._loop.create_task(self._server.shutdown())
         else:

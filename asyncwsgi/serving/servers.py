@@ -5,6 +5,7 @@ Everything but the loop is inherited: binding, the attributes, the banner, the m
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import selectors
 import socket
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from asyncwsgi.serving.client_socket import ClientSocket
 
 
+CUT_TIMEOUT = 2.0
+"""Seconds that the loop gets to end after a second Ctrl+C."""
 POLL_INTERVAL = 0.5
 """Seconds between looks at signals, as socketserver has it."""
 
@@ -195,7 +198,8 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             thread.close()
         except KeyboardInterrupt:
             thread.abort()
-            thread.close()
+            # A coroutine may hold the loop, which then hears of nothing.
+            concurrent.futures.wait({thread.ended}, timeout=CUT_TIMEOUT)
 
 
 class ThreadedWSGIServer(BaseWSGIServer, werkzeug.serving.ThreadedWSGIServer):

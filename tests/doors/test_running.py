@@ -242,6 +242,34 @@ class TestRun:
         assert process.wait() == 0, process.log
         assert "Traceback" not in process.log
 
+    @pytest.mark.parametrize("view", ["called by from_thread", "async view of Flask"])
+    def test_a_second_signal_frees_a_loop_that_a_coroutine_holds(
+        self, start: Start, loop: Loop, view: str
+    ) -> None:
+        source = f"""
+        import time
+        import asyncwsgi.running, flask
+        asyncwsgi.running.HELD_TIMEOUT = 0.0
+
+        async def hold():
+            print("the loop is held", file=sys.stderr, flush=True)
+            time.sleep(1000)
+            return ""
+
+        flask_app = flask.Flask("app")
+        flask_app.add_url_rule("/", "held", hold if "Flask" in {view!r} else
+                               lambda: from_thread.run(hold))
+        sys.exit(run(flask_app, port=0, loop={loop!r}))
+        """
+        process = start("-c", self.program(source))
+        with process.connect() as client:
+            client.request()
+            process.read_until("the loop is held")
+            # Not the same twice: the system would take two that nobody has heard yet for one.
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait() == 128 + signal.SIGTERM
+
     def test_it_gives_the_signal_handlers_back(self, start: Start, loop: Loop) -> None:
         source = f"""
         def mine(*_): pass

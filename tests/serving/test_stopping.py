@@ -46,6 +46,34 @@ print("served", flush=True)
 Run = Callable[..., Process]
 each_kind = pytest.mark.parametrize("threaded", [True, False], ids=["threaded", "one at a time"])
 
+HELD_PROGRAM = """
+import sys, threading, time, urllib.request
+import asyncwsgi.running
+import asyncwsgi.serving.servers
+from asyncwsgi import from_thread
+from asyncwsgi.serving import make_server
+
+class Told(asyncwsgi.running.ServerThread):
+    def close(self):
+        print("closing", file=sys.stderr, flush=True)
+        super().close()
+
+asyncwsgi.serving.servers.ServerThread = Told
+asyncwsgi.serving.servers.CUT_TIMEOUT = 0.0
+
+async def hold():
+    print("the loop is held", file=sys.stderr, flush=True)
+    time.sleep(1000)
+
+def app(environ, start_response):
+    from_thread.run(hold)
+
+server = make_server("127.0.0.1", 0, app, threaded=True)
+url = f"http://127.0.0.1:{server.port}/"
+threading.Thread(target=urllib.request.urlopen, args=[url], daemon=True).start()
+server.serve_forever()
+"""
+
 
 @each_kind
 def test_connections_without_a_request_are_not_waited_for(start: Start, threaded: bool) -> None:
@@ -132,6 +160,18 @@ class TestSignals:
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 7
         assert "served" not in process.output
+
+    def test_a_second_ctrl_c_does_not_wait_for_a_loop_that_a_coroutine_holds(
+        self, tmp_path: Path
+    ) -> None:
+        process = Process("-c", HELD_PROGRAM, directory=tmp_path)
+        try:
+            process.read_until("the loop is held")
+            process.send_signal(signal.SIGINT)
+            process.read_until("closing")
+            assert process.interrupt() == 0
+        finally:
+            process.close()
 
     def test_a_program_ends_with_its_main_thread(self, run: Run) -> None:
         serve = (
