@@ -24,11 +24,13 @@ class Departure:
     have shut its side only and read on (RFC 9112 9.6), but who does so is rare.
     """
 
-    __slots__ = ("_callbacks", "_mailbox", "has_happened")
+    __slots__ = ("_callbacks", "_is_over", "_mailbox", "_waiting", "has_happened")
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
         self._callbacks: list[Callable[[], object]] = []
+        self._waiting: list[threading.Event] = []
+        self._is_over = False
         self.has_happened = False
 
     def __call__(self, timeout: float | None = 0.0) -> bool:
@@ -38,12 +40,16 @@ class Departure:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the client has left, for at most `timeout` seconds; whether it has.
 
-        Not on the loop, where it would hold up everyone.
+        The end of the request, too, ends the wait of a thread that outlives it. Not on the loop,
+        where it would hold up everyone.
         """
-        left = threading.Event()
-        self.call(left.set)
-        left.wait(timeout)
-        self.discard(left.set)
+        if not self.has_happened:
+            woken = threading.Event()
+            self._waiting.append(woken)
+            # In this order: the loop says what has happened, and then wakes those it finds.
+            if not (self.has_happened or self._is_over):
+                woken.wait(timeout)
+            self._waiting.remove(woken)
         return self.has_happened
 
     def call(self, callback: Callable[[], object]) -> None:
@@ -60,8 +66,18 @@ class Departure:
     def announce(self, _: None = None) -> None:
         """Say that the client has left. On the loop."""
         self.has_happened = True
+        self._wake()
         while self._callbacks:
             self._callbacks.pop()()
+
+    def end(self) -> None:
+        """Say that the request is over: nobody hears any more whether the client leaves."""
+        self._is_over = True
+        self._wake()
+
+    def _wake(self) -> None:
+        for woken in self._waiting.copy():
+            woken.set()
 
 
 def cancel_on_disconnect(

@@ -178,6 +178,7 @@ class Exchange:
         if self.body is not None:
             # Threads that the application left behind must not wait for a body nobody feeds.
             self.body.fail(ClientDisconnected("the response is over"))
+        self.departure.end()
         # Body, wsgi.input and response know the exchange: no cycle outlives the request.
         self.body = self._response = None
         self.environ = {}

@@ -24,6 +24,10 @@ T = TypeVar("T")
 _UNSET = object()
 
 
+def _nothing() -> None:
+    """There is nothing to be discarded."""
+
+
 class LoopTasks:
     """The tasks that threads have begun on the loop and that have not ended.
 
@@ -51,9 +55,16 @@ class LoopTasks:
         return threading.get_ident() == self._loop_thread
 
     def submit(
-        self, make: Callable[[], Awaitable[T]], context: Context, *, name: str | None = None
+        self,
+        make: Callable[[], Awaitable[T]],
+        context: Context,
+        *,
+        name: str | None = None,
+        discard: Callable[[], object] = _nothing,
     ) -> Future[T]:
         """Have the loop await what `make` returns, in `context`; cancelling it cancels the task.
+
+        `discard` is called if it is cancelled before `make` was called.
 
         Raises:
             RuntimeError: the server has stopped.
@@ -64,7 +75,7 @@ class LoopTasks:
         if self.is_closed:
             self._waiting.discard(future)
             raise stopped()
-        self._mailbox.post(self._begin, (future, make, context, name))
+        self._mailbox.post(self._begin, (future, make, context, name, discard))
         return future
 
     def cancel(self, task: asyncio.Task[Any]) -> None:
@@ -116,14 +127,16 @@ class LoopTasks:
             task.cancel()
 
     def _begin(
-        self, call: tuple[Future[T], Callable[[], Awaitable[T]], Context, str | None]
+        self,
+        call: tuple[
+            Future[T], Callable[[], Awaitable[T]], Context, str | None, Callable[[], object]
+        ],
     ) -> None:
-        future, make, context, name = call
-        if future not in self._waiting:
-            return  # closed meanwhile
-        if future.cancelled():
+        future, make, context, name, discard = call
+        if future.cancelled() or future not in self._waiting:  # or all is closed
             self._waiting.discard(future)
             self._is_idle.set()
+            discard()
             return
         task = self.create_task(self._run(future, make), name=name, context=context)
         self._waiting.discard(future)

@@ -86,12 +86,30 @@ def test_who_asks_again_and_again_leaves_nothing_behind(serve: Serve, client_of:
         disconnected = environ["asyncwsgi.disconnected"]
         for timeout in (0.0, 0.001, 0.0):
             assert not disconnected(timeout)
-        left.extend(disconnected._callbacks)
+        left.extend([*disconnected._callbacks, *disconnected._waiting])
         start_response("200 OK", [("Content-Type", "text/plain")])
         return []
 
     assert client_of(serve(app)).get().status == 200
     assert left == []
+
+
+def test_the_end_of_a_request_ends_the_wait_of_a_thread_that_outlives_it(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    answers: list[bool] = []
+    waiting: list[threading.Thread] = []
+
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        disconnected = environ["asyncwsgi.disconnected"]
+        waiting.append(threading.Thread(target=lambda: answers.append(disconnected.wait())))
+        waiting[0].start()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return []
+
+    assert client_of(serve(app)).get().status == 200
+    waiting[0].join(TIMEOUT)
+    assert answers == [False]
 
 
 def test_callbacks_are_called_once_on_the_loop(serve: Serve, client_of: ClientOf) -> None:

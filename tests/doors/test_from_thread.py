@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import threading
 import traceback
@@ -304,6 +305,18 @@ class TestCreateTask:
             return handle.cancel() and coroutine.cancelled.wait(TIMEOUT)
 
         assert answer(serve, view) == "True"
+
+    def test_is_closed_if_it_is_cancelled_before_it_begins(self, serve: Serve) -> None:
+        async def nothing() -> None:
+            pass
+
+        async def on_loop() -> str:
+            coroutine = nothing()
+            assert from_thread.create_task(coroutine).cancel()
+            await asyncio.wrap_future(from_thread.create_task(nothing()))  # behind it
+            return inspect.getcoroutinestate(coroutine)
+
+        assert answer(serve, lambda: from_thread.run(on_loop)) == inspect.CORO_CLOSED
 
     def test_is_waited_for_at_shutdown(self, serve: Serve) -> None:
         go: list[Callable[[], object]] = []
