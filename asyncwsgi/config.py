@@ -163,6 +163,7 @@ class Config:
         self._check_tls()
         self._check_root_path()
         self._check_executor()
+        self._check_async_views()
         try:
             check_format(self.access_log_format)
         except ValueError as error:
@@ -232,6 +233,14 @@ class Config:
             raise ConfigError(
                 "executor must run threads: a request cannot be pickled to another process; "
                 "use a ThreadPoolExecutor or leave it to the worker threads"
+            )
+
+    def _check_async_views(self) -> None:
+        if self.cancel_on_disconnect and not self.async_views_on_loop:
+            raise ConfigError(
+                "cancel_on_disconnect cancels views that run on the server's loop, and "
+                "async_views_on_loop is off; turn it on, or decorate views with "
+                "@asyncwsgi.cancel_on_disconnect"
             )
 
     @classmethod

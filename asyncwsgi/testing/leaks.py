@@ -73,10 +73,14 @@ class LeakCheck:
     Args:
         server: the server.
         owner: who is to be named: the test.
+        spared_threads: how the names of threads begin that may be left.
     """
 
-    def __init__(self, server: ServerThread, owner: str = "") -> None:
+    def __init__(
+        self, server: ServerThread, owner: str = "", spared_threads: Iterable[str] = ()
+    ) -> None:
         self.owner = owner
+        self._spared_threads = tuple(spared_threads)
         self.leaks: list[Leak] = []
         """What was found so far."""
         self._thread = server
@@ -134,9 +138,9 @@ class LeakCheck:
             Leak(
                 f"the thread {left.name!r}, which runs {left.target} and stands at "
                 f"{place_of(left.ident)}",
-                "end and join it before the test is over",
+                "end and join it before the test is over, or name it in spared_threads",
             )
-            for left in threads_of_nobody(self._before, config.executor)
+            for left in threads_of_nobody(self._before, config.executor, self._spared_threads)
         ]
 
     def report(self, policy: LeakPolicy) -> None:

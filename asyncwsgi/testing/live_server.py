@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
@@ -53,6 +53,8 @@ class LiveServer(ServerThread):
         leaks: what happens when it is closed and requests, connections or threads are left:
             ``warn`` (`LeakWarning`), ``error`` (`LeakError`) or ``ignore``.
         owner: the test, to be named in such messages.
+        spared_threads: how the names of threads begin that may be left: those of a pool, say, that
+            the application keeps.
         options: those of `asyncwsgi.Config`; without ``bind`` and ``port`` it takes a free port of
             127.0.0.1.
 
@@ -73,8 +75,13 @@ class LiveServer(ServerThread):
         recorded_body_size: int = RECORDED_BODY_SIZE,
         leaks: LeakPolicy = "ignore",
         owner: str = "",
+        spared_threads: Sequence[str] = (),
         **options: Any,
     ) -> None:
+        if isinstance(spared_threads, str):
+            raise ConfigError(
+                f"spared_threads must be a list of names, got the text {spared_threads!r}"
+            )
         if leaks not in POLICIES:
             raise ConfigError(f"leaks must be one of {', '.join(POLICIES)}, got {leaks!r}")
         if recorded_body_size < 0:
@@ -97,7 +104,7 @@ class LiveServer(ServerThread):
         self._journal = Journal(recorded_body_size)
         end_recording = self._extend(self.server)
         self.ended.add_done_callback(lambda _: end_recording())
-        self._leak_check = LeakCheck(self, owner)
+        self._leak_check = LeakCheck(self, owner, spared_threads)
         self.leaks = leaks
         self._closing = threading.RLock()
         self._was_closed = False
@@ -130,6 +137,8 @@ class LiveServer(ServerThread):
             )
         if not self._was_started or self._started.exception() is not None:
             return
+        if not (self._thread.is_alive() or self.ended.done()):
+            return  # a fork has no threads but its own; the server is its parent's
         # Whoever comes second waits for the first, and hears nothing. Reentrant: a signal's
         # handler may close what its thread is closing.
         with self._closing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
@@ -33,19 +33,20 @@ class LeftThread(NamedTuple):
 
 
 def threads_of_nobody(
-    before: Container[threading.Thread], executor: Executor | None
+    before: Container[threading.Thread], executor: Executor | None, spared_names: Iterable[str]
 ) -> list[LeftThread]:
     """The threads that were not there `before` and still run.
 
     Args:
         before: those that do not count.
         executor: one whose threads do not count either.
+        spared_names: how the names of others begin that do not count.
     """
     deadline = time.monotonic() + JOIN_TIMEOUT
     pools = [pool for pool in (executor, *_shared_executors()) if pool is not None]
     spared = {thread for pool in pools for thread in getattr(pool, "_threads", ())}
     found = []
-    for thread in _candidates(before):
+    for thread in _candidates(before, (*_OF_OTHERS, *spared_names)):
         if thread not in spared:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
@@ -53,10 +54,12 @@ def threads_of_nobody(
     return found
 
 
-def _candidates(before: Container[threading.Thread]) -> Iterator[threading.Thread]:
+def _candidates(
+    before: Container[threading.Thread], of_others: tuple[str, ...]
+) -> Iterator[threading.Thread]:
     for thread in threading.enumerate():
         is_foreign = isinstance(thread, threading._DummyThread)  # not Python's to join
-        is_of_others = is_foreign or thread.name.startswith(_OF_OTHERS)
+        is_of_others = is_foreign or thread.name.startswith(of_others)
         if not (is_of_others or thread in before or thread is threading.current_thread()):
             yield thread
 

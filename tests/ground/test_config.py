@@ -171,6 +171,12 @@ class TestCombinations:
                 "ThreadPoolExecutor or leave it to the worker threads"
             )
 
+    def test_views_with_loops_of_their_own_are_not_cancelled_by_an_option(self) -> None:
+        message = refusal(cancel_on_disconnect=True, async_views_on_loop=False)
+        assert message.startswith(
+            "cancel_on_disconnect cancels views that run on the server's loop"
+        )
+
     def test_a_pool_of_threads_is_accepted(self) -> None:
         with ThreadPoolExecutor(1) as pool:
             assert Config(executor=pool).executor is pool

@@ -120,6 +120,7 @@ class TestWhatIsNamed:
         said = leaks_of(server)
         assert f"the thread 'poller', which runs {__name__}.wait_for and stands at" in said
         assert f"{__file__}:{wait_for.__code__.co_firstlineno + 1}; end and join it" in said
+        assert said.endswith("or name it in spared_threads")
 
     def test_the_threads_of_a_pool_that_is_not_shut_down(
         self, server: LiveServer, left: ExitStack
@@ -276,6 +277,12 @@ class TestWhatIsNot:
         pool = left.enter_context(ThreadPoolExecutor(2))
         with LiveServer(hello, leaks="warn", executor=pool) as server:
             urlopen(server.url).read()
+            assert leaks_of(server) == ""
+
+    def test_threads_whose_names_are_spared(self, left: ExitStack) -> None:
+        pool = left.enter_context(ThreadPoolExecutor(1, thread_name_prefix="telemetry"))
+        with LiveServer(hello, leaks="warn", spared_threads=["tele"]) as server:
+            pool.submit(int).result()
             assert leaks_of(server) == ""
 
     def test_the_threads_of_another_server(self, server: LiveServer, left: ExitStack) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -359,3 +362,27 @@ class TestServerClass:
 
         with pytest.raises(ConfigError, match=r"is none; name a class"):
             LiveServer(hello, server_class=OddServer)
+
+
+def test_names_of_spared_threads_are_a_list() -> None:
+    with pytest.raises(ConfigError, match="spared_threads must be a list of names, got the text"):
+        LiveServer(hello, spared_threads="telemetry")
+
+
+def test_a_fork_that_closes_it_leaves_it_to_its_parent() -> None:
+    program = """
+        import os
+        from urllib.request import urlopen
+        from asyncwsgi.testing import LiveServer
+        from tests.apps import hello
+
+        with LiveServer(hello) as server:
+            child = os.fork()
+            if not child:
+                server.close()
+                os._exit(0)
+            print(os.waitpid(child, 0)[1], urlopen(server.url).status)
+    """
+    command = [sys.executable, "-c", dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert done.stdout == "0 200\n", done.stderr
