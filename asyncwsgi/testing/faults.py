@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.testing.faulty_connection import (
@@ -22,9 +22,6 @@ from asyncwsgi.testing.faulty_connection import (
     Stall,
     Trickle,
 )
-
-if TYPE_CHECKING:
-    pass
 
 WAIT_TIMEOUT = 10.0
 """Seconds after which a fault that no request meets fails the test that waits for one."""
