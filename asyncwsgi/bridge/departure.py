@@ -66,16 +66,17 @@ class Departure:
     def announce(self, _: None = None) -> None:
         """Say that the client has left. On the loop."""
         self.has_happened = True
-        self._wake()
+        self._wake_waiting()
         while self._callbacks:
             self._callbacks.pop()()
 
     def end(self) -> None:
         """Say that the request is over: nobody hears any more whether the client leaves."""
         self._is_over = True
-        self._wake()
+        if self._waiting:
+            self._wake_waiting()
 
-    def _wake(self) -> None:
+    def _wake_waiting(self) -> None:
         for woken in self._waiting.copy():
             woken.set()
 

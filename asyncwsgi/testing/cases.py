@@ -52,6 +52,8 @@ class LiveServerMixin(TestCase):
 
         def set_up_served() -> None:
             self._start_server()
+            before = _count_failures(result)
+            self.addCleanup(lambda: _spare_failed(self.server, result, before))
             set_up()
 
         self.setUp = set_up_served  # type: ignore[method-assign]
@@ -103,9 +105,29 @@ class ClassLiveServerMixin(TestCase):
         # Without a port: a Unix socket.
         cls.live_server_url = f"{url.scheme}://{cls.host}" + (f":{url.port}" if url.port else "")
 
+    def run(self, result: unittest.TestResult | None = None) -> unittest.TestResult | None:
+        before = _count_failures(result)
+        try:
+            return super().run(result)
+        finally:
+            _spare_failed(self.server, result, before)
+
 
 class ClassLiveServerTestCase(ClassLiveServerMixin, unittest.TestCase):
     """Tests that have a live server in common (see `ClassLiveServerMixin`)."""
+
+
+def _spare_failed(server: LiveServer, result: Any, before: int) -> None:
+    """Ask nobody who has failed what is left: pytest keeps the variables of a traceback alive."""
+    if _count_failures(result) > before:
+        server.leaks = "ignore"
+
+
+def _count_failures(result: Any) -> int:
+    """The failures in the result of a test; pytest's is no `unittest.TestResult`."""
+    if isinstance(result, unittest.TestResult):
+        return len(result.errors) + len(result.failures)
+    return len(getattr(result, "_excinfo", None) or ())
 
 
 def _configured_project(case: type[ClassLiveServerMixin]) -> WSGIApplication:

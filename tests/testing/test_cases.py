@@ -23,6 +23,7 @@ from asyncwsgi.testing import (
 )
 from tests.apps import hello
 from tests.client import Client, connect
+from tests.testing.conftest import RunPytest
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -322,6 +323,45 @@ class TestLeaks:
         left: list[Client] = []
         with pytest.warns(LeakWarning, match=r"Case\.test left behind:\n  a connection from"):
             assert passes(Case)
+        left[0].close()
+
+    @pytest.mark.parametrize("name", ["LiveServerTestCase", "ClassLiveServerTestCase"])
+    def test_a_test_that_has_failed_is_not_asked(self, name: str, run_pytest: RunPytest) -> None:
+        result = run_pytest(f"""
+            import unittest
+            from asyncwsgi.testing import {name}
+            from tests.apps import hello
+            from tests.client import connect
+
+            class Case({name}):
+                live_server_options = {{"leaks": "error"}}
+                application = hello
+
+                def create_app(self):
+                    return hello
+
+                def test(self):
+                    client = connect(self.server.addresses[0])
+                    self.fail("for another reason")
+        """)
+        result.assert_outcomes(failed=1)
+
+    @pytest.mark.parametrize("base", [LiveServerTestCase, ClassLiveServerTestCase])
+    def test_unittest_does_not_ask_it_either(self, base: type[unittest.TestCase]) -> None:
+        class Case(base):  # type: ignore[misc,valid-type]
+            live_server_options: ClassVar[dict[str, str]] = {"leaks": "error"}
+            application = hello
+
+            def create_app(self) -> WSGIApplication:
+                return hello
+
+            def test(self) -> None:
+                left.append(connect(self.server.addresses[0]))
+                self.fail("for another reason")
+
+        left: list[Client] = []
+        result = run(Case)
+        assert (len(result.failures), result.errors) == (1, [])
         left[0].close()
 
     def test_what_the_tests_of_a_class_leave_is_named(self) -> None:
