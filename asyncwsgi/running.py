@@ -155,6 +155,7 @@ class ServerThread:
         self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         """Done when the server has stopped, for whatever reason."""
         self._failure: BaseException | None = None
+        self._has_served = False
 
     # Before a start there is no address, and no loop to be told anything: RuntimeError.
 
@@ -202,8 +203,9 @@ class ServerThread:
         closed: concurrent.futures.Future[None] = concurrent.futures.Future()
 
         def begin(_: None) -> None:
-            task = loop.create_task(self.server.stop_accepting())
-            task.add_done_callback(lambda _: closed.set_result(None))
+            if not self._has_served:
+                task = loop.create_task(self.server.stop_accepting())
+                task.add_done_callback(lambda _: closed.set_result(None))
 
         Mailbox(loop).post(begin, None)
         # A loop that is about to end may never come round to it.
@@ -213,9 +215,13 @@ class ServerThread:
         """Begin to drain, without waiting for it (see `Server.shutdown`)."""
         self._require_start()
         if self._started.exception() is None:
-            loop = self._started.result()
             # A loop that has ended already takes no more calls, and needs none.
-            Mailbox(loop).post(lambda _: loop.create_task(self.server.shutdown()), None)
+            Mailbox(self._started.result()).post(self._begin_shutdown, None)
+
+    def _begin_shutdown(self, _: None) -> None:
+        # A loop that is about to end would leave a task where it is.
+        if not self._has_served:
+            asyncio.get_running_loop().create_task(self.server.shutdown())
 
     def abort(self) -> None:
         """Cut every connection, without waiting for it (see `Server.abort`)."""
@@ -264,6 +270,9 @@ class ServerThread:
             self.ended.set_result(None)
 
     async def _serve(self) -> None:
-        async with self.server:
-            self._started.set_result(asyncio.get_running_loop())
-            await self.server.serve_forever()
+        try:
+            async with self.server:
+                self._started.set_result(asyncio.get_running_loop())
+                await self.server.serve_forever()
+        finally:
+            self._has_served = True

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -17,7 +20,7 @@ from asyncwsgi import BindError, Config, ConfigError, Server, ServerThread, serv
 from asyncwsgi.config import Loop
 from asyncwsgi.running import loop_factory
 from tests.apps import Held, hello
-from tests.client import Reply, connect
+from tests.client import TIMEOUT, Reply, connect
 from tests.doors.conftest import Start
 
 LOOPS: tuple[Loop, ...] = ("asyncio", "uvloop") if find_spec("uvloop") else ("asyncio",)
@@ -103,6 +106,48 @@ class TestServeInThread:
             for thread in closing:
                 thread.join()
         assert own_threads() == []
+
+    def test_a_loop_that_is_about_to_end_gets_no_tasks_that_it_would_not_run(
+        self, loop: Loop
+    ) -> None:
+        ending, end = threading.Event(), threading.Event()
+        begun: list[str] = []
+
+        class Noting(Server):
+            async def shutdown(self, **more: Any) -> None:
+                begun.append("shutdown")
+                await super().shutdown(**more)
+
+            async def stop_accepting(self) -> None:
+                begun.append("stop_accepting")
+                await super().stop_accepting()
+
+        async def held() -> AsyncGenerator[None]:
+            try:
+                yield
+            finally:
+                ending.set()
+                await asyncio.to_thread(end.wait, TIMEOUT)
+
+        generator = held()
+
+        @contextlib.asynccontextmanager
+        async def lifespan() -> AsyncIterator[None]:
+            await anext(generator)  # a loop that ends closes those that were begun
+            yield
+
+        thread = ServerThread(Noting(hello, port=0, loop=loop, lifespan=lifespan))
+        thread.start()
+        thread.shutdown()
+        assert ending.wait(TIMEOUT)
+        thread.shutdown()
+        with ThreadPoolExecutor(1) as other:
+            stopping = other.submit(thread.stop_accepting)
+            end.set()
+            stopping.result(TIMEOUT)
+        thread.close()
+        # One by the end of the block in which it serves.
+        assert begun == ["shutdown", "stop_accepting", "shutdown"]
 
     def test_leaving_the_block_lets_requests_in_flight_end(self, loop: Loop) -> None:
         held = Held()
