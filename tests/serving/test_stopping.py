@@ -51,7 +51,6 @@ import sys, threading, time, urllib.request
 import asyncwsgi.running
 import asyncwsgi.serving.servers
 from asyncwsgi import from_thread
-from asyncwsgi.serving import make_server
 
 class Told(asyncwsgi.running.ServerThread):
     def close(self):
@@ -68,10 +67,13 @@ async def hold():
 def app(environ, start_response):
     from_thread.run(hold)
 
-server = make_server("127.0.0.1", 0, app, threaded=True)
-url = f"http://127.0.0.1:{server.port}/"
-threading.Thread(target=urllib.request.urlopen, args=[url], daemon=True).start()
-server.serve_forever()
+class Asked(asyncwsgi.serving.servers.ThreadedWSGIServer):
+    def _wait(self, *args):
+        url = f"http://127.0.0.1:{self.port}/"
+        threading.Thread(target=urllib.request.urlopen, args=[url], daemon=True).start()
+        super()._wait(*args)
+
+Asked("127.0.0.1", 0, app).serve_forever()
 """
 
 
