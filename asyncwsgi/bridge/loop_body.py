@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextvars import Context
 from typing import TYPE_CHECKING
 
@@ -72,9 +72,10 @@ class LoopBody:
             self._is_iterating = False  # once: its tidying up is not interrupted
             self._task.cancel()
 
-    def stack(self, stack_of: Callable[[AsyncIterator[bytes | str]], str]) -> str:
-        """Where the iterator stands, as `stack_of` sees it."""
-        return stack_of(self._remainder.hand_over.blocks)
+    @property
+    def blocks(self) -> AsyncIterator[bytes | str]:
+        """What it iterates."""
+        return self._remainder.hand_over.blocks
 
     def tick(self, now: float) -> None:
         """Say that the server is still there, if nothing else was said for long."""
@@ -85,7 +86,7 @@ class LoopBody:
             self._send(offer.idle_block)
 
     async def _run(self) -> None:
-        blocks = self._remainder.hand_over.blocks
+        blocks = self.blocks
         try:
             # A task that is cancelled before its first step would not even close the iterator.
             if not self._exchange.is_disconnected:

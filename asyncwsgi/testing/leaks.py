@@ -210,7 +210,7 @@ class LeakCheck:
             if thread_id is not None:
                 where = f"in the thread {names.get(thread_id)}:\n{stack_of(thread_id)}"
             elif exchange.loop_body is not None:
-                where = f"on the server's loop:\n{exchange.loop_body.stack(stack_of_awaitable)}"
+                where = f"on the server's loop:\n{stack_of_awaitable(exchange.loop_body.blocks)}"
             self._hanging[id(exchange)] = f"{_name(exchange)}, for {lasted:.1f} s, {where}"
 
     def _what_holds(self, seconds: float) -> str:
