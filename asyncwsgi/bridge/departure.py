@@ -35,7 +35,7 @@ class Departure:
 
     def __call__(self, timeout: float | None = 0.0) -> bool:
         """Whether the client has left; asked at once, or after up to `timeout` seconds."""
-        return self.has_happened or self.wait(timeout)
+        return self.has_happened or (timeout != 0.0 and self.wait(timeout))
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the client has left, for at most `timeout` seconds; whether it has.
