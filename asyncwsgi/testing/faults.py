@@ -22,9 +22,7 @@ from asyncwsgi.testing.faulty_connection import (
     Stall,
     Trickle,
 )
-
-WAIT_TIMEOUT = 10.0
-"""Seconds after which a fault that no request meets fails the test that waits for one."""
+from asyncwsgi.testing.records import WAIT_TIMEOUT
 
 
 class Fault:

@@ -22,7 +22,13 @@ from asyncwsgi.testing.faulty_connection import FaultyConnection
 from asyncwsgi.testing.leaks import POLICIES, LeakCheck, LeakPolicy
 from asyncwsgi.testing.prompt_connection import PromptConnection
 from asyncwsgi.testing.recording import record
-from asyncwsgi.testing.records import RECORDED_BODY_SIZE, Journal, RecordedRequest, Wanted
+from asyncwsgi.testing.records import (
+    RECORDED_BODY_SIZE,
+    WAIT_TIMEOUT,
+    Journal,
+    RecordedRequest,
+    Wanted,
+)
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -31,8 +37,6 @@ if TYPE_CHECKING:
 
 GRACEFUL_TIMEOUT = 2.0
 """Seconds that requests in flight get when a test is over."""
-WAIT_TIMEOUT = 10.0
-"""Seconds that a test waits for a request."""
 LONGEST_SOCKET_PATH = 103
 """Bytes that every system takes: macOS has room for 104 and Linux for 108, a NUL included."""
 

@@ -21,6 +21,8 @@ RECORDED_BODY_SIZE = 1024 * 1024
 """Bytes of a request body that are kept."""
 MOST_REQUESTS = 1000
 """Requests that are kept: the newest. A server may serve all tests of a session."""
+WAIT_TIMEOUT = 10.0
+"""Seconds that a test waits for a request before it fails."""
 _MOST_NAMED = 10
 """Requests that a message names."""
 
