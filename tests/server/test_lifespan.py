@@ -146,46 +146,42 @@ async def test_one_that_fails_while_the_server_serves_stops_it(
     assert "the feed ended" in caplog.text
 
 
-async def test_a_start_that_is_cancelled_leaves_it() -> None:
-    entered, left = asyncio.Event(), asyncio.Event()
+class EndlessEntry:
+    """A lifespan that is never entered; knows when that was begun, and when it was given up."""
+
+    def __init__(self) -> None:
+        self.began, self.left = asyncio.Event(), asyncio.Event()
 
     @contextlib.asynccontextmanager
-    async def lifespan() -> AsyncIterator[None]:
-        entered.set()
+    async def __call__(self) -> AsyncIterator[None]:
+        self.began.set()
         try:
             await asyncio.Event().wait()
             yield
         finally:
-            left.set()
+            self.left.set()
 
+
+async def test_a_start_that_is_cancelled_leaves_it() -> None:
+    lifespan = EndlessEntry()
     server = Server(hello, port=0, lifespan=lifespan)
     starting = asyncio.create_task(server.start())
-    await soon(entered.wait())
+    await soon(lifespan.began.wait())
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
-    assert left.is_set()
+    assert lifespan.left.is_set()
     assert refuses(server.addresses[0])
 
 
 async def test_a_shutdown_does_not_wait_until_it_is_entered() -> None:
-    entered, left = asyncio.Event(), asyncio.Event()
-
-    @contextlib.asynccontextmanager
-    async def lifespan() -> AsyncIterator[None]:
-        entered.set()
-        try:
-            await asyncio.Event().wait()
-            yield
-        finally:
-            left.set()
-
+    lifespan = EndlessEntry()
     server = Server(hello, port=0, lifespan=lifespan)
     starting = asyncio.create_task(server.start())
-    await soon(entered.wait())
+    await soon(lifespan.began.wait())
     await soon(server.shutdown())
     await soon(starting)
-    assert left.is_set()
+    assert lifespan.left.is_set()
     assert refuses(server.addresses[0])
 
 
