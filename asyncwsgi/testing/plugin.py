@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "asyncwsgi(app='app', raise_errors=False, leaks='warn', **options): the server of a test: "
-        "the fixture with its application, what fails the test, and options of asyncwsgi.Config",
+        "the fixture with its application, what fails the test, and arguments of LiveServer",
     )
     leaks = config.getini("asyncwsgi_leaks")
     if leaks not in ("warn", "error", "ignore"):
@@ -178,7 +178,7 @@ def _server_of(
 
 @pytest.fixture(scope="session")
 def asyncwsgi_options() -> dict[str, Any]:
-    """Options of `asyncwsgi.Config` that every server begins with; yours to override."""
+    """Arguments of `LiveServer` that every server begins with; yours to override."""
     return {}
 
 
