@@ -74,15 +74,10 @@ def create_task(coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -
         )
     try:
         background = _loop_work("create_task()").background
-        return background.submit(
-            lambda: coroutine,
-            copy_context(),
-            name=name or coroutine.__qualname__,
-            discard=coroutine.close,  # else Python warns that nobody has awaited it
-        )
     except RuntimeError:
-        coroutine.close()
+        coroutine.close()  # else Python warns that nobody has awaited it
         raise
+    return background.submit(coroutine, copy_context(), name or coroutine.__qualname__)
 
 
 def async_to_sync(async_fn: Callable[P, Awaitable[T]]) -> Callable[P, T]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from asyncwsgi.bridge.current import current_exchange
 from asyncwsgi.bridge.departure import until_departure
-from asyncwsgi.bridge.loop_calls import LoopTasks, stopped
+from asyncwsgi.bridge.loop_tasks import LoopTasks, stopped
 
 FIRST_RELEASE = (3, 3, 2)
 """Before it a coroutine's KeyboardInterrupt, and its cancellation, left the caller waiting for ever

@@ -49,8 +49,9 @@ class LoopWatch:
 
     def task_began(self) -> None:
         """A coroutine of the application runs on the loop from now on."""
+        if not self._running:
+            self._has_work.set()
         self._running += 1
-        self._has_work.set()
         if self._thread is None and not self._was_stopped.is_set():
             self._start()
 

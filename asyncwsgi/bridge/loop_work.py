@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from asyncwsgi.bridge.asgiref_home import AsgirefHome
-from asyncwsgi.bridge.loop_calls import Background, LoopCalls
+from asyncwsgi.bridge.background import Background
+from asyncwsgi.bridge.loop_calls import LoopCalls
 from asyncwsgi.bridge.loop_watch import LoopWatch
 from asyncwsgi.bridge.mailbox import Mailbox
 

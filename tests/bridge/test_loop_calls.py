@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import logging
 import threading
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextvars import copy_context
+from typing import Any
 
 import pytest
 
 from asyncwsgi import Server, from_thread
+from asyncwsgi.bridge.loop_calls import AwaitedCall
 from asyncwsgi.bridge.loop_work import LoopWork
 from asyncwsgi.bridge.mailbox import Mailbox
 from tests.bridge.helpers import in_thread
@@ -23,25 +27,61 @@ from tests.doors.test_from_thread import FOREVER, Cancelled, app_of, for_ever
 
 @pytest.fixture
 async def work() -> AsyncIterator[LoopWork]:
-    work = LoopWork(Mailbox(asyncio.get_running_loop()), has_async_views=False)
+    loop = asyncio.get_running_loop()
+    told: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    work = LoopWork(Mailbox(loop), has_async_views=False)
     yield work
     work.close()
     await work.calls.wait_until_idle()
+    await work.background.wait_until_idle()
+    assert told == []
+
+
+Make = Callable[[], Coroutine[Any, Any, Any]]
+Submit = Callable[[LoopWork, Make], Future[Any]]
+Errors = list[weakref.ref[BaseException]]
+
+
+def call(work: LoopWork, make: Make) -> Future[Any]:
+    """As the thread of a view does; but it is posted when this returns."""
+    posted = AwaitedCall(make)
+    work.calls.post(posted)
+
+    def outcome() -> Any:
+        posted.wait()
+        return posted.outcome()
+
+    return in_thread(outcome)
+
+
+def in_background(work: LoopWork, make: Make) -> Future[Any]:
+    return work.background.submit(make(), copy_context(), "a test's")
+
+
+both = pytest.mark.parametrize("submit", [call, in_background])
 
 
 async def failure(future: Future[None]) -> BaseException | None:
     return await asyncio.to_thread(future.exception, TIMEOUT)
 
 
-async def test_one_whose_task_is_cancelled_before_its_first_step_is_told(work: LoopWork) -> None:
-    future = work.calls.submit(for_ever, copy_context())
+@both
+async def test_one_whose_task_is_cancelled_before_its_first_step_is_told(
+    work: LoopWork, submit: Submit
+) -> None:
+    future = submit(work, for_ever)
+    tasks = work.calls._tasks if submit is call else work.background._tasks
     # Behind the delivery that makes the task, before the task's first step.
-    asyncio.get_running_loop().call_soon(lambda: [t.cancel() for t in work.calls._tasks])
+    asyncio.get_running_loop().call_soon(lambda: [task.cancel() for task in tasks])
     assert isinstance(await failure(future), asyncio.CancelledError)
 
 
-async def test_one_that_has_not_begun_when_the_server_stops_is_told(work: LoopWork) -> None:
-    future = work.calls.submit(for_ever, copy_context())
+@both
+async def test_one_that_has_not_begun_when_the_server_stops_is_told(
+    work: LoopWork, submit: Submit
+) -> None:
+    future = submit(work, for_ever)
     work.close()
     assert "the server that ran this request has stopped" in str(await failure(future))
 
@@ -54,36 +94,52 @@ async def delivered(work: LoopWork) -> None:
     await asyncio.sleep(0)
 
 
-async def test_what_had_not_begun_when_the_server_stopped_never_runs(work: LoopWork) -> None:
+@both
+async def test_what_had_not_begun_when_the_server_stopped_never_runs(
+    work: LoopWork, submit: Submit
+) -> None:
     ran: list[str] = []
 
     async def note() -> None:
         ran.append("ran")
 
-    work.calls.submit(note, copy_context())
-    given_up = work.calls.submit(note, copy_context())
-    assert given_up.cancel()
+    submit(work, note)
     work.close()
     await delivered(work)
     assert ran == []
 
 
-async def test_nobody_waits_for_what_was_refused(work: LoopWork) -> None:
+async def test_what_was_given_up_when_the_server_stopped_never_runs(work: LoopWork) -> None:
+    ran: list[str] = []
+
+    async def note() -> None:
+        ran.append("ran")
+
+    assert in_background(work, note).cancel()
+    work.close()
+    await delivered(work)
+    assert ran == []
+
+
+@both
+async def test_nobody_waits_for_what_was_refused(work: LoopWork, submit: Submit) -> None:
     work.close()
     with pytest.raises(RuntimeError, match="has stopped"):
-        work.calls.submit(for_ever, copy_context())
+        submit(work, for_ever)
     await asyncio.wait_for(work.calls.wait_until_idle(), TIMEOUT)
+    await asyncio.wait_for(work.background.wait_until_idle(), TIMEOUT)
 
 
-async def test_what_was_posted_is_waited_for(work: LoopWork) -> None:
+@both
+async def test_what_was_posted_is_waited_for(work: LoopWork, submit: Submit) -> None:
     ran: list[str] = []
 
     async def note() -> None:
         await asyncio.sleep(0)
         ran.append("ran")
 
-    work.calls.submit(note, copy_context())
-    await work.calls.wait_until_idle()
+    submit(work, note)
+    await (work.calls if submit is call else work.background).wait_until_idle()
     assert ran == ["ran"]
 
 
@@ -95,8 +151,8 @@ async def test_who_waits_for_what_never_begins_hears_of_the_end() -> None:
             """Deliver nothing."""
 
     work = LoopWork(Held(loop), has_async_views=False)
-    work.calls.submit(for_ever, copy_context())
-    waiting = asyncio.create_task(work.calls.wait_until_idle())
+    in_background(work, for_ever)
+    waiting = asyncio.create_task(work.background.wait_until_idle())
     await asyncio.sleep(0)
     work.close()
     await asyncio.wait_for(waiting, TIMEOUT)
@@ -134,29 +190,58 @@ async def test_who_tidies_up_is_not_cancelled_again(work: LoopWork) -> None:
     assert tidied.is_set()
 
 
-async def test_errors_leave_no_cycle(work: LoopWork) -> None:
-    # What an exception's frames hold would live until the garbage collector comes.
-    errors: list[weakref.ref[BaseException]] = []
+class Failure(Exception):
+    pass
 
-    class Failure(Exception):
-        pass
 
-    async def fail() -> None:
-        raise Failure
+class TestErrorsLeaveNoCycle:
+    """What an exception's frames hold would live until the garbage collector comes."""
 
-    def call() -> None:
-        try:
-            work.calls.run(fail)
-        except Failure as error:
+    @pytest.fixture(autouse=True)
+    def no_collector(self) -> Iterator[None]:
+        gc.disable()
+        yield
+        gc.enable()
+
+    @pytest.fixture
+    def errors(self) -> Errors:
+        return []
+
+    @pytest.fixture
+    def fail(self, errors: Errors) -> Make:
+        async def fail() -> None:
+            error = Failure()
             errors.append(weakref.ref(error))
+            try:
+                raise error
+            finally:
+                del error
 
-    gc.disable()
-    try:
+        return fail
+
+    async def test_of_calls(self, work: LoopWork, errors: Errors, fail: Make) -> None:
+        def call() -> None:
+            with contextlib.suppress(Failure):
+                work.calls.run(fail)
+
         await asyncio.to_thread(call)
         await work.calls.wait_until_idle()
         assert errors[0]() is None
-    finally:
-        gc.enable()
+
+    async def test_of_calls_whose_thread_has_left(
+        self, work: LoopWork, errors: Errors, fail: Make
+    ) -> None:
+        work.calls.post(AwaitedCall(fail))
+        await work.calls.wait_until_idle()
+        assert errors[0]() is None
+
+    async def test_in_the_background(
+        self, work: LoopWork, errors: Errors, fail: Make, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.CRITICAL)  # what is logged is held
+        in_background(work, fail)
+        await work.background.wait_until_idle()
+        assert errors[0]() is None
 
 
 class TestDrain:
@@ -167,7 +252,7 @@ class TestDrain:
     async def test_waits_for_the_last_task(self, work: LoopWork, cut: asyncio.Event) -> None:
         others = asyncio.all_tasks()
         go_on = asyncio.Event()
-        work.background.submit(go_on.wait, copy_context())
+        in_background(work, go_on.wait)
         draining = asyncio.create_task(work.drain(FOREVER, cut, FOREVER))
         await delivered(work)
         assert not draining.done()
@@ -176,7 +261,7 @@ class TestDrain:
         await asyncio.sleep(0)
         assert asyncio.all_tasks() == others
         with pytest.raises(RuntimeError, match="has stopped"):
-            work.calls.submit(for_ever, copy_context())
+            in_background(work, for_ever)
 
     @pytest.mark.parametrize("is_cut", [False, True], ids=["timeout", "cut"])
     async def test_cancels_what_is_left_and_lets_it_tidy_up(
@@ -196,7 +281,7 @@ class TestDrain:
                     await asyncio.sleep(0)
                 outcome.append("tidied up")
 
-        work.background.submit(background, copy_context())
+        in_background(work, background)
         await delivered(work)
         if is_cut:
             cut.set()
@@ -220,15 +305,34 @@ async def test_the_watch_rests_when_nothing_runs_and_ends_with_the_work(work: Lo
 
 
 async def test_one_that_was_given_up_before_it_began_never_runs(work: LoopWork) -> None:
-    calls: list[str] = []
+    ran: list[str] = []
 
     async def note() -> None:
-        calls.append("ran")
+        ran.append("ran")
 
-    future = work.calls.submit(note, copy_context())
-    assert future.cancel()
+    assert in_background(work, note).cancel()
+    given_up = AwaitedCall(note)
+    work.calls.post(given_up)
+    work.calls.give_up(given_up)
+    await work.background.wait_until_idle()
     await work.calls.wait_until_idle()
-    assert calls == []
+    assert ran == []
+
+
+async def test_who_does_not_heed_its_cancellation_changes_nothing(work: LoopWork) -> None:
+    begun = asyncio.Event()
+
+    async def heedless() -> str:
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await for_ever()
+        return "a result that nobody wants"
+
+    future = in_background(work, heedless)
+    await begun.wait()
+    assert future.cancel()
+    await work.background.wait_until_idle()
+    assert future.cancelled()
 
 
 async def test_an_interrupted_thread_leaves_nothing_running(
@@ -236,15 +340,43 @@ async def test_an_interrupted_thread_leaves_nothing_running(
 ) -> None:
     coroutine = Cancelled()
 
-    class Interrupted(Future[None]):
-        def exception(self, timeout: float | None = None) -> BaseException | None:
-            assert coroutine.entered.wait(TIMEOUT)
-            raise KeyboardInterrupt
+    class Interrupted:
+        """A lock: the first to acquire it gets it."""
 
-    monkeypatch.setattr("asyncwsgi.bridge.loop_calls.Future", Interrupted)
+        def acquire(self, *, timeout: float | None = None) -> bool:
+            if timeout is not None:
+                assert coroutine.entered.wait(TIMEOUT)
+                raise KeyboardInterrupt
+            return True
+
+        def release(self) -> None:
+            """Nobody waits."""
+
+    monkeypatch.setattr("asyncwsgi.bridge.loop_calls.Lock", Interrupted)
     thread = in_thread(lambda: work.calls.run(coroutine))
     assert isinstance(await failure(thread), KeyboardInterrupt)
     assert await asyncio.to_thread(coroutine.cancelled.wait, TIMEOUT)
+
+
+async def test_one_that_ends_at_the_last_moment_has_not_taken_too_long(
+    work: LoopWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+
+    class Late:
+        """A lock that is asked in time, and says too late that it was not had in time."""
+
+        def acquire(self, *, timeout: float | None = None) -> bool:
+            return timeout is None or not ended.wait(TIMEOUT)
+
+        def release(self) -> None:
+            ended.set()
+
+    async def result() -> str:
+        return "in time"
+
+    monkeypatch.setattr("asyncwsgi.bridge.loop_calls.Lock", Late)
+    assert await asyncio.to_thread(work.calls.run, result, timeout=0.0) == "in time"
 
 
 async def test_a_cancelled_call_ends_before_the_server_has_stopped() -> None:

@@ -149,11 +149,13 @@ class TestRun:
 
         assert answer(serve, view) == "unset"
 
-    def test_cancels_what_takes_too_long(self, serve: Serve) -> None:
+    @pytest.mark.parametrize("timeout", [0.01, 0.0, -1.0])
+    def test_cancels_what_takes_too_long(self, serve: Serve, timeout: float) -> None:
         coroutine = Cancelled()
-        reply = answer(serve, lambda: from_thread.run(coroutine, timeout=0.01))
+        reply = answer(serve, lambda: from_thread.run(coroutine, timeout=timeout))
         assert reply == (
-            "TimeoutError: the coroutine took longer than its timeout of 0.01 s; it is cancelled"
+            f"TimeoutError: the coroutine took longer than its timeout of {timeout:g} s; "
+            "it is cancelled"
         )
         # It may have been cancelled before it began.
         assert not coroutine.entered.is_set() or coroutine.cancelled.wait(TIMEOUT)
