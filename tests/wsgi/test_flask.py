@@ -304,7 +304,9 @@ def stream() -> ResponseReturnValue:
 
 
 @pytest.mark.parametrize(
-    ("view", "error"), [(hello, None), (stream, None), (fail, "LookupError")], ids=lambda v: str(v)
+    ("view", "error"),
+    [(hello, None), (stream, None), (fail, "LookupError")],
+    ids=["answered", "streamed", "failed"],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_each_request_is_torn_down_once(
