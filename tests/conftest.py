@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 pytest_plugins = ["pytester"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Shells start what runs in the background so, and programs of the tests would be as deaf.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Serve(Protocol):

@@ -40,11 +40,12 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
     """Seconds that requests in flight get when the server stops."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        # First: Werkzeug closes a server that cannot bind.
         self._lock = threading.Lock()
         self._was_shut_down = False
         self._is_on_werkzeugs_loop = False
         self._thread: ServerThread | None = None
+        super().__init__(*args, **kwargs)
         has_threads = self.multithread or isinstance(self, socketserver.ThreadingMixIn)
         self._calling_thread = None if has_threads else CallingThread()
         self._passed_on: BaseException | None = None
@@ -106,8 +107,8 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
 
     def server_close(self) -> None:
         """Close the listening socket, and stop serving if that has not happened yet."""
-        # Werkzeug closes a server that could not bind, before it is one.
-        thread: ServerThread | None = getattr(self, "_thread", None)
+        with self._lock:  # clients may have been answered by a thread that is not known yet
+            thread = self._thread
         if thread is not None:
             thread.shutdown()
         super().server_close()
@@ -144,11 +145,11 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
 
     def _serve_on_werkzeugs_loop(self, poll_interval: float) -> None:
         with self._lock:
-            if self._was_shut_down:
-                self.server_close()
-                return
-            self._is_on_werkzeugs_loop = True
-        super().serve_forever(poll_interval)
+            self._is_on_werkzeugs_loop = not self._was_shut_down
+        if self._is_on_werkzeugs_loop:
+            super().serve_forever(poll_interval)
+        else:
+            self.server_close()
 
     def _start(self) -> ServerThread | None:
         """Start to serve; None if it was shut down before."""

@@ -82,9 +82,13 @@ class Process:
         self._process.stdin.close()
         self._process.stdin = None
 
-    def wait(self) -> int:
-        """Wait until it ends; its exit code."""
-        output, log = self._process.communicate(timeout=TIMEOUT)
+    def wait(self, timeout: float = TIMEOUT) -> int:
+        """Wait until it ends; its exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not ended after `timeout` seconds.
+        """
+        output, log = self._process.communicate(timeout=timeout)
         self.output += output
         self.log += log
         return self._process.returncode

@@ -16,8 +16,10 @@ import pytest
 import werkzeug.serving
 
 from asyncwsgi import serving
+from asyncwsgi.running import ServerThread
 from asyncwsgi.serving import BaseWSGIServer, ThreadedWSGIServer, make_server
-from tests.client import Client, connect
+from tests.bridge.helpers import in_thread
+from tests.client import TIMEOUT, Client, connect
 from tests.server.certificates import Certificates
 from tests.serving.apps import calling, hello, raising, show
 from tests.serving.conftest import Running, Start
@@ -123,6 +125,42 @@ class TestServing:
             client.get()
             running.server.server_close()
             running.thread.join()
+
+    def test_server_close_waits_for_a_start_that_is_under_way(
+        self, start: Start, threaded: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Clients are answered before the thread that called serve_forever() goes on.
+        has_started, is_closing, go_on = threading.Event(), threading.Event(), threading.Event()
+        start_thread = ServerThread.start
+
+        def held(thread: ServerThread) -> None:
+            start_thread(thread)
+            has_started.set()
+            assert go_on.wait(TIMEOUT)
+
+        class Asked:
+            """A lock for which somebody waits."""
+
+            def __init__(self, lock: threading.Lock) -> None:
+                self.lock = lock
+
+            def __enter__(self) -> None:
+                is_closing.set()
+                self.lock.acquire()
+
+            def __exit__(self, *_: object) -> None:
+                self.lock.release()
+
+        monkeypatch.setattr(ServerThread, "start", held)
+        running = start(hello, threaded=threaded)
+        assert has_started.wait(TIMEOUT)
+        running.server._lock = Asked(running.server._lock)  # type: ignore[attr-defined]
+        closing = in_thread(running.server.server_close)
+        assert is_closing.wait(TIMEOUT)
+        go_on.set()
+        closing.result(TIMEOUT)
+        running.thread.join(TIMEOUT)
+        assert not running.thread.is_alive()
 
     def test_an_application_that_is_replaced_is_not_called_any_more(
         self, start: Start, client_of: Callable[[Running], Client], threaded: bool
