@@ -41,7 +41,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # First: Werkzeug closes a server that cannot bind.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # handlers of signals call in the thread that holds it
         self._was_shut_down = False
         self._is_on_werkzeugs_loop = False
         self._thread: ServerThread | None = None
@@ -159,6 +159,8 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             thread = ServerThread(LoopServer(self, self._calling_thread))
             thread.start()
             self._thread = thread
+            if self._was_shut_down or self.fileno() < 0:
+                thread.shutdown()  # the handler of a signal said so meanwhile
             return thread
 
     def _wait_for_client(self) -> bool:

@@ -162,6 +162,24 @@ class TestServing:
         running.thread.join(TIMEOUT)
         assert not running.thread.is_alive()
 
+    @pytest.mark.parametrize("method", ["shutdown", "server_close"])
+    def test_a_signals_handler_may_end_it_while_it_starts(
+        self, start: Start, threaded: bool, monkeypatch: pytest.MonkeyPatch, method: str
+    ) -> None:
+        # It runs in the thread that called serve_forever(), between any two instructions.
+        is_known, start_thread = threading.Event(), ServerThread.start
+
+        def interrupted(thread: ServerThread) -> None:
+            start_thread(thread)
+            assert is_known.wait(TIMEOUT)
+            getattr(running.server, method)()
+
+        monkeypatch.setattr(ServerThread, "start", interrupted)
+        running = start(hello, threaded=threaded)
+        is_known.set()
+        running.thread.join(TIMEOUT)
+        assert not running.thread.is_alive()
+
     def test_an_application_that_is_replaced_is_not_called_any_more(
         self, start: Start, client_of: Callable[[Running], Client], threaded: bool
     ) -> None:
