@@ -53,7 +53,11 @@ class Process:
         """Its standard error, as far as it was read; whole when it has ended."""
 
     def read_until(self, text: str) -> str:
-        """Wait for a line with `text` on standard error; that line."""
+        """Wait for a line with `text` on standard error; that line.
+
+        A program of several threads has to write its line in one call: `print` makes two, for the
+        line and for its end, and another thread's line may come between.
+        """
         assert self._process.stderr is not None
         for line in self._process.stderr:
             self.log += line
@@ -103,9 +107,16 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             self.send_signal_to_group(signal.SIGKILL)
         self._process.wait(TIMEOUT)
+        self._show()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
+
+    def _show(self) -> None:
+        # pytest prints it beside a test that fails.
+        if self._process.stderr is not None and not self._process.stderr.closed:
+            self.log += self._process.stderr.read()
+        print(self.log)
 
 
 def address_of(url: str) -> tuple[str, int] | str:

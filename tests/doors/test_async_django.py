@@ -33,7 +33,7 @@ async def blocks(name):
         yield f"{name}\\n"
         await asyncio.Event().wait()
     finally:
-        print(f"closed {name}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"closed {name}\\n")
 
 
 def stream(request):

@@ -28,7 +28,7 @@ async def lifespan():
 
 @contextlib.asynccontextmanager
 async def hanging():
-    print("entering", file=sys.stderr, flush=True)
+    sys.stderr.write("entering\\n")
     await asyncio.Event().wait()
     yield
 
@@ -36,21 +36,21 @@ async def hanging():
 @contextlib.asynccontextmanager
 async def tidying():
     try:
-        print("entering", file=sys.stderr, flush=True)
+        sys.stderr.write("entering\\n")
         await asyncio.Event().wait()
         yield
     finally:
-        print("tidying up", file=sys.stderr, flush=True)
+        sys.stderr.write("tidying up\\n")
         await asyncio.Event().wait()
 
 
 @contextlib.asynccontextmanager
 async def swallowing():
     with contextlib.suppress(asyncio.CancelledError):
-        print("entering", file=sys.stderr, flush=True)
+        sys.stderr.write("entering\\n")
         await asyncio.Event().wait()
     yield
-    print("tidying up", file=sys.stderr, flush=True)
+    sys.stderr.write("tidying up\\n")
     await asyncio.Event().wait()
 
 

@@ -300,9 +300,9 @@ class TestRun:
             heard = signal.getsignal(signal.SIGINT)
             def tell(*arguments):
                 heard(*arguments)
-                print("the first is heard", file=sys.stderr, flush=True)
+                sys.stderr.write("the first is heard\\n")
             signal.signal(signal.SIGINT, tell)
-            print("the loop is held", file=sys.stderr, flush=True)
+            sys.stderr.write("the loop is held\\n")
             while True:
                 time.sleep(0.1)
 

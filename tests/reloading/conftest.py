@@ -29,7 +29,7 @@ VERSION = "{version}"
 def app(environ, start_response):
     path = environ["PATH_INFO"]
     if path == "/held":
-        print("the application was entered", file=environ["wsgi.errors"], flush=True)
+        environ["wsgi.errors"].write("the application was entered\\n")
         with open("release") as pipe:  # waits until somebody opens it for writing
             pipe.read()
     if path == "/slow":

@@ -16,7 +16,7 @@ import sys
 
 
 def tell(line):
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(line + "\\n")
 
 
 @contextlib.asynccontextmanager

@@ -31,7 +31,7 @@ from asyncwsgi.serving import make_server
 
 def application(environ, start_response):
     try:
-        print("in a view", file=sys.stderr, flush=True)
+        sys.stderr.write("in a view\\n")
         threading.Event().wait()
     except BaseException as error:
         print("the view saw", type(error).__name__, flush=True)
@@ -56,14 +56,14 @@ from asyncwsgi import from_thread
 
 class Told(asyncwsgi.running.ServerThread):
     def close(self):
-        print("closing", file=sys.stderr, flush=True)
+        sys.stderr.write("closing\\n")
         super().close()
 
 asyncwsgi.serving.servers.ServerThread = Told
 asyncwsgi.serving.servers.CUT_TIMEOUT = 0.0
 
 async def hold():
-    print("the loop is held", file=sys.stderr, flush=True)
+    sys.stderr.write("the loop is held\\n")
     while True:
         time.sleep(0.1)
 

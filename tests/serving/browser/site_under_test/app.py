@@ -78,7 +78,7 @@ def pid() -> Response:
 def held(name: str) -> Response:
     """Answers when whoever writes to the named pipe closes it."""
     with Path(name).open() as pipe:
-        print("held", file=sys.stderr, flush=True)
+        sys.stderr.write("held\n")
         pipe.read()
     return Response(answer(), mimetype="text/plain")
 
