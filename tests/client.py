@@ -10,7 +10,7 @@ from http.client import HTTPResponse
 from types import TracebackType
 from typing import Any, Self, cast
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 """Seconds after which a silent server fails a test; never waited for in a test that passes."""
 
 

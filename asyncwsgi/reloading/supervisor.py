@@ -132,9 +132,11 @@ class Supervisor:
 
     async def _listen(self, child: Child) -> None:
         async for event in child.events():
-            if child is self._importing and event == "imported":
+            if self._is_stopping or child is not self._importing:
+                continue
+            if event == "imported":
                 child.serve()
-            elif child is self._importing and event == "serving":
+            elif event == "serving":
                 self._take_over(child)
 
     def _take_over(self, child: Child) -> None:

@@ -75,3 +75,4 @@ def test_the_first_signal_ends_one_that_hangs(project: Project, number: signal.S
     project.process.read_until("entering one")
     project.process.send_signal_to_group(number)
     assert project.process.wait() == 0
+    assert "watching for changes" not in project.process.log
