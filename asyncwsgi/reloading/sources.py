@@ -16,6 +16,8 @@ SKIPPED_DIRECTORIES = frozenset({
     ".cache", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".ipynb_checkpoints",
 })  # fmt: skip
 
+_SMALL = frozenset({"__pycache__"})
+"""Skipped directories that do no harm to a watch: every package has one, with nothing below."""
 _ENVIRONMENT_FILE = "pyvenv.cfg"
 """Marks a virtual environment (PEP 405)."""
 _PREFIX = os.path.realpath(sys.prefix)
@@ -74,15 +76,19 @@ class Sources:
         self._exclude_patterns = tuple(exclude_patterns)
 
     def add_roots(self, roots: Iterable[str]) -> list[str]:
-        """Count the Python files below `roots`, too; those of them that are below no other."""
-        outermost = []
+        """Count the Python files below `roots`, too; those of them that did not count before."""
+        new = []
         for root in sorted(set(roots)):
-            if not any(is_below(root, known) for known in self.roots):
-                outermost.append(root)
             # What is imported from a directory that is skipped elsewhere counts nevertheless.
             if not any(_is_open(str(Path(root, "file")), known) for known in self.roots):
                 self.roots.append(root)
-        return outermost
+                new.append(root)
+        return new
+
+    @property
+    def tops(self) -> list[str]:
+        """What was named: the roots and the extra files."""
+        return [*self.roots, *self.extra_files]
 
     def counts(self, path: str) -> bool:
         """Whether a change of `path` calls for new code."""
@@ -91,14 +97,35 @@ class Sources:
         is_extra = any(is_below(path, e) and _is_open(path, e) for e in self.extra_files)
         return is_extra or (path.endswith(".py") and any(_is_open(path, r) for r in self.roots))
 
-    def stamps(self) -> dict[str, Stamp]:
-        """Every file that counts, with what changes when it is written."""
-        code = (path for root in self.roots for path in _files(root) if path.endswith(".py"))
+    def has_files_in(self, directory: str) -> bool:
+        """Whether `directory` is one, and files in it may count."""
+        file = os.path.join(directory, "file")  # noqa: PTH118  as in `_is_open`
+        is_open = any(_is_open(file, top) for top in self.tops)
+        return is_open and Path(directory).is_dir()
+
+    def directories(self) -> tuple[list[str], list[str]]:
+        """What has to be watched: directories with all that is below them, and single ones.
+
+        None of the former has a directory in it that is skipped: a virtual environment or the
+        packages of Node have thousands, and the kernel would be asked to watch each.
+        """
+        whole: set[str] = set()
+        single: set[str] = set()
+        for top in self.tops:
+            if Path(top).is_dir():
+                _divide(top, whole, single)
+            elif (parent := Path(top).parent).is_dir():
+                single.add(str(parent))  # a file may be replaced by another one, or made later
+        return _outermost(whole, single)
+
+    def stamps(self, roots: Iterable[str]) -> dict[str, Stamp]:
+        """Every file of `roots` and of the extra files that counts, as it is now."""
+        code = (path for root in roots for path in _files(root) if path.endswith(".py"))
         extra = (path for top in self.extra_files for path in _files(top))
         found = {}
         for path in itertools.chain(code, extra):
-            if not self._is_excluded(path) and (stamp := _stamp(path)):
-                found[path] = stamp
+            if not self._is_excluded(path) and (current := stamp(path)):
+                found[path] = current
         return found
 
     def _is_excluded(self, path: str) -> bool:
@@ -124,19 +151,57 @@ def _is_skipped(directory: str) -> bool:
     return Path(directory, _ENVIRONMENT_FILE).is_file()
 
 
-def _files(top: str) -> Iterator[str]:
-    if not Path(top).is_dir():
-        yield top
+def _walk(top: str) -> Iterator[tuple[str, list[str], list[str], frozenset[str]]]:
+    """As `os.walk` without what is skipped; besides, the names of what is."""
     # As `_is_skipped`, without a look at the disk for each directory: this is done once a second.
     for directory, names, files in os.walk(top):
         if directory != top and (directory == _PREFIX or _ENVIRONMENT_FILE in files):
             names.clear()
             continue
-        names[:] = [name for name in names if name not in SKIPPED_DIRECTORIES]
-        yield from (f"{directory.rstrip(os.sep)}{os.sep}{name}" for name in files)
+        skipped = SKIPPED_DIRECTORIES.intersection(names)
+        names[:] = [name for name in names if name not in skipped]
+        yield directory, names, files, skipped
 
 
-def _stamp(path: str) -> Stamp | None:
+def _files(top: str) -> Iterator[str]:
+    if not Path(top).is_dir():
+        yield top
+    for directory, _, files, _ in _walk(top):
+        yield from _in(directory, files)
+
+
+def _in(directory: str, names: Iterable[str]) -> Iterator[str]:
+    return (f"{directory.rstrip(os.sep)}{os.sep}{name}" for name in names)
+
+
+def _divide(top: str, whole: set[str], single: set[str]) -> None:
+    """Add each directory of `top` to those that are watched with all below them, or on their own.
+
+    Links to directories are not followed, so their directories are single ones.
+    """
+    for directory, names, _, skipped in reversed(list(_walk(top))):
+        below = set(_in(directory, names))
+        if skipped <= _SMALL and below <= whole:
+            whole -= below
+            whole.add(directory)
+        else:
+            single.add(directory)
+
+
+def _outermost(whole: set[str], single: set[str]) -> tuple[list[str], list[str]]:
+    """Without those that are below one of `whole`, since each change is to be heard of once."""
+    trees: list[str] = []
+    others: list[str] = []
+    # With a separator at their ends, directories stand right behind the one they are below.
+    for directory in sorted(whole | single, key=lambda path: path.rstrip(os.sep) + os.sep):
+        if trees and is_below(directory, trees[-1]):
+            continue
+        (trees if directory in whole else others).append(directory)
+    return trees, others
+
+
+def stamp(path: str) -> Stamp | None:
+    """What changes when the file `path` is written; None if there is none."""
     try:
         status = os.stat(path)  # noqa: PTH116  for every file once a second: strings suffice
     except OSError:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-from asyncwsgi.reloading.sources import Sources, Stamp, forget_bytecode, is_below
+from asyncwsgi.reloading.sources import Sources, Stamp, forget_bytecode, is_below, stamp
 
 logger = logging.getLogger("asyncwsgi.server")
 
@@ -29,8 +28,16 @@ class Watcher:
     def __init__(self, sources: Sources, changed: Callable[[str], None]) -> None:
         self._sources = sources
         self._changed = changed
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
         self._is_polling = not _has_watchfiles()
+        self._has_more = asyncio.Event()
+        """Other directories have to be watched than those that are."""
+        self._unseen: list[tuple[list[str], float]] = []
+        """Of what no look has been had, and since when changes in it count."""
+        self._seen: dict[str, Stamp] = {}
+        """What the last look has found."""
+        self._heard: dict[str, Stamp | None] = {}
+        """What has changed since it began, as `watchfiles` told."""
 
     def watch(self, roots: Iterable[str], since: float) -> None:
         """Watch `roots`, too.
@@ -39,28 +46,19 @@ class Watcher:
             roots: directories; those that are watched already make no difference.
             since: when files in them were last known to be as they are (`time.time`).
         """
-        is_first = not self._tasks
         new = self._sources.add_roots(roots)
-        if is_first:
+        if self._task is None:
             self._announce()
-            if self._is_polling:
-                self._run(self._poll())
-            else:
-                self._run(self._listen(self._parents_of_extra_files(), recursive=False))
-                self._run(self._listen(self._extra_directories(), recursive=True))
-        if new and not self._is_polling:
-            self._run(self._listen(new, recursive=True))
-        if new or is_first:
-            # Behind the start of the watch, so that no change falls between the two.
-            self._run(self._look_back(new, since))
+            self._unseen.append((self._sources.tops, since))
+            work = self._poll() if self._is_polling else self._listen()
+            self._task = asyncio.get_running_loop().create_task(work)
+        elif new:
+            self._unseen.append((new, since))
+            self._has_more.set()
 
     def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
+        if self._task is not None:
+            self._task.cancel()
 
     def _announce(self) -> None:
         if self._is_polling:
@@ -71,66 +69,102 @@ class Watcher:
         else:
             logger.info("watching for changes with watchfiles")
 
-    def _parents_of_extra_files(self) -> list[str]:
-        # A file may be replaced by another one, or made later; its directory stays.
-        files = [Path(path) for path in self._sources.extra_files if not Path(path).is_dir()]
-        return self._not_below_roots(str(file.parent) for file in files if file.parent.is_dir())
+    # With watchfiles.
 
-    def _extra_directories(self) -> list[str]:
-        return self._not_below_roots(p for p in self._sources.extra_files if Path(p).is_dir())
+    async def _listen(self) -> None:
+        while not self._is_polling:
+            self._has_more.clear()
+            directories = await asyncio.to_thread(self._sources.directories)
+            trees, others = directories
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._hear(trees, recursive=True))
+                group.create_task(self._hear(others, recursive=False))
+                await asyncio.sleep(0)  # both stand when they have run once
+                # Behind that, so that no change falls between the look and the watch.
+                await self._look()
+                if directories != await asyncio.to_thread(self._sources.directories):
+                    self._has_more.set()
+        await self._poll()
 
-    def _not_below_roots(self, directories: Iterable[str]) -> list[str]:
-        roots = self._sources.roots
-        return [d for d in dict.fromkeys(directories) if not any(is_below(d, r) for r in roots)]
-
-    async def _listen(self, directories: list[str], *, recursive: bool) -> None:
+    async def _hear(self, directories: list[str], *, recursive: bool) -> None:
+        """Report changes in `directories`, until there are others."""
         if not directories:
+            await self._has_more.wait()
             return
-        from watchfiles import awatch
+        from watchfiles import Change, awatch
+
+        def is_news(change: Change, path: str) -> bool:
+            if self._sources.counts(path):
+                return True
+            return change == Change.added and self._sources.has_files_in(path)
 
         try:
             async for changes in awatch(
                 *directories,
-                watch_filter=lambda _, path: self._sources.counts(path),
+                watch_filter=is_news,
                 step=STEP,
                 recursive=recursive,
                 ignore_permission_denied=True,
+                stop_event=self._has_more,
             ):
-                self._report({path for _, path in changes})
-        except (OSError, RuntimeError) as error:  # such as the kernel's limit of watches
-            if not self._is_polling:
+                news = {path for _, path in changes}
+                files = {path for path in news if self._sources.counts(path)}
+                await self._take(files, news - files, recursive=recursive)
+        except (OSError, RuntimeError, UnicodeError) as error:  # such as the kernel's limit
+            if not self._is_polling and _are_there(directories):  # still
                 self._is_polling = True
                 logger.warning("watchfiles failed (%s); looking for changes once a second", error)
-                await self._poll()
+            self._has_more.set()
+
+    async def _take(self, files: set[str], directories: set[str], *, recursive: bool) -> None:
+        """Report files, and those of new directories, which came before they were watched."""
+        stamps: dict[str, Stamp | None] = {}
+        if directories and recursive:
+            stamps |= await asyncio.to_thread(self._sources.stamps, directories)
+        elif directories:
+            self._has_more.set()  # the next look finds them
+        stamps |= {path: stamp(path) for path in files}
+        known = self._seen | self._heard
+        news = {path: current for path, current in stamps.items() if current != known.get(path)}
+        self._heard |= news
+        self._report(set(news))
+
+    # Without.
 
     async def _poll(self) -> None:
-        sources = self._sources
-        tops: list[str] = []
-        known: dict[str, Stamp] = {}
         while True:
-            # The files of a root that has come meanwhile are not new.
-            seen, tops = tops, [*sources.roots, *sources.extra_files]
-            found = await asyncio.to_thread(sources.stamps)
-            different = {p for p in known.keys() | found.keys() if known.get(p) != found.get(p)}
-            self._report({p for p in different if any(is_below(p, top) for top in seen)})
-            known = found
+            await self._look()
             await asyncio.sleep(POLL_INTERVAL)
 
-    async def _look_back(self, roots: list[str], since: float) -> None:
-        stamps = await asyncio.to_thread(self._sources.stamps)
-        tops = [*roots, *self._sources.extra_files]
+    # Both.
+
+    async def _look(self) -> None:
+        """Report what is not as it was, without what `watchfiles` tells meanwhile."""
+        unseen, self._unseen = self._unseen, []
+        before, self._heard = self._seen | self._heard, {}
+        roots = list(self._sources.roots)
+        found = self._seen = await asyncio.to_thread(self._sources.stamps, roots)
         now = time.time()
-        self._report({
-            path for path, (modified, _, _) in stamps.items()
-            # Clocks differ: what was written in the future has not changed since.
-            if since < modified / 1e9 <= now and any(is_below(path, top) for top in tops)
-        })  # fmt: skip
+
+        def is_change(path: str) -> bool:
+            for tops, since in unseen:
+                if any(is_below(path, top) for top in tops):
+                    # Clocks differ: what was written in the future has not changed since.
+                    return path in found and since < found[path][0] / 1e9 <= now
+            return True
+
+        different = {p for p in before.keys() | found.keys() if before.get(p) != found.get(p)}
+        self._report({path for path in different - self._heard.keys() if is_change(path)})
 
     def _report(self, changed: set[str]) -> None:
         for path in changed:
             forget_bytecode(path)
         if changed:
             self._changed(min(changed))
+
+
+def _are_there(directories: list[str]) -> bool:
+    return all(Path(path).is_dir() for path in directories)
 
 
 def _has_watchfiles() -> bool:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from asyncwsgi.reloading.sources import Sources, source_roots
+from asyncwsgi.reloading.watching import Watcher
+from tests.client import TIMEOUT
 from tests.reloading.conftest import Project
 
 Without = Callable[[str], dict[str, str]]
@@ -96,6 +101,183 @@ class TestWhatDoesNotCount:
         assert project.process.log.count("reloading: ") == 2
 
 
+with_watchfiles = pytest.mark.parametrize("backend", ["watchfiles"], indirect=True)
+
+
+class TestWatcher:
+    @pytest.fixture(params=["watchfiles", "polling"])
+    def backend(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+        backend: str = request.param
+        if backend == "polling":
+            monkeypatch.setitem(sys.modules, "watchfiles", None)
+            monkeypatch.setattr("asyncwsgi.reloading.watching.POLL_INTERVAL", 0)
+        return backend
+
+    @pytest.fixture
+    async def watched(self, tmp_path: Path, backend: str) -> AsyncIterator[Watched]:
+        # What is skipped has the kernel watch the directory on its own.
+        (tmp_path / "project" / "node_modules").mkdir(parents=True)
+        (tmp_path / "project" / "package").mkdir()
+        watched = Watched(tmp_path / "project")
+        yield watched
+        watched.watcher.close()
+
+    async def test_every_change_is_told_once(self, watched: Watched) -> None:
+        for name in ("package/module.py", "module.py", "package/module.py", "node_modules/a.py"):
+            watched.write(name)
+            if "node" not in name:
+                assert await watched.next() == name
+        watched.write("last.py")
+        assert await watched.next() == "last.py"
+
+    async def test_so_is_one_in_a_directory_that_is_new(self, watched: Watched) -> None:
+        watched.write("module.py")
+        assert await watched.next() == "module.py"
+        for name in ("new/__init__.py", "new/newer/__init__.py", "package/new/__init__.py"):
+            watched.write(name)
+            assert await watched.next() == name
+        # An old one is not told again when the watch is set up for a new directory.
+        for name in ("module.py", "new/newer/__init__.py", "newest/__init__.py"):
+            watched.write(name)
+            assert await watched.next() == name
+
+    async def test_a_directory_that_is_moved_to_the_project_brings_its_files(
+        self, watched: Watched
+    ) -> None:
+        old = watched.write("../elsewhere/__init__.py")
+        os.utime(old, (0, 0))
+        watched.write("module.py")
+        assert await watched.next() == "module.py"
+        old.parent.rename(watched.project / "new")
+        assert await watched.next() == "new/__init__.py"
+
+    async def test_a_file_that_is_removed_has_changed(self, watched: Watched) -> None:
+        path = watched.write("module.py")
+        assert await watched.next() == "module.py"
+        path.unlink()
+        assert await watched.next() == "module.py"
+
+    async def test_a_root_may_be_added_and_what_has_changed_in_it_since_is_told(
+        self, watched: Watched, tmp_path: Path
+    ) -> None:
+        watched.write("module.py")
+        assert await watched.next() == "module.py"
+        root = tmp_path / "other"
+        old = watched.write("../other/a.py")
+        os.utime(old, (0, 0))
+        watched.write("../other/changed.py")
+        watched.watcher.watch([str(root)], since=1.0)
+        assert await watched.next() == "../other/changed.py"
+        watched.write("../other/a.py")
+        assert await watched.next() == "../other/a.py"
+        watched.write("package/module.py")
+        assert await watched.next() == "package/module.py"
+
+    @with_watchfiles
+    async def test_a_directory_that_comes_while_the_watch_is_set_up_is_watched(
+        self, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        watched.write("module.py")
+        assert await watched.next() == "module.py"
+        directories = watched.sources.directories
+
+        def look_too_early() -> tuple[list[str], list[str]]:
+            monkeypatch.setattr(watched.sources, "directories", directories)
+            (watched.project / "late").mkdir()
+            return [], [str(watched.project), str(watched.project / "new")]
+
+        monkeypatch.setattr(watched.sources, "directories", look_too_early)
+        for name in ("new/module.py", "module.py", "package/module.py", "late/module.py"):
+            watched.write(name)
+            assert await watched.next() == name
+
+    @with_watchfiles
+    async def test_the_watch_is_set_up_anew_for_new_directories_alone(
+        self, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        watched.write("module.py")
+        assert await watched.next() == "module.py"
+        walk, walks = watched.sources.directories, 0
+
+        def count() -> tuple[list[str], list[str]]:
+            nonlocal walks
+            walks += 1
+            return walk()
+
+        monkeypatch.setattr(watched.sources, "directories", count)
+        # The kernel is asked to watch what comes in a directory with which nothing is skipped.
+        for name in ("new/1.py", "module.py", *(f"package/{n}/module.py" for n in range(8))):
+            watched.write(name)
+            assert await watched.next() == name
+        # Two each time: what is to be watched, and whether it was all.
+        assert walks < 6
+
+    @with_watchfiles
+    async def test_a_directory_that_vanishes_before_it_is_watched_is_no_failure(
+        self, watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        directories = watched.sources.directories
+        gone = [str(watched.project / "gone")]
+        gone_is_watched = asyncio.Event()
+
+        def look_again() -> tuple[list[str], list[str]]:
+            watched.loop.call_soon_threadsafe(gone_is_watched.set)
+            monkeypatch.setattr(watched.sources, "directories", directories)
+            return gone, []
+
+        monkeypatch.setattr(watched.sources, "directories", look_again)
+        watched.watcher.watch([str(watched.project.parent)], since=0)
+        await gone_is_watched.wait()
+        watched.write("new/module.py")
+        assert await watched.next() == "new/module.py"
+        assert "watchfiles failed" not in caplog.text
+
+    @with_watchfiles
+    async def test_where_the_kernel_refuses_it_looks_once_a_second(
+        self, watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refuse(*_: object, **__: object) -> object:
+            raise OSError("the limit of watches is reached")
+
+        monkeypatch.setattr("watchfiles.awatch", refuse)
+        monkeypatch.setattr("asyncwsgi.reloading.watching.POLL_INTERVAL", 0)
+        for name in ("module.py", "new/module.py"):
+            watched.write(name)
+            assert await watched.next() == name
+        assert caplog.text.count("watchfiles failed (the limit of watches is reached)") == 1
+
+
+class Watched:
+    """A project, and the files in it that a `Watcher` says have changed."""
+
+    def __init__(self, project: Path) -> None:
+        self.project = project
+        self.loop = asyncio.get_running_loop()
+        self.sources = Sources()
+        self._changed: asyncio.Queue[str] = asyncio.Queue()
+        self.watcher = Watcher(self.sources, self._changed.put_nowait)
+        # The clocks of file systems lag behind by some milliseconds.
+        self.watcher.watch([str(project)], since=time.time() - 1)
+        self._writes = 0
+
+    def write(self, name: str) -> Path:
+        """Write a file whole: no watcher sees half of it."""
+        path = self.project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writes += 1
+        draft = path.with_name("draft")
+        draft.write_text("#" * self._writes)
+        return draft.replace(path)
+
+    async def next(self) -> str:
+        """Wait for a change; its path below the project."""
+        async with asyncio.timeout(TIMEOUT):
+            return self._name(await self._changed.get())
+
+    def _name(self, path: str) -> str:
+        return os.path.relpath(path, self.project)
+
+
 class TestSources:
     @pytest.fixture
     def sources(self, tmp_path: Path) -> Sources:
@@ -132,20 +314,48 @@ class TestSources:
     ) -> None:
         root = str(tmp_path / ".cache" / "generated")
         assert not sources.counts(f"{root}/module.py")
-        assert sources.add_roots([root]) == []  # what watches the one above sees it, too
+        assert sources.add_roots([root]) == [root]
         assert sources.counts(f"{root}/module.py")
 
-    def test_of_roots_only_the_outermost_are_to_be_watched(self) -> None:
+    def test_of_roots_only_the_outermost_are_new(self) -> None:
         sources = Sources()
         assert sources.add_roots(["/a/b", "/a", "/a/c/d", "/ab", "/a"]) == ["/a", "/ab"]
         assert sources.add_roots(["/a/e", "/c"]) == ["/c"]
+
+    def test_new_directories_matter_where_files_would_count(
+        self, sources: Sources, tmp_path: Path
+    ) -> None:
+        for name in ("package", "data", ".git", ".tox/package"):
+            (tmp_path / name).mkdir(parents=True)
+        (tmp_path / "file").touch()
+        names = ["package", "data", ".git", ".tox/package", "file", "missing", "../elsewhere"]
+        assert [name for name in names if sources.has_files_in(str(tmp_path / name))] == names[:2]
+
+    def test_no_directory_is_watched_together_with_one_that_is_skipped(
+        self, tmp_path: Path
+    ) -> None:
+        for name in (
+            "env/lib", "src/.git/objects", "src/api/__pycache__", "src/api/v1", "src/links",
+            "static/node_modules/x", "static/css", "tests/unit", "tests-more",
+        ):  # fmt: skip
+            (tmp_path / name).mkdir(parents=True)
+        (tmp_path / "env" / "pyvenv.cfg").touch()
+        (tmp_path / "src" / "links" / "link").symlink_to(tmp_path / "env")
+        sources = Sources([str(tmp_path / "tests/unit/site.toml"), "/dev/null/not/there"])
+        sources.add_roots([str(tmp_path), str(tmp_path / "env" / "lib")])
+        trees, others = (
+            {str(Path(path).relative_to(tmp_path)) for path in paths}
+            for paths in sources.directories()
+        )
+        assert trees == {"env/lib", "src/api", "static/css", "tests", "tests-more"}
+        assert others == {".", "src", "src/links", "static"}
 
     def test_stamps_are_of_the_files_that_count(self, sources: Sources, tmp_path: Path) -> None:
         for name in ("module.py", "module.txt", "data/table.csv", ".git/hook.py", "extra.toml"):
             path = tmp_path / name
             path.parent.mkdir(exist_ok=True)
             path.write_text("")
-        found = {str(Path(path).relative_to(tmp_path)) for path in sources.stamps()}
+        found = {str(Path(path).relative_to(tmp_path)) for path in sources.stamps(sources.roots)}
         assert found == {"module.py", "data/table.csv", "extra.toml"}
 
 
