@@ -113,7 +113,10 @@ class Bridge:
         for exchange in list(self.exchanges):  # what it writes may show that one has to be cut
             if exchange.loop_body is not None:
                 exchange.loop_body.tick(now)
-        self._saturation.look([e for e in self.exchanges if e.loop_body is None], now)
+        # A thread that is there and was not let run yet is no reason to ask for more. Those that
+        # were abandoned hold theirs until they notice.
+        held = (*self.exchanges, *self.abandoned) if self.workers.are_all_busy else ()
+        self._saturation.look([e for e in held if e.loop_body is None], now)
 
     def date(self) -> str:
         """The value of the Date header, made once a second. From any thread."""

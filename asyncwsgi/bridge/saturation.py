@@ -26,9 +26,11 @@ class SaturationWatch:
 
     def look(self, exchanges: Collection[Exchange], now: float) -> None:
         """Look at the exchanges that have not ended; `now` is monotonic."""
-        # Threads take requests in order: one that waits for long means that all were busy for long.
         waiting = [exchange for exchange in exchanges if not exchange.started_at]
-        is_saturated = any(now - exchange.submitted_at > PATIENCE for exchange in waiting)
+        # Threads take requests in order: one that waits for long means that all were busy for long.
+        # If none holds a thread, it is the machine that is busy.
+        is_late = any(now - exchange.submitted_at > PATIENCE for exchange in waiting)
+        is_saturated = is_late and len(waiting) < len(exchanges)
         if is_saturated and not self._has_warned:
             self._warn(exchanges, len(waiting), now)
         self._has_warned = is_saturated

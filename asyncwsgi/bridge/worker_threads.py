@@ -39,6 +39,10 @@ class Workers(Protocol):
     def limit(self) -> int | None:
         """Most jobs that run at a time, if known."""
 
+    @property
+    def are_all_busy(self) -> bool:
+        """Whether jobs wait for a thread, as far as is known."""
+
     def submit(self, job: Job) -> None:
         """Run `job` soon.
 
@@ -98,6 +102,10 @@ class WorkerThreads:
         self._peak = 0
         self._peak_since: float | None = None
         self._ended = asyncio.Event()
+
+    @property
+    def are_all_busy(self) -> bool:
+        return self._unfinished > len(self._threads) - self._ending
 
     def submit(self, job: Job) -> None:
         unfinished = self._unfinished
@@ -203,6 +211,10 @@ class ExecutorWorkers:
         self._executor = executor
         self._queue_size = queue_size
         self._unfinished = 0
+
+    @property
+    def are_all_busy(self) -> bool:
+        return True  # who knows how many it has
 
     def submit(self, job: Job) -> None:
         if self._unfinished >= self._queue_size:

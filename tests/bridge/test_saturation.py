@@ -62,6 +62,12 @@ async def bridge() -> Bridge:
     )
 
 
+@pytest.fixture
+def all_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These exchanges are not run; as if they were."""
+    monkeypatch.setattr(WorkerThreads, "are_all_busy", True)
+
+
 def exchange(
     bridge: Bridge, target: str, *, waited: float = 0.0, held: float = 0.0, method: str = "GET"
 ) -> Exchange:
@@ -123,6 +129,29 @@ class TestWatch:
         SaturationWatch(1).look([exchange(bridge, "/slow", held=100.0)], NOW)
         assert messages(caplog.records) == []
 
+    def test_a_wait_while_nothing_runs_is_the_machines(
+        self, bridge: Bridge, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        SaturationWatch(None).look([exchange(bridge, "/next", waited=2.0)], NOW)
+        assert messages(caplog.records) == []
+
+    async def test_a_wait_while_a_thread_is_free_is_the_machines(
+        self, bridge: Bridge, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        slow, following = exchange(bridge, "/slow", held=2.0), exchange(bridge, "/next", waited=2.0)
+        bridge.exchanges = {slow, following}
+        bridge.tick(NOW)
+        assert messages(caplog.records) == []
+
+    async def test_who_was_cut_and_has_not_noticed_holds_a_thread(
+        self, bridge: Bridge, all_busy: None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        bridge.abandoned = {exchange(bridge, "/events", held=9.0)}
+        bridge.exchanges = {exchange(bridge, "/next", waited=2.0)}
+        bridge.tick(NOW)
+        (line,) = messages(caplog.records)
+        assert "held by GET /events (1 threads, 9.0 s);" in line
+
     def test_it_warns_once_per_episode(
         self, bridge: Bridge, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -138,7 +167,7 @@ class TestWatch:
         assert len(caplog.records) == 2
 
     async def test_a_body_on_the_loop_holds_no_thread(
-        self, bridge: Bridge, caplog: pytest.LogCaptureFixture
+        self, bridge: Bridge, all_busy: None, caplog: pytest.LogCaptureFixture
     ) -> None:
         async def blocks() -> AsyncIterator[bytes]:
             yield b""
