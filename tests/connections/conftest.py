@@ -10,6 +10,7 @@ import pytest
 from asyncwsgi import Server
 from asyncwsgi.testing import LiveServer
 from tests.conftest import Serve
+from tests.connections.helpers import Clock
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -32,3 +33,11 @@ def serve(request: pytest.FixtureRequest, serve: Serve) -> Serve:
         return serve(application, validate=validate, server_class=server_class, **options)
 
     return start
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """For tests in which something has to come before a deadline: the machine may be busy."""
+    clock = Clock()
+    monkeypatch.setattr("asyncwsgi.server.server.time", clock)
+    return clock

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +98,42 @@ class Blocks:
     def close(self) -> None:
         self.closings += 1
         self.was_closed.set()
+
+
+class Clock:
+    """The clock by which servers keep their deadlines: it goes on when the test says so.
+
+    In the place of `time` in the server's module, from before its start.
+    """
+
+    def __init__(self) -> None:
+        self._now = time.monotonic()
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def pass_time(self, server: LiveServer, seconds: float) -> None:
+        """Let `seconds` pass, and `server` act on deadlines; it has read all that was sent."""
+        come_round(server)
+        self._now += seconds
+        ticked = threading.Event()
+
+        def tick() -> None:
+            server.server._registry.tick(self._now)
+            ticked.set()
+
+        server._started.result().call_soon_threadsafe(tick)
+        assert ticked.wait(TIMEOUT), "the server's loop does not come round"
+
+
+def come_round(server: LiveServer) -> None:
+    """Have the loop of `server` come round many times."""
+
+    async def turns() -> None:
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+
+    asyncio.run_coroutine_threadsafe(turns(), server._started.result()).result(TIMEOUT)
 
 
 class Witness:

@@ -15,6 +15,7 @@ from tests.connections.helpers import (
     MIB,
     TURNS,
     ClientOf,
+    Clock,
     Gate,
     Paths,
     bytewise,
@@ -202,14 +203,16 @@ class TestAnswersThatNobodyReads:
         assert client.is_closed()
 
     def test_a_client_with_requests_to_be_answered_is_not_idle(
-        self, serve: Serve, client_of: ClientOf
+        self, serve: Serve, client_of: ClientOf, clock: Clock
     ) -> None:
         app = Large()
-        server = serve(app, keep_alive_timeout=0.2)
-        client = client_of(server)
+        server = serve(app, keep_alive_timeout=5.0)
+        client, other, idle = (client_of(server) for _ in range(3))
         client.send(get("/") * self.COUNT)
+        wait_until_held(app, lambda: other.get("/turn"))
         for _ in range(2):
-            assert client_of(server).is_closed()  # that one was idle for as long
+            clock.pass_time(server, 5.0)
+        assert idle.is_closed()
         assert [client.reply().status for _ in range(self.COUNT)] == [200] * self.COUNT
 
 

@@ -1,4 +1,8 @@
-"""Clients that are slow or silent. The timeouts are small and the client waits for the reply."""
+"""Clients that are slow or silent.
+
+Where a deadline shall pass, it is small and the client waits for the reply; where something has to
+come before it, the clock is the test's.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.apps import echo
-from tests.client import TIMEOUT, Client
+from tests.client import TIMEOUT
 from tests.conftest import Serve
 from tests.connections.helpers import (
     MIB,
+    TURNS,
     Blocks,
     ClientOf,
+    Clock,
     Gate,
     Paths,
+    come_round,
     listen,
     messages,
     watched,
@@ -26,13 +33,8 @@ if TYPE_CHECKING:
 
 BRIEF = 0.1
 """For deadlines that the test wants to pass."""
-AMPLE = 1.0
-"""For deadlines that something has to come before."""
-
-
-def pass_time(idle: Client) -> None:
-    """Let ``keep_alive_timeout`` pass on the server's own clock: that is when it closes `idle`."""
-    assert idle.is_closed()
+AMPLE = 10.0
+"""For deadlines that pass on the test's clock."""
 
 
 class TestHead:
@@ -60,7 +62,7 @@ class TestHead:
         while not select.select([client.sock], [], [], BRIEF / 10)[0]:
             client.send(b"x")
             trickled += 1
-            assert trickled < 300, "the head was waited for for ever"
+            assert trickled < 1000, "the head was waited for for ever"
         assert client.reply().status == 408
 
     def test_the_head_behind_a_request_has_its_time_too(
@@ -93,8 +95,7 @@ class TestBody:
     ) -> None:
         client = client_of(serve(echo, body_buffer_size=1, body_timeout=BRIEF))
         listen(caplog)
-        client.request("POST", "/upload", Content_Length="9")
-        client.send(b"spam")
+        client.request("POST", "/upload", b"spam", Content_Length="9")
         reply = client.reply()
         assert (reply.status, reply.header("Connection")) == (408, "close")
         assert client.is_closed()
@@ -110,31 +111,31 @@ class TestBody:
         assert client.reply().status == 408
         assert client.is_closed()
 
-    def test_bytes_that_trickle_in_extend_it(self, serve: Serve, client_of: ClientOf) -> None:
+    def test_bytes_that_trickle_in_extend_it(
+        self, serve: Serve, client_of: ClientOf, clock: Clock
+    ) -> None:
         # The measure is progress: a slow uploader costs no thread, and may be honest.
-        server = serve(echo, body_timeout=AMPLE, keep_alive_timeout=AMPLE / 16)
+        server = serve(echo, body_timeout=AMPLE)
         client = client_of(server)
         client.request("POST", Content_Length="24")
         for _ in range(24):  # half as long again as one deadline
             client.send(b"x")
-            pass_time(client_of(server))
+            clock.pass_time(server, AMPLE / 16)
         assert client.reply().body == b"x" * 24
 
     @pytest.mark.parametrize("expect", [{}, {"Expect": "100-continue"}], ids=["plain", "expecting"])
     def test_a_body_that_nobody_waits_for_has_no_deadline(
-        self, serve: Serve, client_of: ClientOf, expect: dict[str, str]
+        self, serve: Serve, client_of: ClientOf, clock: Clock, expect: dict[str, str]
     ) -> None:
         gate = Gate(echo)
-        server = serve(gate, body_buffer_size=1, body_timeout=BRIEF)
-        client = client_of(server)
-        client.request("POST", "/held", None, Content_Length="8", **expect)
-        client.send(b"spam")
+        server = serve(gate, body_buffer_size=1, body_timeout=AMPLE)
+        client, other = client_of(server), client_of(server)
+        client.request("POST", "/held", b"spam", Content_Length="8", **expect)
         gate.wait_until_entered()
-        for _ in range(2):
-            # The time has passed on the server's clock when others have run out of it.
-            other = client_of(server)
-            other.request("POST", "/other", Content_Length="8")
-            assert other.reply().status == 408
+        other.request("POST", "/other", Content_Length="8")
+        for _ in range(3):
+            clock.pass_time(server, AMPLE / 2)
+        assert other.reply().status == 408
         client.send(b"eggs")
         gate.open()
         assert client.reply().body == b"spameggs"
@@ -150,25 +151,35 @@ class TestIdle:
         assert messages(caplog.records) == []
 
     def test_a_kept_connection_is_closed_without_a_word(
-        self, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+        self,
+        serve: Serve,
+        client_of: ClientOf,
+        clock: Clock,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
-        client = client_of(serve(Paths(), keep_alive_timeout=AMPLE / 2))
+        server = serve(Paths(), keep_alive_timeout=AMPLE)
+        client = client_of(server)
         listen(caplog)
         assert client.get().status == 200
+        server.wait_for_request()
+        clock.pass_time(server, AMPLE)
         assert client.is_closed()
         assert messages(caplog.records) == []
 
     def test_a_request_that_takes_longer_is_not_idle(
-        self, serve: Serve, client_of: ClientOf
+        self, serve: Serve, client_of: ClientOf, clock: Clock
     ) -> None:
         gate = Gate()
-        server = serve(gate, keep_alive_timeout=AMPLE / 4)
-        client = client_of(server)
+        server = serve(gate, keep_alive_timeout=AMPLE)
+        client, idle = client_of(server), client_of(server)
         client.request(target="/held")
         gate.wait_until_entered()
-        pass_time(client_of(server))
+        clock.pass_time(server, AMPLE)
+        assert idle.is_closed()
         gate.open()
         assert client.reply().body == b"/held"
+        server.wait_for_request()
+        clock.pass_time(server, AMPLE)
         assert client.is_closed()
 
 
@@ -187,15 +198,23 @@ class TestSend:
         (line,) = messages(caplog.records)
         assert line.endswith("reads nothing for 0.1 s; cut")
 
-    def test_a_client_that_reads_slowly_is_not_cut(self, serve: Serve, client_of: ClientOf) -> None:
-        total = 32 * MIB
-        server = serve(Blocks(total), send_timeout=AMPLE, keep_alive_timeout=AMPLE / 16)
+    def test_a_client_that_reads_slowly_is_not_cut(
+        self, serve: Serve, client_of: ClientOf, clock: Clock
+    ) -> None:
+        total = 64 * MIB
+        app = Blocks(total)
+        server = serve(app, send_timeout=AMPLE)
         client = client_of(server)
         client.send(b"GET / HTTP/1.0\r\n\r\n")
         received = 0
         for _ in range(24):  # half as long again as one deadline
             received += len(client.read(MIB))
-            pass_time(client_of(server))
+            produced = turns = 0
+            while turns < TURNS:  # until the server waits for the client again
+                come_round(server)
+                turns = turns + 1 if app.produced == produced else 0
+                produced = app.produced
+            clock.pass_time(server, AMPLE / 16)
         received += len(client.read_all())
         assert received > total
 

@@ -10,7 +10,7 @@ import pytest
 from tests.apps import echo, hello
 from tests.client import Client
 from tests.conftest import Serve
-from tests.connections.helpers import MIB, ClientOf, Paths, messages
+from tests.connections.helpers import MIB, ClientOf, Clock, Paths, messages
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -154,12 +154,15 @@ def test_a_body_that_fills_the_buffer_exactly_is_read(serve: Serve, client_of: C
 
 
 def test_a_client_that_still_sends_when_the_drain_is_over_is_not_reset(
-    serve: Serve, client_of: ClientOf
+    serve: Serve, client_of: ClientOf, clock: Clock
 ) -> None:
     # RFC 9112 9.6: a reset may overtake the response that the client has not read yet.
-    client = client_of(serve(hello, body_buffer_size=1, drain_timeout=1.0))
+    server = serve(hello, body_buffer_size=1, drain_timeout=1.0)
+    client = client_of(server)
     client.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nspam")
     assert client.reply().status == 200
+    server.wait_for_request()
+    clock.pass_time(server, 1.0)
     assert client.is_closed()
     for _ in range(3):
         client.send(b"more")
