@@ -12,7 +12,7 @@ import pytest
 
 from asyncwsgi import Server
 from asyncwsgi.testing import LiveServer
-from tests.client import Client, connect
+from tests.client import TIMEOUT, Client, connect
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -38,6 +38,13 @@ class Serve(Protocol):
 
 
 @pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the server cuts gets as long as a busy machine may need to notice it."""
+    monkeypatch.setattr("asyncwsgi.server.server.CUT_TIMEOUT", TIMEOUT)
+    monkeypatch.setattr("asyncwsgi.testing.leaks.PATIENCE", TIMEOUT)
+
+
+@pytest.fixture
 def serve() -> Iterator[Serve]:
     """Servers for one test; the application is checked by `wsgiref.validate` unless told not to."""
     with ExitStack() as stack:
@@ -50,6 +57,7 @@ def serve() -> Iterator[Serve]:
             **options: Any,
         ) -> LiveServer:
             app = validator(application) if validate else application
+            options.setdefault("graceful_timeout", TIMEOUT)
             return stack.enter_context(LiveServer(app, server_class=server_class, **options))
 
         yield start

@@ -379,6 +379,7 @@ async def test_one_that_ends_at_the_last_moment_has_not_taken_too_long(
     assert await asyncio.to_thread(work.calls.run, result, timeout=0.0) == "in time"
 
 
+@pytest.mark.usefixtures("patience")
 async def test_a_cancelled_call_ends_before_the_server_has_stopped() -> None:
     coroutine = Cancelled()
     ended = threading.Event()

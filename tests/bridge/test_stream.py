@@ -599,6 +599,7 @@ class TestEnds:
         assert client.read_all() == b"5\r\nlast\n\r\n0\r\n\r\n"
         server.close()
 
+    @pytest.mark.usefixtures("patience")
     def test_a_drain_cuts_it_when_its_time_is_over(self, serve: Serve, client_of: ClientOf) -> None:
         feed = Feed()
         server = serve(app_of(feed.blocks), validate=False, graceful_timeout=0.01)
@@ -608,6 +609,7 @@ class TestEnds:
             server.close()
         assert feed.closings == 1
 
+    @pytest.mark.usefixtures("patience")
     def test_a_drain_cuts_an_event_stream_at_once(self, serve: Serve, client_of: ClientOf) -> None:
         feed = Feed()
         server = serve(app_of(feed.blocks, EVENTS), validate=False, graceful_timeout=1000.0)

@@ -189,6 +189,7 @@ def test_the_iterable_is_closed_when_the_server_was_stopped_meanwhile(
     assert body.closings == 1
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_server_that_has_stopped_has_closed_what_it_cut(
     serve: Serve, client_of: ClientOf
 ) -> None:
@@ -208,6 +209,7 @@ def test_a_server_that_has_stopped_has_closed_what_it_cut(
     assert application.closings == 1
 
 
+@pytest.mark.usefixtures("patience")
 def test_the_iterable_is_closed_when_the_server_stops_with_its_input_awaited(
     serve: Serve, client_of: ClientOf
 ) -> None:
