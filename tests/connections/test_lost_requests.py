@@ -92,8 +92,12 @@ def test_an_upload_that_is_reset_before_the_application_was_called_is_forgotten(
 
 
 def test_a_request_whose_client_leaves_while_it_is_queued_is_skipped(
-    serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+    serve: Serve,
+    client_of: ClientOf,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("asyncwsgi.bridge.saturation.PATIENCE", TIMEOUT)
     left = threading.Event()
 
     class WatchedExchange(Exchange):

@@ -255,8 +255,13 @@ class TestTooBusy:
         assert client_of(server).get("/next").body == b"/next"
 
     def test_a_request_too_many_is_refused(
-        self, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+        self,
+        serve: Serve,
+        client_of: ClientOf,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr("asyncwsgi.bridge.saturation.PATIENCE", TIMEOUT)
         gate = Gate()
         server_class, submitted = counting_submissions()
         server = serve(gate, server_class=server_class, threads=1, queue_size=1)
