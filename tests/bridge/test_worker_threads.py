@@ -203,4 +203,4 @@ class TestStop:
         job = pool.submit()
         await pool.workers.stop()
         await job.has_ended()
-        assert pool.threads == set()
+        assert await have_ended(pool.threads)

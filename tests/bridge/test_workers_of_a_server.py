@@ -27,7 +27,7 @@ class TestWorkerThreads:
         others = worker_threads()
         client = client_of(serve(hello))
         client.send(b"GET / HTTP/1.1\r\n")
-        assert worker_threads() == others
+        assert worker_threads() <= others
         client.send(b"Host: test\r\n\r\n")
         assert client.reply().status == 200
         assert len(worker_threads() - others) == 1
@@ -65,7 +65,7 @@ class TestWorkerThreads:
         gate.open()
         assert [client.reply().status for client in clients] == [200] * 5
         server.close()
-        assert worker_threads() == others
+        assert worker_threads() <= others
 
     def test_a_server_does_not_wait_for_an_application_that_hangs(
         self, serve: Serve, client_of: ClientOf
@@ -90,7 +90,7 @@ class TestWorkerThreads:
         assert client.get().status == 200
         for thread in worker_threads() - others:
             thread.join(TIMEOUT)
-        assert worker_threads() == others
+        assert worker_threads() <= others
         assert client.get().status == 200
 
 
@@ -113,7 +113,7 @@ class TestExecutor:
         client = client_of(serve(thread_name, executor=executor))
         assert client.get().body.startswith(b"my-thread")
         assert client.get().body.startswith(b"my-thread")
-        assert worker_threads() == others
+        assert worker_threads() <= others
 
     def test_it_stays_its_owners_when_the_server_stops(
         self, serve: Serve, client_of: ClientOf, executor: ThreadPoolExecutor

@@ -184,14 +184,17 @@ class TestShutdown:
 
     async def test_the_port_can_be_had_again_at_once(self) -> None:
         # The server closes first, so that the connection is remembered (TIME_WAIT) on its port.
-        async with Server(hello, port=0) as server:
-            port = server.port
-            with connect(server.addresses[0]) as client:
-                client.request(Connection="close")
-                assert (await asyncio.to_thread(client.reply)).status == 200
-                await asyncio.to_thread(client.is_closed)
-        async with Server(hello, port=port) as again:
-            assert (await aget(again.addresses[0])).status == 200
+        with socket.socket() as kept:  # bound, so that nobody else is given the port meanwhile
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            kept.bind(("127.0.0.1", 0))
+            port = kept.getsockname()[1]
+            async with Server(hello, port=port) as server:
+                with connect(server.addresses[0]) as client:
+                    client.request(Connection="close")
+                    assert (await asyncio.to_thread(client.reply)).status == 200
+                    await asyncio.to_thread(client.is_closed)
+            async with Server(hello, port=port) as again:
+                assert (await aget(again.addresses[0])).status == 200
 
 
 class TestSeveralServersInOneLoop:
@@ -262,7 +265,8 @@ class TestNothingIsLeft:
         serve_some()  # a loop's library may open something once and for all
         threads, files = set(threading.enumerate()), descriptors()
         serve_some()
-        assert (set(threading.enumerate()), descriptors()) == (threads, files)
+        assert set(threading.enumerate()) <= threads
+        assert descriptors().items() <= files.items()
 
     @pytest.mark.parametrize("loop_turns", [2, 20], ids=["in mid start", "in operation"])
     async def test_the_loop_keeps_no_hold_of_it(self, loop_turns: int) -> None:
