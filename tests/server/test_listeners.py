@@ -34,6 +34,17 @@ def listening() -> Iterator[socket.socket]:
         yield sock
 
 
+def is_free_in_ipv4(port: int) -> bool:
+    with socket.socket() as sock:
+        # Connections of another test may still be remembered on that port.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def open_bind(*bind: str) -> list[Listener]:
     return open_listeners(Config(bind=bind))
 
@@ -113,11 +124,8 @@ class TestTCP:
         assert get((reached_at, server.port)).status == 200
 
     def test_all_of_ipv6_leaves_the_port_free_in_ipv4(self, serve: Serve) -> None:
-        port = serve(hello, bind="[::]:0").port
-        with socket.socket() as sock:
-            # Connections of another test may still be remembered on that port.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(("127.0.0.1", port))
+        # Another program may have one of these ports in IPv4, and hardly all of them.
+        assert any(is_free_in_ipv4(serve(hello, bind="[::]:0").port) for _ in range(5))
 
     def test_a_port_in_use_names_the_cure(self, listening: socket.socket) -> None:
         port = listening.getsockname()[1]
