@@ -283,14 +283,14 @@ async def test_a_watch_that_was_stopped_warns_of_nothing(warned: Warned) -> None
     class Stopping(Mailbox):
         def post(self, call: Callable[[Any], object], argument: Any) -> None:
             super().post(call, argument)
-            watch.stop()
+            stopped.stop()
 
-    watch = LoopWatch(Stopping(asyncio.get_running_loop()))
+    stopped = LoopWatch(Stopping(asyncio.get_running_loop()))
 
     async def view() -> None:
-        watch.task_began()
-        assert watch._thread is not None
-        watch._thread.join(TIMEOUT)
+        stopped.task_began()
+        assert stopped._thread is not None
+        stopped._thread.join(TIMEOUT)
 
     await asyncio.create_task(view())
     assert [line for line in warned.lines if "view has" in line] == []
