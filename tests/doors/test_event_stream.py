@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncwsgi import Event, EventStream
@@ -62,6 +63,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 FIELD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"))
 
 
+@settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(data=TEXT, event=FIELD, id_=FIELD, comment=TEXT)
 def test_a_browser_gets_what_was_meant_and_nothing_else(
     data: str, event: str, id_: str, comment: str
@@ -164,7 +166,9 @@ def test_other_items_are_refused(
     client.request()
     assert client.read_all().endswith(b"3\r\n:\n\n\r\n")
     server.close()
-    assert messages(caplog.records) == ["GET / failed with a traceback"]
+    # A busy machine brings warnings of its own.
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert messages(errors) == ["GET / failed with a traceback"]
 
 
 def test_silence_is_filled_with_comments(serve: Serve, client_of: ClientOf) -> None:
