@@ -231,7 +231,7 @@ class TestRun:
 
         async def fetch() -> str:
             if not clients:
-                clients.append(httpx.AsyncClient(trust_env=False))
+                clients.append(httpx.AsyncClient(trust_env=False, timeout=TIMEOUT))
             return (await clients[0].get(upstream.url)).text
 
         async def close() -> str:
@@ -364,6 +364,7 @@ class TestCreateTask:
 
         server = serve(app_of(view), validate=False, graceful_timeout=0.01)
         get(server)
+        server.wait_for_request()  # or it would be the request that is not over in time
         server.close()
         assert coroutine.cancelled.is_set()
         assert "are cancelled: the endless" in caplog.text
