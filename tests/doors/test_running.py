@@ -292,7 +292,7 @@ class TestRun:
         self, start: Start, loop: Loop, view: str
     ) -> None:
         source = f"""
-        import time
+        import os, time
         import asyncwsgi.running, flask
         asyncwsgi.running.HELD_TIMEOUT = 0.0
 
@@ -300,7 +300,9 @@ class TestRun:
             heard = signal.getsignal(signal.SIGINT)
             def tell(*arguments):
                 heard(*arguments)
-                sys.stderr.write("the first is heard\\n")
+                # Not sys.stderr: the signal may have interrupted a write to it, and it refuses
+                # to begin another one inside of that.
+                os.write(2, b"the first is heard\\n")
             signal.signal(signal.SIGINT, tell)
             sys.stderr.write("the loop is held\\n")
             while True:
@@ -387,9 +389,10 @@ class TestRun:
     ) -> None:
         source = f"""
         import threading
-        threading.Thread(target=run, args=[app], kwargs={{"port": 0, "loop": {loop!r}}},
-                         daemon=True).start()
         try:
+            # In here, too: who reads that it listens may interrupt before this thread goes on.
+            threading.Thread(target=run, args=[app], kwargs={{"port": 0, "loop": {loop!r}}},
+                             daemon=True).start()
             sys.stdin.read()
         except KeyboardInterrupt:
             print("the main thread was interrupted")
