@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from types import TracebackType
@@ -144,3 +146,16 @@ def connect(address: tuple[str, int] | str, tls: ssl.SSLContext | None = None) -
     if tls is not None:
         sock = tls.wrap_socket(sock, server_hostname="localhost")
     return Client(sock)
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that the system gives to nobody else; one's own server may take it.
+
+    Whoever connects to it when nobody listens is refused.
+    """
+    with socket.socket() as sock:
+        # As servers do: two sockets that both ask for it may share a port until one listens.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]

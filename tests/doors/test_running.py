@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from textwrap import dedent
@@ -20,9 +20,10 @@ from asyncwsgi import BindError, Config, ConfigError, Server, ServerThread, serv
 from asyncwsgi.config import Loop
 from asyncwsgi.running import loop_factory
 from tests.apps import Held, hello
-from tests.client import TIMEOUT, Reply, connect
+from tests.client import TIMEOUT, Reply, connect, reserved_port
 from tests.doors.conftest import Start
 
+OwnThreads = Callable[[], list[str]]
 LOOPS: tuple[Loop, ...] = ("asyncio", "uvloop") if find_spec("uvloop") else ("asyncio",)
 each_loop = pytest.mark.parametrize("loop", LOOPS)
 
@@ -32,8 +33,15 @@ def get(server: ServerThread) -> Reply:
         return client.get()
 
 
-def own_threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("asyncwsgi")]
+@pytest.fixture
+def own_threads() -> OwnThreads:
+    """Tells the names of this package's threads, but for those that tests before have left."""
+    before = set(threading.enumerate())
+    return lambda: [
+        thread.name
+        for thread in threading.enumerate()
+        if thread.name.startswith("asyncwsgi") and thread not in before
+    ]
 
 
 @pytest.fixture
@@ -47,11 +55,14 @@ def taken() -> Iterator[int]:
 
 @each_loop
 class TestServeInThread:
-    def test_clients_are_served_inside_the_block_and_refused_behind_it(self, loop: Loop) -> None:
-        with serve_in_thread(hello, port=0, loop=loop) as server:
-            assert get(server).body == b"Hello, world!"
-        with pytest.raises(ConnectionRefusedError):
-            get(server)
+    def test_clients_are_served_inside_the_block_and_refused_behind_it(
+        self, loop: Loop, own_threads: OwnThreads
+    ) -> None:
+        with reserved_port() as port:
+            with serve_in_thread(hello, port=port, loop=loop) as server:
+                assert get(server).body == b"Hello, world!"
+            with pytest.raises(ConnectionRefusedError):
+                get(server)
         assert own_threads() == []
 
     def test_it_knows_where_it_listens(self, loop: Loop) -> None:
@@ -63,7 +74,9 @@ class TestServeInThread:
         with serve_in_thread(hello, config=Config(port=0, loop=loop)) as server:
             assert get(server).status == 200
 
-    def test_what_prevents_the_start_is_raised_on_entry(self, loop: Loop, taken: int) -> None:
+    def test_what_prevents_the_start_is_raised_on_entry(
+        self, loop: Loop, taken: int, own_threads: OwnThreads
+    ) -> None:
         with (
             pytest.raises(BindError, match="in use"),
             serve_in_thread(hello, port=taken, loop=loop),
@@ -90,7 +103,9 @@ class TestServeInThread:
             server.close()
         server.close()
 
-    def test_closing_it_at_the_same_time_from_several_threads(self, loop: Loop) -> None:
+    def test_closing_it_at_the_same_time_from_several_threads(
+        self, loop: Loop, own_threads: OwnThreads
+    ) -> None:
         held = Held()
         server = serve_in_thread(held, port=0, loop=loop)
         server.start()
@@ -164,7 +179,7 @@ class TestServeInThread:
             assert client.reply().body == b"Hello, world!"
             closing.join()
 
-    def test_a_failing_block_closes_it(self, loop: Loop) -> None:
+    def test_a_failing_block_closes_it(self, loop: Loop, own_threads: OwnThreads) -> None:
         with pytest.raises(ZeroDivisionError), serve_in_thread(hello, port=0, loop=loop):
             _ = 1 // 0
         assert own_threads() == []
@@ -175,7 +190,9 @@ class TestServeInThread:
                 server.start()
             assert get(server).status == 200
 
-    def test_what_ends_its_loop_is_raised_when_it_is_closed(self, loop: Loop) -> None:
+    def test_what_ends_its_loop_is_raised_when_it_is_closed(
+        self, loop: Loop, own_threads: OwnThreads
+    ) -> None:
         class Failing(Server):
             async def serve_forever(self) -> None:
                 raise ZeroDivisionError

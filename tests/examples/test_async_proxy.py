@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.client import reserved_port
 from tests.conftest import Serve
 from tests.examples.programs import EXAMPLES, Program
 
@@ -65,7 +65,9 @@ def test_all_requests_share_one_connection_to_the_upstream(
 
 
 def test_without_an_upstream_it_is_a_bad_gateway() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with proxy(url) as program, program.connect() as client:
+    with (
+        reserved_port() as port,
+        proxy(f"http://127.0.0.1:{port}") as program,
+        program.connect() as client,
+    ):
         assert client.get().status == 502

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+import sys
+import tempfile
 from collections.abc import Iterator
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from traitlets.config import Config
 
-from tests.client import TIMEOUT
+from tests.client import TIMEOUT, reserved_port
 from tests.examples.programs import EXAMPLES
 
 
@@ -28,18 +31,26 @@ class Notebook:
 
 
 @pytest.fixture
-def port(monkeypatch: pytest.MonkeyPatch) -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    monkeypatch.setenv("PORT", str(port))
-    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent))
-    return port
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    with reserved_port() as port:
+        monkeypatch.setenv("PORT", str(port))
+        monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent))
+        yield port
 
 
 @pytest.fixture
-def notebook(port: int) -> Iterator[Notebook]:
+def kernel() -> Iterator[Config]:
+    """How the kernel is reached: its ports would be chosen long before it binds them."""
+    with tempfile.TemporaryDirectory() as folder:  # the path of a Unix socket has to be short
+        way = {"transport": "ipc", "ip": f"{folder}/kernel"} if sys.platform != "win32" else {}
+        yield Config({"KernelManager": way})
+
+
+@pytest.fixture
+def notebook(port: int, kernel: Config) -> Iterator[Notebook]:
     source = nbformat.read(EXAMPLES / "notebook.ipynb", 4)  # type: ignore[no-untyped-call]
-    client = NotebookClient(source, timeout=int(TIMEOUT))
+    timeout = int(TIMEOUT)
+    client = NotebookClient(source, timeout=timeout, iopub_timeout=timeout, config=kernel)
     with client.setup_kernel():
         yield Notebook(client)
 
