@@ -57,6 +57,7 @@ def serve() -> Iterator[Serve]:
             **options: Any,
         ) -> LiveServer:
             app = validator(application) if validate else application
+            # So that a busy machine's pauses are not taken for requests that hang.
             options.setdefault("graceful_timeout", TIMEOUT)
             return stack.enter_context(LiveServer(app, server_class=server_class, **options))
 
