@@ -207,10 +207,11 @@ class LeakCheck:
             thread_id = running.get(id(exchange))
             lasted = now - exchange.submitted_at
             where = "and waits for a worker thread"
-            if thread_id is not None:
+            loop_body = exchange.loop_body  # a worker thread may take it away at any moment
+            if loop_body is not None:  # the thread that handed over may still be on its way out
+                where = f"on the server's loop:\n{stack_of_awaitable(loop_body.blocks)}"
+            elif thread_id is not None:
                 where = f"in the thread {names.get(thread_id)}:\n{stack_of(thread_id)}"
-            elif exchange.loop_body is not None:
-                where = f"on the server's loop:\n{stack_of_awaitable(exchange.loop_body.blocks)}"
             self._hanging[id(exchange)] = f"{_name(exchange)}, for {lasted:.1f} s, {where}"
 
     def _what_holds(self, seconds: float) -> str:
