@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import asyncwsgi
+from asyncwsgi.testing import leaks, live_server
+from tests.client import TIMEOUT
 
 ROOT = Path(asyncwsgi.__file__).parents[1]
 
@@ -26,6 +28,19 @@ def app():
 """
 
 RunPytest = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is only slow, on a machine that does much else, is not taken for what hangs."""
+    monkeypatch.setattr(leaks, "PATIENCE", TIMEOUT)
+    monkeypatch.setattr(live_server, "GRACEFUL_TIMEOUT", TIMEOUT)
+
+
+@pytest.fixture
+def patience_with_what_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was cut gets the time to notice."""
+    monkeypatch.setattr("asyncwsgi.server.server.CUT_TIMEOUT", TIMEOUT)
 
 
 @pytest.fixture

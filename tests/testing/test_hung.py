@@ -11,9 +11,36 @@ from typing import Any
 import flask
 import pytest
 
-from asyncwsgi import EventStream, stream
-from asyncwsgi.testing import HungApplication, LiveServer
+from asyncwsgi import EventStream, Server, stream
+from asyncwsgi.bridge.request_body import RequestBody
+from asyncwsgi.testing import HungApplication, LiveServer, leaks
 from tests.client import Client, connect
+
+PATIENCE = leaks.PATIENCE
+
+
+class Gate(threading.Event):
+    """Tells of who waits for it from within the wait: there the stack shows it from then on."""
+
+    def __init__(self, entered: threading.Semaphore) -> None:
+        super().__init__()
+        self._entered = entered
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._entered.release()
+        return super().wait(timeout)
+
+
+class Change(threading.Condition):
+    """Tells of who waits for it."""
+
+    def __init__(self, entered: threading.Semaphore) -> None:
+        super().__init__(threading.Lock())
+        self._entered = entered
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._entered.release()
+        return super().wait(timeout)
 
 
 class Hanging:
@@ -21,7 +48,7 @@ class Hanging:
 
     def __init__(self) -> None:
         self.entered = threading.Semaphore(0)
-        self.gate = threading.Event()
+        self.gate = Gate(self.entered)
         self.app = app = flask.Flask("app")
 
         @app.get("/sync")
@@ -57,7 +84,6 @@ class Hanging:
 
         @app.post("/upload")
         def upload() -> bytes:
-            self.entered.release()
             return flask.request.get_data()
 
         @app.get("/async-events")
@@ -65,7 +91,6 @@ class Hanging:
             return EventStream(blocks_of_stream())
 
     def wait(self) -> str:
-        self.entered.release()
         self.gate.wait()
         return ""
 
@@ -142,7 +167,10 @@ def test_an_endless_response_that_does_not_notice_its_cut_is_named(hanging: Hang
     assert "in events" in said
 
 
-def test_a_view_that_holds_the_loop_is_named_with_the_stack_of_the_loop(hanging: Hanging) -> None:
+def test_a_view_that_holds_the_loop_is_named_with_the_stack_of_the_loop(
+    hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaks, "PATIENCE", PATIENCE)
     said = close(hanging, "/blocking")
     assert "the server's loop, which has not answered for 1 s:" in said
     assert "in blocking_view" in said
@@ -151,15 +179,19 @@ def test_a_view_that_holds_the_loop_is_named_with_the_stack_of_the_loop(hanging:
 def test_a_lifespan_that_is_not_left_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asyncwsgi.testing.leaks.STOP_TIMEOUT", 0.1)
     gate = threading.Event()
+    is_left = threading.Event()
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         yield
+        is_left.set()
         await asyncio.to_thread(gate.wait, 10)
 
     server = LiveServer(flask.Flask("app"), lifespan=lifespan, graceful_timeout=0.1)
     server.start()
+    server.shutdown()
     try:
+        assert is_left.wait(10)
         with pytest.raises(HungApplication, match=r"the lifespan, which .* within 0.2 s:\n  File"):
             server.close()
     finally:
@@ -167,14 +199,25 @@ def test_a_lifespan_that_is_not_left_is_named(monkeypatch: pytest.MonkeyPatch) -
         server.ended.result(10)
 
 
+@pytest.mark.usefixtures("patience_with_what_was_cut")
 def test_an_endless_response_that_can_be_cut_hangs_nothing(hanging: Hanging) -> None:
     with close_without_error(hanging) as client:
         client.request(target="/async-events")
         assert hanging.entered.acquire(timeout=10)
 
 
+@pytest.mark.usefixtures("patience_with_what_was_cut")
 def test_a_request_whose_client_owes_the_rest_hangs_nothing(hanging: Hanging) -> None:
-    with close_without_error(hanging, body_buffer_size=1) as client:
+    class Body(RequestBody):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self._changed = Change(hanging.entered)
+
+    class BodyServer(Server):
+        request_body_class = Body
+
+    options = {"server_class": BodyServer, "body_buffer_size": 1}
+    with close_without_error(hanging, **options) as client:
         client.send(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
         assert hanging.entered.acquire(timeout=10)
 
