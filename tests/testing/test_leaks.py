@@ -20,13 +20,15 @@ from urllib.request import urlopen
 import pytest
 import requests
 
+from asyncwsgi import Server
+from asyncwsgi.bridge.exchange import Exchange
 from asyncwsgi.bridge.mailbox import Mailbox
 from asyncwsgi.connections.http import HttpConnection
 from asyncwsgi.errors import BindError, ConfigError
-from asyncwsgi.testing import LeakError, LeakWarning, LiveServer
+from asyncwsgi.testing import LeakError, LeakWarning, LiveServer, leaks
 from asyncwsgi.testing.clients import peers_in_this_process
 from asyncwsgi.testing.leaks import Leak, left_connections
-from tests.client import connect
+from tests.client import TIMEOUT, connect
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -69,6 +71,7 @@ class TestWhatIsNamed:
     def test_a_connection_that_was_kept(self, server: LiveServer, left: ExitStack) -> None:
         client = left.enter_context(connect(server.addresses[0]))
         assert client.get().body == b"hello"
+        server.wait_for_request()
         port = client.sock.getsockname()[1]
         assert leaks_of(server) == (
             f"{OWNER} left behind:\n  a connection from 127.0.0.1:{port} to {server.url}, kept "
@@ -88,22 +91,55 @@ class TestWhatIsNamed:
         with LiveServer(hello, leaks="warn", graceful_timeout=0.05) as server:
             left.enter_context(connect(server.addresses[0])).send(part)
             urlopen(server.url).read()  # the part was there before this request
+            server.wait_for_request()
             assert "in the middle of a request" in leaks_of(server)
 
     def test_a_session_that_is_not_closed(self, server: LiveServer, left: ExitStack) -> None:
         session = left.enter_context(requests.Session())
         session.get(server.url)
+        server.wait_for_request()
         assert "kept open after its last response" in leaks_of(server)
 
     def test_a_client_of_a_unix_socket(self, tmp_path: Path, left: ExitStack) -> None:
         path = str(tmp_path / "socket")
         with LiveServer(hello, leaks="warn", bind=f"unix:{path}") as server:
             assert left.enter_context(connect(path)).get().body == b"hello"
+            server.wait_for_request()
             said = leaks_of(server)
         assert f"a connection from unix client to unix:{path}, kept open" in said
 
+    @pytest.mark.usefixtures("patience_with_what_was_cut")
     def test_a_response_that_is_neither_read_nor_closed(self, left: ExitStack) -> None:
-        with LiveServer(big, leaks="warn", graceful_timeout=0.05) as server:
+        change = threading.Condition()
+
+        class TellingExchange(Exchange):
+            def __setattr__(self, name: str, value: object) -> None:
+                super().__setattr__(name, value)
+                if name == "_room":
+                    with change:
+                        change.notify_all()
+
+        class TellingServer(Server):
+            exchange_class = TellingExchange
+
+        options = {"server_class": TellingServer, "leaks": "warn", "graceful_timeout": 0.05}
+        with LiveServer(big, **options) as server:  # type: ignore[arg-type]
+            look_at_hanging = server.server.before_cut
+            assert look_at_hanging is not None
+
+            def look_when_it_waits() -> None:
+                (exchange,) = server.server._bridge.exchanges
+
+                def waits() -> bool:
+                    room: Any = exchange._room
+                    return room is not None and not room.is_set()
+
+                # This holds the loop: nothing is sent meanwhile, so its thread comes to wait.
+                with change:
+                    assert change.wait_for(waits, TIMEOUT)
+                look_at_hanging()
+
+            server.server.before_cut = look_when_it_waits
             left.enter_context(closing(urlopen(server.url_for("/big", page=2))))
             said = leaks_of(server)
         assert said.splitlines()[1:] == [
@@ -113,10 +149,12 @@ class TestWhatIsNamed:
 
     def test_a_thread_of_the_test(self, server: LiveServer, left: ExitStack) -> None:
         gate = threading.Event()
-        thread = threading.Thread(target=wait_for, args=(gate,), name="poller")
+        arrival = threading.Barrier(2)
+        thread = threading.Thread(target=wait_for, args=(arrival, gate), name="poller")
         left.callback(thread.join)
         left.callback(gate.set)
         thread.start()
+        arrival.wait(TIMEOUT)
         said = leaks_of(server)
         assert f"the thread 'poller', which runs {__name__}.wait_for and stands at" in said
         assert f"{__file__}:{wait_for.__code__.co_firstlineno + 1}; end and join it" in said
@@ -164,6 +202,7 @@ class TestWhatIsNot:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with subprocess.Popen(command, **pipes) as browser:  # type: ignore[call-overload]
             assert browser.stdout.readline() == b"here\n"
+            server.wait_for_request()
             assert leaks_of(server) == ""
             browser.communicate(timeout=20)
 
@@ -200,9 +239,11 @@ class TestWhatIsNot:
 
     def test_an_answered_request_whose_iterable_is_being_closed(self, left: ExitStack) -> None:
         gate = threading.Event()
+        closing_began = threading.Event()
 
         class Body(list[bytes]):
             def close(self) -> None:
+                closing_began.set()
                 gate.wait()
 
         def closing_slowly(
@@ -215,6 +256,7 @@ class TestWhatIsNot:
             left.callback(gate.set)
             with connect(server.addresses[0]) as client:
                 assert client.get().body == b"hello"
+                assert closing_began.wait(TIMEOUT)
                 server._leak_check.look()
                 gate.set()
             assert leaks_of(server) == ""
@@ -222,6 +264,7 @@ class TestWhatIsNot:
     def test_a_request_whose_end_is_about_to_be_told(
         self, left: ExitStack, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(leaks, "MOMENT", TIMEOUT)
         gate = threading.Event()
 
         def writing(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -341,6 +384,7 @@ class TestWhatIsDone:
         with LiveServer(hello, leaks="warn", ssl_context=context) as server:
             client = left.enter_context(connect(server.addresses[0], trusting))
             assert client.get().body == b"hello"
+            server.wait_for_request()
             assert "kept open after its last response" in leaks_of(server)
 
 
@@ -355,8 +399,8 @@ def authority() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return context, trusting
 
 
-def wait_for(gate: threading.Event) -> None:
-    gate.wait()
+def wait_for(arrival: threading.Barrier, gate: threading.Event) -> None:
+    _ = arrival.wait(), gate.wait()  # in one line: from its arrival on, the thread stands there
 
 
 def test_a_descriptor_that_is_no_socket_and_one_without_peer_are_passed_over(
