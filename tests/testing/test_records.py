@@ -350,6 +350,9 @@ class TestWaiting:
         client = client_of(server)
         for number in range(12):
             client.get(f"/{number}")
+        # Read when the last request has ended, and no request itself.
+        client.send(b"no HTTP\r\n\r\n")
+        assert client.reply().status == 400
         with pytest.raises(TimeoutError, match=r"2 more, then GET /2 \(200\), .*GET /11 \(200\)$"):
             server.wait_for_request("/12", timeout=0)
 
