@@ -171,9 +171,6 @@ def test_what_keeps_a_server_from_starting_is_an_error_of_the_test_that_asked(
         """
         import contextlib, pytest, socket
 
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            FREE = taken.getsockname()[1]
-
         @contextlib.asynccontextmanager
         async def failing():
             raise ValueError("no database")
@@ -199,8 +196,8 @@ def test_what_keeps_a_server_from_starting_is_an_error_of_the_test_that_asked(
         def test_positional(asyncwsgi_server): pass
 
         def test_port(asyncwsgi_serve, app):
-            with socket.create_server(("127.0.0.1", FREE)):
-                asyncwsgi_serve(app, port=FREE)
+            with socket.create_server(("127.0.0.1", 0)) as taken:
+                asyncwsgi_serve(app, port=taken.getsockname()[1])
         """
     )
     result.assert_outcomes(errors=5, failed=1)
@@ -315,10 +312,12 @@ def test_what_a_test_has_left_is_named_as_the_configuration_says(
     result = run_pytest(
         """
         import socket
+        from urllib.request import urlopen
         left = []
 
         def test_leaving(asyncwsgi_server):
             left.append(socket.create_connection(("127.0.0.1", asyncwsgi_server.port)))
+            urlopen(asyncwsgi_server.url).read()  # the other was accepted before
 
         def test_tidy(asyncwsgi_server):
             left.pop().close()
@@ -340,10 +339,12 @@ def test_a_leak_is_an_error_where_warnings_are(run_pytest: RunPytest) -> None:
     result = run_pytest(
         """
         import pytest, socket
+        from urllib.request import urlopen
         left = []
 
         def leave(server):
             left.append(socket.create_connection(("127.0.0.1", server.port)))
+            urlopen(server.url).read()  # the other was accepted before
 
         def test_leaving(asyncwsgi_server):
             leave(asyncwsgi_server)
@@ -391,13 +392,22 @@ def test_a_hung_application_is_an_error_of_its_test_and_the_session_goes_on(
     result = run_pytest(
         """
         import pytest, socket, threading
+        from asyncwsgi.testing import leaks
+
+        leaks.PATIENCE = 10  # a loop that is only slow is not what hangs
 
         @pytest.fixture
         def hanging():
-            entered, gate = threading.Event(), threading.Event()
+            entered = threading.Event()
+
+            class Gate(threading.Event):
+                def wait(self, timeout=None):
+                    entered.set()  # the stack shows the wait from here on
+                    return super().wait(timeout)
+
+            gate = Gate()
 
             def app(environ, start_response):
-                entered.set()
                 gate.wait()
 
             app.entered = entered
