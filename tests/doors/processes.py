@@ -44,8 +44,7 @@ class Process:
             pass_fds=descriptors,
             # As a shell's job has: what it has started can be signalled with it.
             process_group=0,
-            text=True,
-            encoding="utf-8",
+            bufsize=0,  # communicate() never sees what a buffer has read ahead of a line
         )
         self.output = ""
         """Its standard output; whole when it has ended."""
@@ -59,7 +58,8 @@ class Process:
         line and for its end, and another thread's line may come between.
         """
         assert self._process.stderr is not None
-        for line in self._process.stderr:
+        for data in self._process.stderr:
+            line = data.decode()
             self.log += line
             if text in line:
                 return line.rstrip("\n")
@@ -93,8 +93,8 @@ class Process:
             subprocess.TimeoutExpired: it has not ended after `timeout` seconds.
         """
         output, log = self._process.communicate(timeout=timeout)
-        self.output += output
-        self.log += log
+        self.output += output.decode()
+        self.log += log.decode()
         return self._process.returncode
 
     def interrupt(self) -> int:
@@ -115,7 +115,7 @@ class Process:
     def _show(self) -> None:
         # pytest prints it beside a test that fails.
         if self._process.stderr is not None and not self._process.stderr.closed:
-            self.log += self._process.stderr.read()
+            self.log += self._process.stderr.read().decode()
         print(self.log)
 
 
