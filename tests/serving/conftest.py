@@ -15,6 +15,7 @@ import werkzeug.serving
 from asyncwsgi.serving import BaseWSGIServer, make_server
 from tests.client import Client, connect
 from tests.server.certificates import Certificates
+from tests.server.helpers import FOREVER
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -44,7 +45,11 @@ class Running:
 
 
 class Start(Protocol):
-    """Serves an application from a thread; the arguments are those of `make_server`."""
+    """Serves an application from a thread; the arguments are those of `make_server`.
+
+    Requests in flight are not cut when the server stops, unless a `graceful_timeout` says so: a
+    machine that is busy takes longer over an answer than a server gives it.
+    """
 
     def __call__(
         self,
@@ -53,6 +58,7 @@ class Start(Protocol):
         validate: bool = True,
         server_class: type[BaseWSGIServer] | None = None,
         threaded: bool = True,
+        graceful_timeout: float = FOREVER,
         **options: Any,
     ) -> Running: ...
 
@@ -67,6 +73,7 @@ def start() -> Iterator[Start]:
             validate: bool = True,
             server_class: type[BaseWSGIServer] | None = None,
             threaded: bool = True,
+            graceful_timeout: float = FOREVER,
             **options: Any,
         ) -> Running:
             app = validator(application) if validate else application
@@ -75,6 +82,8 @@ def start() -> Iterator[Start]:
                 server = server_class("127.0.0.1", 0, app, **options)
             else:
                 server = make_server("127.0.0.1", 0, app, threaded=threaded, **options)
+            if isinstance(server, BaseWSGIServer):
+                server.graceful_timeout = graceful_timeout
             running = Running(server)
             stack.callback(running.close)
             return running

@@ -16,14 +16,12 @@ import pytest
 from asyncwsgi.serving import make_server
 from tests.client import TIMEOUT, connect
 from tests.doors.processes import Process
+from tests.server.helpers import FOREVER
 from tests.serving.apps import PLAIN, hello
 from tests.serving.conftest import Start
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
-
-FOREVER = 1000.0
-"""A grace that no test lives to see the end of."""
 
 PROGRAM = """\
 import signal, socket, sys, threading, time
@@ -82,8 +80,7 @@ Asked("127.0.0.1", 0, app).serve_forever()
 
 @each_kind
 def test_connections_without_a_request_are_not_waited_for(start: Start, threaded: bool) -> None:
-    running = start(hello, threaded=threaded)
-    running.server.graceful_timeout = FOREVER  # type: ignore[attr-defined]
+    running = start(hello, threaded=threaded, graceful_timeout=FOREVER)
     with running.connect() as kept, running.connect() as half, running.connect() as silent:
         assert kept.get().body == b"hello"
         half.send(b"GET / HT")

@@ -77,8 +77,7 @@ class TestWebSockets:
         ws.close()
 
     def test_an_open_one_does_not_keep_the_server(self, start: Start, app: Flask) -> None:
-        running = start(app, validate=False)
-        running.server.graceful_timeout = 0.05  # type: ignore[attr-defined]
+        running = start(app, validate=False, graceful_timeout=0.05)
         ws = simple_websocket.Client(f"ws://127.0.0.1:{running.server.port}/echo")
         running.close()
         with pytest.raises(simple_websocket.ConnectionClosed):
