@@ -91,7 +91,9 @@ class TestWithoutPassthrough:
         self, start: Start, client_of: ClientOf, uncaught: list[threading.ExceptHookArgs]
     ) -> None:
         running = start(raising(KeyboardInterrupt()))
-        assert client_of(running).request() is None  # type: ignore[func-returns-value]
+        client = client_of(running)
+        client.request()
+        assert client.is_closed()
         running.server.app = hello
         assert client_of(running).get().status == 200
 
