@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,9 @@ import threading
 import time
 
 import asyncwsgi
+
+# What it accepted last is not sent yet, perhaps: on a busy machine a client may take long.
+asyncwsgi.Server.arrival_timeout = 10.0
 
 VERSION = "{version}"
 
@@ -121,7 +125,8 @@ class Project:
 
     def answers(self, version: str) -> bool:
         """Ask until `version` answers; the old one may have accepted the first connections."""
-        for _ in range(1000):
+        patience = time.monotonic() + TIMEOUT
+        while time.monotonic() < patience:
             reply = self.get()
             assert reply.status == 200
             if reply.body == version.encode():
@@ -161,6 +166,7 @@ def without(tmp_path: Path) -> Any:
         directory = tmp_path / "without"
         directory.mkdir()
         (directory / f"{package}.py").write_text("raise ImportError('it is not installed')\n")
-        return {"PYTHONPATH": str(directory)}
+        path = os.environ.get("PYTHONPATH")  # where the package itself may come from
+        return {"PYTHONPATH": f"{directory}{os.pathsep}{path}" if path else str(directory)}
 
     return without

@@ -17,7 +17,7 @@ CLIENTS = 100
 
 
 def test_a_request_in_flight_is_answered_by_the_code_that_it_came_to(project: Project) -> None:
-    project.serve()
+    project.serve("--graceful-timeout", "1000")
     os.mkfifo(project.directory / "release")
     client = project.connect()
     client.request("GET", "/held")
@@ -68,6 +68,7 @@ def test_an_async_event_stream_is_closed(project: Project) -> None:
     assert (project.directory / "closed").exists()
 
 
+@pytest.mark.timeout(180)  # eleven interpreters start, beside a hundred clients
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("is_kept", [False, True], ids=["fresh connections", "kept connections"])
 def test_no_request_is_refused_or_lost(project: Project, is_kept: bool, loop: str) -> None:
