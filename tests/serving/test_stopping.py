@@ -173,7 +173,7 @@ class TestSignals:
             process.read_until("closing")
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait()
+                process.wait(TIMEOUT)
             # One that comes between Python's last look and the system call is heard with the next.
             assert process.interrupt() == 0
         finally:
