@@ -14,9 +14,6 @@ from urllib.parse import urlsplit
 from tests.client import TIMEOUT, Client, connect
 
 READY = "listening on "
-ENDING_TIMEOUT = 30.0
-"""Seconds that a program gets to end; a reloader that is about to watch a large tree hears nothing
-for as long as that takes. Never waited for in a test that passes."""
 
 
 class Process:
@@ -89,7 +86,7 @@ class Process:
         self._process.stdin.close()
         self._process.stdin = None
 
-    def wait(self, timeout: float = ENDING_TIMEOUT) -> int:
+    def wait(self, timeout: float = TIMEOUT) -> int:
         """Wait until it ends; its exit code.
 
         Raises:

@@ -13,15 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asyncwsgi import Event, EventStream
-from tests.client import TIMEOUT
 from tests.conftest import Serve
 from tests.connections.helpers import ClientOf, messages
 
 
 @pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def _patience(patience: None) -> None:
     """Lets the threads of event streams, which a server cuts when it stops, take notice of it."""
-    monkeypatch.setattr("asyncwsgi.server.server.CUT_TIMEOUT", TIMEOUT)
 
 
 def dispatched(text: str) -> list[tuple[str, str, str]]:

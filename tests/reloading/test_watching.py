@@ -98,7 +98,6 @@ class TestWhatDoesNotCount:
         project.write(path, "a = 22")
         # They are heard of in their order, or the first of them by name: it would be that one.
         project.reload("zwei")
-        # One of ours may be heard of twice, if it comes while the watch begins.
         assert f"reloading: {path} changed" not in project.process.log
 
 

@@ -31,16 +31,10 @@ RunPytest = Callable[..., pytest.RunResult]
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is only slow, on a machine that does much else, is not taken for what hangs."""
     monkeypatch.setattr(leaks, "PATIENCE", TIMEOUT)
     monkeypatch.setattr(live_server, "GRACEFUL_TIMEOUT", TIMEOUT)
-
-
-@pytest.fixture
-def patience_with_what_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who was cut gets the time to notice."""
-    monkeypatch.setattr("asyncwsgi.server.server.CUT_TIMEOUT", TIMEOUT)
 
 
 @pytest.fixture
@@ -56,6 +50,6 @@ def run_pytest(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Ru
         pytester.makeini(f"[pytest]\naddopts = --strict-markers --strict-config\n{ini}")
         pytester.makepyfile(tests)
         loaded = [f"-p{name}" for name in ("asyncwsgi.testing.plugin", *plugins)]
-        return pytester.runpytest_subprocess(*loaded, "-Werror", *arguments, timeout=50)
+        return pytester.runpytest_subprocess(*loaded, "-Werror", *arguments, timeout=100)
 
     return run

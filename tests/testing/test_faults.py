@@ -343,7 +343,7 @@ class TestTrickle:
         assert client.reply().body == b"Hello, world!"
         assert client.is_closed()
 
-    @pytest.mark.usefixtures("patience_with_what_was_cut")
+    @pytest.mark.usefixtures("patience")
     def test_an_event_stream_that_trickles_does_not_hold_up_the_close(self, plain: Staged) -> None:
         app = Endless(media_type="text/event-stream")
         server = plain.serve(app)

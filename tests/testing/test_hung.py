@@ -199,14 +199,14 @@ def test_a_lifespan_that_is_not_left_is_named(monkeypatch: pytest.MonkeyPatch) -
         server.ended.result(10)
 
 
-@pytest.mark.usefixtures("patience_with_what_was_cut")
+@pytest.mark.usefixtures("patience")
 def test_an_endless_response_that_can_be_cut_hangs_nothing(hanging: Hanging) -> None:
     with close_without_error(hanging) as client:
         client.request(target="/async-events")
         assert hanging.entered.acquire(timeout=10)
 
 
-@pytest.mark.usefixtures("patience_with_what_was_cut")
+@pytest.mark.usefixtures("patience")
 def test_a_request_whose_client_owes_the_rest_hangs_nothing(hanging: Hanging) -> None:
     class Body(RequestBody):
         def __init__(self, *args: Any, **options: Any) -> None:

@@ -108,7 +108,7 @@ class TestWhatIsNamed:
             said = leaks_of(server)
         assert f"a connection from unix client to unix:{path}, kept open" in said
 
-    @pytest.mark.usefixtures("patience_with_what_was_cut")
+    @pytest.mark.usefixtures("patience")
     def test_a_response_that_is_neither_read_nor_closed(self, left: ExitStack) -> None:
         change = threading.Condition()
 
