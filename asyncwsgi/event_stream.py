@@ -134,7 +134,7 @@ class EventStream:
         """The body alone, for a framework's own response."""
         source = self._source
         events = source if isinstance(source, AsyncIterable) else source(last_event_id)
-        return stream(_encoded(events), idle_block=_PING, idle_timeout=self._ping or None)
+        return stream(_Encoded(events), idle_block=_PING, idle_timeout=self._ping or None)
 
 
 def last_event_id(environ: dict[str, Any]) -> str | None:
@@ -144,15 +144,29 @@ def last_event_id(environ: dict[str, Any]) -> str | None:
     return None if value is None else value.encode("latin-1").decode("utf-8", "replace")
 
 
-async def _encoded(events: AsyncIterable[Item]) -> AsyncIterator[bytes]:
-    iterator = aiter(events)
-    try:
-        # Proxies, and servers that send the head with the first block, have something to pass on.
-        yield _PING
-        async for event in iterator:
-            yield _encode(event)
-    finally:
-        await close_iterator(iterator)
+class _Encoded:
+    """The blocks of a body. No generator, since one that was never asked closes no source."""
+
+    def __init__(self, events: AsyncIterable[Item]) -> None:
+        self._events = events
+        self._iterator: AsyncIterator[Item] | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._iterator is None:
+            self._iterator = aiter(self._events)
+            # Proxies, and servers that send the head with the first block, have something to pass
+            # on.
+            return _PING
+        return _encode(await anext(self._iterator))
+
+    async def aclose(self) -> None:
+        if self._iterator is not None:
+            await close_iterator(self._iterator)
+        elif isinstance(self._events, AsyncIterator):
+            await close_iterator(self._events)
 
 
 def _encode(item: Item) -> bytes:

@@ -112,8 +112,8 @@ class Response:
 
     @property
     def is_endless(self) -> bool:
-        """Whether its media type says that it has no end of its own, and its length not else."""
-        if self._length is not None or not self._has_body:
+        """Whether its media type says that it has no end of its own, and nothing else is known."""
+        if self._length is not None or not self._has_body or self.is_finished:
             return False
         types = [value for name, value in self._headers if name.lower() == "content-type"]
         return any(t.partition(";")[0].strip().lower() in _ENDLESS_TYPES for t in types)

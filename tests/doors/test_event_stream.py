@@ -214,6 +214,29 @@ def test_its_source_is_closed_with_it(serve: Serve, client_of: ClientOf) -> None
     assert closed.wait(10)
 
 
+@pytest.mark.parametrize("is_iterator", [True, False])
+async def test_a_source_that_was_never_asked_is_closed_if_it_is_an_iterator(
+    is_iterator: bool,
+) -> None:
+    closed = []
+
+    class Iterable:
+        """Who has not made an iterator yet owes it nothing."""
+
+        def __aiter__(self) -> AsyncIterator[str]:
+            raise AssertionError("it was asked")
+
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    class Subscription(Iterable):
+        async def __anext__(self) -> str:
+            raise AssertionError("it was asked")
+
+    EventStream(Subscription() if is_iterator else Iterable()).body().close()
+    assert closed == [True] * is_iterator
+
+
 def test_django_sends_its_body(serve: Serve, client_of: ClientOf) -> None:
     # Without django.core.wsgi, whose settings belong to the process: it returns this object.
     from django.http import (  # type: ignore[import-untyped,unused-ignore]

@@ -128,6 +128,28 @@ class TestARequestInFlight:
             assert (reply.body, reply.header("Connection")) == (b"first last", "close")
             await soon(stopping)
 
+    async def test_that_is_a_complete_event_stream_may_tidy_up(self) -> None:
+        read, gate = threading.Event(), threading.Event()
+
+        class Body(list[bytes]):
+            def close(self) -> None:
+                read.set()
+                gate.wait()
+
+        def app(_environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            start_response("200 OK", [("Content-Type", "text/event-stream")])
+            return Body([b"data: ", b"the last\n\n"])
+
+        async with connected(app, graceful_timeout=FOREVER) as (server, client):
+            client.request()
+            assert (await asyncio.to_thread(client.reply)).body == b"data: the last\n\n"
+            await asyncio.to_thread(read.wait)
+            stopping = await begin_shutdown(server)
+            cut = set(server._bridge.abandoned)
+            gate.set()
+            await soon(stopping)
+            assert cut == set()
+
     async def test_ends_even_if_it_waits_for_a_thread(self) -> None:
         async with request_in_flight(threads=1) as held:
             with connect(held.address) as queued:
