@@ -20,7 +20,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE = 20
+PATIENCE = 60
 """Seconds after which a page that does not come fails a test."""
 
 
@@ -40,6 +40,13 @@ def browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chrome]
         yield driver
     finally:
         driver.quit()
+
+
+def replace(source: Path, old: str, new: str) -> None:
+    """Edit a source file as editors do: no reader ever sees half of it."""
+    draft = source.with_name("draft")
+    draft.write_text(source.read_text().replace(old, new))
+    draft.replace(source)
 
 
 def found(program: str) -> str:

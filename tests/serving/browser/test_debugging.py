@@ -14,7 +14,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.doors.processes import Process
 from tests.reloading.conftest import has_ended
-from tests.serving.browser.conftest import PATIENCE
+from tests.serving.browser.conftest import PATIENCE, replace
 
 SITE = Path(__file__).parent / "site_under_test"
 MOST_CONNECTIONS = 6
@@ -64,8 +64,7 @@ def debug(site: Path, browser: Chrome, url: str, pin: str) -> None:
     assert evaluate(browser, "secret + 100", pin) == "142"
 
     pid = fetched(browser, url, "/pid")
-    source = site / "app.py"
-    source.write_text(source.read_text().replace("the first answer", "another answer"))
+    replace(site / "app.py", "the first answer", "another answer")
     # Until then, a connection that was kept may be answered by the code from before.
     assert has_ended(pid)
     load_page(browser, url)

@@ -11,6 +11,7 @@ from selenium.webdriver import Chrome
 
 from tests.doors.processes import READY, Process
 from tests.reloading.conftest import has_ended
+from tests.serving.browser.conftest import replace
 
 SITE = Path(__file__).parent / "site_under_test"
 RELOADS = 10
@@ -53,8 +54,7 @@ def reload(site: Path, browser: Chrome, process: Process, number: int, before: s
         for _ in range(HELD):
             process.read_until("held")
         behind = f"answer {number}"
-        source = site / "app.py"
-        source.write_text(source.read_text().replace(before, behind))
+        replace(site / "app.py", before, behind)
         process.read_until(READY)
         process.read_until("stopping; ")
     assert browser.execute_async_script(HEAR) == [before] * HELD
