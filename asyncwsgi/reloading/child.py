@@ -124,7 +124,8 @@ class _Obedience:
         # A child that was superseded meanwhile is killed; so none may accept of its own accord.
         await self._has_leave.wait()
         async with self._server:
-            channel.send(event="serving")
+            if self._stopping is None:  # else its lifespan was given up
+                channel.send(event="serving")
             await self._server.serve_forever()
         obeying.cancel()
 

@@ -132,11 +132,9 @@ class Supervisor:
 
     async def _listen(self, child: Child) -> None:
         async for event in child.events():
-            if self._is_stopping or child is not self._importing:
-                continue
-            if event == "imported":
+            if child is self._importing and event == "imported":
                 child.serve()
-            elif event == "serving":
+            elif child is self._importing and event == "serving":
                 self._take_over(child)
 
     def _take_over(self, child: Child) -> None:
