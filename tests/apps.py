@@ -56,7 +56,7 @@ class Held:
     def wait_until_entered(self, count: int = 1) -> None:
         """Wait until `count` more requests are inside the application."""
         for _ in range(count):
-            assert self.entered.acquire(timeout=10), "no request reached the application"
+            assert self.entered.acquire(timeout=30), "no request reached the application"
 
     def release(self) -> None:
         self._release.set()

@@ -18,7 +18,7 @@ from tests.client import Client
 from tests.conftest import Serve
 
 ClientOf = Callable[[LiveServer], Client]
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 
 
 @pytest.fixture(params=["asgiref", "override"])

@@ -23,7 +23,7 @@ from flask.views import MethodView
 import asyncwsgi
 from asyncwsgi.testing import HungApplication, LiveServer
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 CONCURRENT = 200
 NAME: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="unset")
 

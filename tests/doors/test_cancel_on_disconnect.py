@@ -14,7 +14,7 @@ from flask import Flask, request
 import asyncwsgi
 from tests.conftest import Serve
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 
 
 class Watched:

@@ -14,7 +14,7 @@ import pytest
 from tests.examples.programs import EXAMPLES
 
 RECIPES = EXAMPLES / "testing"
-TIMEOUT = 50
+TIMEOUT = 250
 PLUGIN = "asyncwsgi.testing.plugin"
 HAS_POSTGRESQL = bool(
     shutil.which("pg_ctl") or list(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))

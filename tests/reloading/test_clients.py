@@ -68,7 +68,6 @@ def test_an_async_event_stream_is_closed(project: Project) -> None:
     assert (project.directory / "closed").exists()
 
 
-@pytest.mark.timeout(180)  # eleven interpreters start, beside a hundred clients
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("is_kept", [False, True], ids=["fresh connections", "kept connections"])
 def test_no_request_is_refused_or_lost(project: Project, is_kept: bool, loop: str) -> None:

@@ -44,7 +44,7 @@ def state():
 
 
 def get(port):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("GET", "/")
     assert connection.getresponse().status == 200
     connection.close()
@@ -91,7 +91,7 @@ def test_nothing_of_the_process_is_changed_and_nothing_is_written(loop: str) -> 
         [sys.executable, "-W", "always::ResourceWarning", "-c", PROGRAM, loop],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=250,
         check=False,
     )
     assert (ended.stdout, ended.stderr, ended.returncode) == ("", "", 0)
@@ -103,6 +103,6 @@ def test_importing_the_package_imports_nothing_it_may_not_need(module: str) -> N
     # choice come later.
     program = f"import asyncwsgi, sys; print({module!r} in sys.modules)"
     ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=250, check=True
     )
     assert ended.stdout == "False\n"

@@ -61,10 +61,10 @@ class TestWebSockets:
         )
         for message in ("a", "b" * 100_000):
             ws.send(message)
-            assert ws.receive(timeout=10) == message * 2
+            assert ws.receive(timeout=30) == message * 2
         ws.send("bye")
         with pytest.raises(simple_websocket.ConnectionClosed):
-            ws.receive(timeout=10)
+            ws.receive(timeout=30)
 
     def test_pings_wait_with_a_selector(
         self, start: Start, app: Flask, monkeypatch: pytest.MonkeyPatch
@@ -73,7 +73,7 @@ class TestWebSockets:
         running = start(app, validate=False)
         ws = simple_websocket.Client(f"ws://127.0.0.1:{running.server.port}/echo")
         ws.send("a")
-        assert ws.receive(timeout=10) == "aa"
+        assert ws.receive(timeout=30) == "aa"
         ws.close()
 
     def test_an_open_one_does_not_keep_the_server(self, start: Start, app: Flask) -> None:
@@ -81,7 +81,7 @@ class TestWebSockets:
         ws = simple_websocket.Client(f"ws://127.0.0.1:{running.server.port}/echo")
         running.close()
         with pytest.raises(simple_websocket.ConnectionClosed):
-            ws.receive(timeout=10)
+            ws.receive(timeout=30)
 
 
 class TestBytes:

@@ -28,7 +28,7 @@ class Crossing:
             self._threads.append(mine)
             if len(self._threads) >= GROUP or self._is_open:
                 self._release_threads()
-        assert mine.wait(60), "the group was never complete"
+        assert mine.wait(250), "the group was never complete"
 
     async def cross_on_loop(self) -> None:
         """On a loop: wait until the group is complete."""

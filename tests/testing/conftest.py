@@ -50,6 +50,6 @@ def run_pytest(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Ru
         pytester.makeini(f"[pytest]\naddopts = --strict-markers --strict-config\n{ini}")
         pytester.makepyfile(tests)
         loaded = [f"-p{name}" for name in ("asyncwsgi.testing.plugin", *plugins)]
-        return pytester.runpytest_subprocess(*loaded, "-Werror", *arguments, timeout=100)
+        return pytester.runpytest_subprocess(*loaded, "-Werror", *arguments, timeout=250)
 
     return run

@@ -105,7 +105,7 @@ class TestMutual:
 class TestFile:
     def test_requests_takes_it(self) -> None:
         with Authority() as authority, LiveServer(hello, tls=authority) as server:
-            answer = requests.get(server.url, verify=str(authority.cert_path), timeout=10)
+            answer = requests.get(server.url, verify=str(authority.cert_path), timeout=30)
             assert answer.text == "Hello, world!"
 
     def test_openssl_takes_it_from_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ class TestFile:
     def test_it_is_gone_with_the_process(self) -> None:
         code = "from asyncwsgi.testing import *; print(shared_authority().cert_path)"
         done = subprocess.run(
-            [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=20
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=250
         )
         assert done.stdout.endswith(".pem\n")
         assert not Path(done.stdout.strip()).exists()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def read(url: str) -> bytes:
-    with urlopen(url, timeout=10) as response:
+    with urlopen(url, timeout=30) as response:
         body: bytes = response.read()
     return body
 
@@ -446,18 +446,18 @@ class Test({bases}):
         self.ask()
 
     def ask(self):
-        with urlopen(self.live_server_url + "/", timeout=10) as response:
+        with urlopen(self.live_server_url + "/", timeout=30) as response:
             assert self.live_server_url == "http://" + response.read().decode()
 
     def test_one(self):
         with connection.cursor() as cursor:
             cursor.execute("CREATE TABLE notes (text)")
             cursor.execute("INSERT INTO notes VALUES ('of the test')")
-        with urlopen(self.live_server_url + "/notes", timeout=10) as response:
+        with urlopen(self.live_server_url + "/notes", timeout=30) as response:
             assert response.read() == b"of the test"
 
     def test_other(self):
-        with urlopen(self.live_server_url + "/static/test_site.py", timeout=10) as response:
+        with urlopen(self.live_server_url + "/static/test_site.py", timeout=30) as response:
             assert b"settings.configure" in response.read()
 
 
@@ -481,7 +481,7 @@ def test_a_case_for_django_runs_with_another_import(
 ) -> None:
     (tmp_path / "test_site.py").write_text(DJANGO.format(imports=imports, bases=bases))
     command = [sys.executable, "-W", "error", "-m", "unittest", "test_site"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     assert "Ran 2 tests" in done.stderr
 
@@ -497,5 +497,5 @@ def test_a_class_without_an_application_is_told() -> None:
             print(error)
     """)
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True)
     assert done.stdout == "Case has no application; give its class one to serve\n"

@@ -345,4 +345,4 @@ for propagates in (False, True):
 def test_frameworks_are_heard_when_they_are_imported(program: str, tmp_path: Path) -> None:
     script = tmp_path / "program.py"
     script.write_text(program)
-    subprocess.run([sys.executable, str(script)], check=True, timeout=50)
+    subprocess.run([sys.executable, str(script)], check=True, timeout=250)

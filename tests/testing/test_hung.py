@@ -111,7 +111,7 @@ def close(hanging: Hanging, *targets: str, **options: Any) -> str:
         for client, target in zip(clients, targets, strict=True):
             client.request(target=target)
             if options.get("threads") != 1 or target is targets[0]:
-                assert hanging.entered.acquire(timeout=10)
+                assert hanging.entered.acquire(timeout=30)
         with pytest.raises(HungApplication) as caught:
             server.close()
     finally:
@@ -203,7 +203,7 @@ def test_a_lifespan_that_is_not_left_is_named(monkeypatch: pytest.MonkeyPatch) -
 def test_an_endless_response_that_can_be_cut_hangs_nothing(hanging: Hanging) -> None:
     with close_without_error(hanging) as client:
         client.request(target="/async-events")
-        assert hanging.entered.acquire(timeout=10)
+        assert hanging.entered.acquire(timeout=30)
 
 
 @pytest.mark.usefixtures("patience")
@@ -219,7 +219,7 @@ def test_a_request_whose_client_owes_the_rest_hangs_nothing(hanging: Hanging) ->
     options = {"server_class": BodyServer, "body_buffer_size": 1}
     with close_without_error(hanging, **options) as client:
         client.send(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
-        assert hanging.entered.acquire(timeout=10)
+        assert hanging.entered.acquire(timeout=30)
 
 
 def test_the_next_server_of_the_same_application_serves(hanging: Hanging) -> None:

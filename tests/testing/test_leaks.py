@@ -204,7 +204,7 @@ class TestWhatIsNot:
             assert browser.stdout.readline() == b"here\n"
             server.wait_for_request()
             assert leaks_of(server) == ""
-            browser.communicate(timeout=20)
+            browser.communicate(timeout=250)
 
     def test_a_connection_that_the_server_has_closed(self, left: ExitStack) -> None:
         with LiveServer(hello, leaks="warn") as server:
@@ -226,7 +226,7 @@ class TestWhatIsNot:
             seen.set_result(left_connections(server.server))
 
         Mailbox(server._started.result()).post(look_before_it_is_closed, None)
-        assert seen.result(timeout=10) == []
+        assert seen.result(timeout=30) == []
 
     def test_a_connection_to_another_server(self, server: LiveServer, left: ExitStack) -> None:
         other = left.enter_context(LiveServer(hello))
@@ -302,7 +302,7 @@ class TestWhatIsNot:
             left.callback(gate.set)
             with connect(server.addresses[0]) as client:
                 client.request()
-            assert noticed.acquire(timeout=10)
+            assert noticed.acquire(timeout=30)
             server._leak_check.look()
             gate.set()
             assert leaks_of(server) == ""

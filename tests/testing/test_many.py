@@ -13,11 +13,10 @@ from tests.matrix.suites import suite_many
 
 TESTS = 100
 """`make matrix` has five hundred."""
-TIMEOUT = 290
+TIMEOUT = 250
 """Seconds that they may take: five processes share what the machine has left for them."""
 
 
-@pytest.mark.timeout(TIMEOUT + 10)
 @pytest.mark.parametrize(
     "arguments",
     [pytest.param((), id="one process"), pytest.param(("-p", "xdist", "-n4"), id="four")],

@@ -27,7 +27,7 @@ def run_suite(suite: str, *arguments: str) -> str:
     ]  # fmt: skip
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=50, check=False
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout.strip().splitlines()[-1]
@@ -116,7 +116,7 @@ def test_urls_of_flask_have_the_port_where_the_configuration_names_a_host() -> N
         with app.test_request_context(base_url=server.url):
             url = flask.url_for("x", _external=True)
         assert url == server.url("/x")
-        with urlopen(url, timeout=10) as response:
+        with urlopen(url, timeout=30) as response:
             assert response.read() == b"it"
     assert app.config["SERVER_NAME"] == "localhost"
 

@@ -171,7 +171,7 @@ class TestBodies:
         server = serve(reads, body_buffer_size=4)
         client = client_of(server)
         client.send(CHUNKED + chunk(b"spam"))
-        assert read.acquire(timeout=10)
+        assert read.acquire(timeout=30)
         (request,) = server.requests
         assert (request.body, request.is_body_cut) == (b"spam", True)
         client.send(chunk(b"eggs") + chunk(b""))
@@ -433,7 +433,7 @@ class TestAwaiting:
     async def test_it_finds_what_came_before(self, serve: Serve, client_of: ClientOf) -> None:
         server = serve(hello)
         client_of(server).get("/before")
-        assert (await server.await_request(timeout=10)).path == "/before"
+        assert (await server.await_request(timeout=30)).path == "/before"
 
     async def test_a_wait_that_is_cancelled_takes_nothing(
         self, serve: Serve, client_of: ClientOf

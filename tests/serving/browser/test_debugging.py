@@ -20,9 +20,6 @@ SITE = Path(__file__).parent / "site_under_test"
 MOST_CONNECTIONS = 6
 """Browsers open no more to one host; Werkzeug's own server makes them open one for each request."""
 
-# Chromium and three interpreters start; a machine that is busy takes a while.
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:

@@ -6,7 +6,6 @@ import os
 import shutil
 from pathlib import Path
 
-import pytest
 from selenium.webdriver import Chrome
 
 from tests.doors.processes import READY, Process
@@ -18,9 +17,6 @@ RELOADS = 10
 HELD = 5
 """Requests in flight during each reload, and as many behind it. Browsers open six connections to a
 host, and one has to be left."""
-
-# Eleven interpreters start one after the other.
-pytestmark = pytest.mark.timeout(180)
 
 # Each URL is another one: a browser asks for the same one after the other.
 ASK = """\

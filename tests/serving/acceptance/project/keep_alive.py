@@ -7,7 +7,7 @@ from http.client import HTTPConnection
 
 def get_on_one_connection(host: str, port: int, *targets: str) -> list[bytes]:
     """The bodies at `targets`, asked for one after the other on a single connection."""
-    connection = HTTPConnection(host, port, timeout=10)
+    connection = HTTPConnection(host, port, timeout=30)
     connection.connect()
     connection.auto_open = 0  # a connection that was closed is not opened again, but an error
     bodies = []

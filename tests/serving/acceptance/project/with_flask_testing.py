@@ -22,7 +22,7 @@ class TestLiveServer(LiveServerTestCase):  # type: ignore[misc]  # not annotated
         return app
 
     def test_the_server_answers_where_it_says_it_is(self) -> None:
-        with urllib.request.urlopen(self.get_server_url(), timeout=10) as response:
+        with urllib.request.urlopen(self.get_server_url(), timeout=30) as response:
             assert response.read() == b"served live"
 
     def test_the_server_keeps_its_connections(self) -> None:

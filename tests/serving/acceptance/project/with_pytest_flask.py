@@ -25,7 +25,7 @@ def app() -> Flask:
 
 @pytest.mark.usefixtures("live_server")
 def test_the_url_of_a_view_leads_to_the_live_server() -> None:
-    with urllib.request.urlopen(url_for("index", _external=True), timeout=10) as response:
+    with urllib.request.urlopen(url_for("index", _external=True), timeout=30) as response:
         assert response.read() == b"served live"
 
 

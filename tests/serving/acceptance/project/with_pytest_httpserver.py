@@ -27,7 +27,7 @@ def test_an_expected_request_gets_its_response(httpserver: HTTPServer) -> None:
     request = urllib.request.Request(
         httpserver.url_for("/echo?a=1"), data=b"body", headers={"X-Asked": "yes"}
     )
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=30) as response:
         assert response.status == 201
         assert b"42" in response.read()
     httpserver.check()
@@ -36,7 +36,7 @@ def test_an_expected_request_gets_its_response(httpserver: HTTPServer) -> None:
 
 def test_an_unexpected_request_fails_the_check(httpserver: HTTPServer) -> None:
     with pytest.raises(urllib.error.HTTPError, match="500") as error:
-        urllib.request.urlopen(httpserver.url_for("/nowhere"), timeout=10)
+        urllib.request.urlopen(httpserver.url_for("/nowhere"), timeout=30)
     error.value.close()
     with pytest.raises(AssertionError, match="No handler found"):
         httpserver.check_assertions()
@@ -44,8 +44,8 @@ def test_an_unexpected_request_fails_the_check(httpserver: HTTPServer) -> None:
 
 def test_waiting_ends_when_the_requests_have_come(httpserver: HTTPServer) -> None:
     httpserver.expect_oneshot_request("/once").respond_with_data("done")
-    with httpserver.wait(timeout=10) as waiting:
-        urllib.request.urlopen(httpserver.url_for("/once"), timeout=10).close()
+    with httpserver.wait(timeout=30) as waiting:
+        urllib.request.urlopen(httpserver.url_for("/once"), timeout=30).close()
     assert waiting.result
 
 
@@ -61,6 +61,6 @@ def test_a_stopped_server_can_be_started_again() -> None:
     for _ in range(2):
         server.start()
         server.expect_request("/").respond_with_data("here")
-        with urllib.request.urlopen(server.url_for("/"), timeout=10) as response:
+        with urllib.request.urlopen(server.url_for("/"), timeout=30) as response:
             assert response.read() == b"here"
         server.stop()
