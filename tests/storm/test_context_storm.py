@@ -20,6 +20,7 @@ from werkzeug.serving import WSGIRequestHandler
 
 import asyncwsgi
 from asyncwsgi.serving import make_server
+from tests.server.helpers import FOREVER
 from tests.storm.application import BLOCKS, KINDS, STREAMS, Storm
 from tests.storm.bodies import body_of
 from tests.storm.clients import FRAMINGS, Load
@@ -92,6 +93,7 @@ def served_with_override(storm: Storm) -> Iterator[int]:
 def served_by_drop_in(storm: Storm) -> Iterator[int]:
     """The drop-in for Werkzeug's server."""
     server = make_server("127.0.0.1", 0, storm.app, threaded=True, request_handler=SilentHandler)
+    server.graceful_timeout = FOREVER  # type: ignore[attr-defined]
     serving = threading.Thread(target=server.serve_forever)
     serving.start()
     try:

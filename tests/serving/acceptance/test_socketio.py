@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import queue
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+import simple_websocket
 import socketio
 
 from tests.client import TIMEOUT, Client, connect
@@ -18,8 +19,9 @@ PROGRAM = Path(__file__).parent / "programs" / "chat.py"
 SILENT = 30
 """Clients that wait for news; many more than there are threads in a common pool."""
 
-MOST_PACKETS = 16
-"""The client refuses a response to its poll that has more."""
+NUMBERS = 16
+PING = "2"
+"""A packet of Engine.IO 4 that may come at any time."""
 
 
 @pytest.fixture
@@ -40,17 +42,62 @@ class Guest:
     """A client of the chat, which keeps what it hears."""
 
     def __init__(self, url: str, transport: str) -> None:
-        self.heard: queue.Queue[str | int] = queue.Queue()
+        self.heard: queue.Queue[str] = queue.Queue()
         self.client = socketio.Client(reconnection=False)
         self.client.on("said", self.heard.put)
-        self.client.on("number", self.heard.put)
         self.client.connect(url, transports=[transport], wait_timeout=TIMEOUT)
 
     def say(self, text: str) -> object:
         return self.client.call("say", text, timeout=TIMEOUT)
 
-    def hear(self) -> str | int:
+    def hear(self) -> str:
         return self.heard.get(timeout=TIMEOUT)
+
+
+class Polling:
+    """A client on the wire: a session of Engine.IO 4 over polling."""
+
+    def __init__(self, url: str) -> None:
+        self._client = connect(address_of(url))
+        self._target = f"/socket.io/?EIO=4&transport=polling&sid={open_session(self._client)}"
+        self._packets: list[str] = []
+
+    def send(self, packet: str) -> None:
+        assert self._client.post(self._target, packet.encode()).body == b"OK"
+
+    def receive(self) -> str:
+        while not self._packets:
+            body = self._client.get(self._target).body.decode()
+            self._packets += [packet for packet in body.split("\x1e") if packet != PING]
+        return self._packets.pop(0)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class WebSocket:
+    """A client on the wire: a session of Engine.IO 4 over a WebSocket."""
+
+    def __init__(self, url: str) -> None:
+        ws_url = f"ws{url.removeprefix('http')}/socket.io/?EIO=4&transport=websocket"
+        self._client = simple_websocket.Client(ws_url)
+        assert self.receive().startswith("0{")
+        self.send("40")
+        assert self.receive().startswith("40{")
+
+    def send(self, packet: str) -> None:
+        self._client.send(packet)
+
+    def receive(self) -> str:
+        packet = PING
+        while packet == PING:
+            received = self._client.receive(timeout=TIMEOUT)
+            assert isinstance(received, str)
+            packet = received
+        return packet
+
+    def close(self) -> None:
+        self._client.close()
 
 
 @pytest.fixture(params=["polling", "websocket"])
@@ -88,13 +135,18 @@ def test_what_one_says_the_others_hear(guests: tuple[Guest, Guest]) -> None:
         assert other.hear() == text
 
 
+@pytest.mark.parametrize("wire_class", [Polling, WebSocket])
 def test_what_a_thread_of_the_application_sends_arrives_in_order(
-    guests: tuple[Guest, Guest],
+    url: str, wire_class: type[Polling | WebSocket]
 ) -> None:
-    for guest in guests:
-        guest.client.emit("count", MOST_PACKETS)
-        for one in guests:
-            assert [one.hear() for _ in range(MOST_PACKETS)] == list(range(MOST_PACKETS))
+    # On the wire: a client of the library has a thread for each packet, which may mix them up.
+    with ExitStack() as stack:
+        wires = [stack.enter_context(closing(wire_class(url))) for _ in range(2)]
+        for wire in wires:
+            wire.send(f'42["count",{NUMBERS}]')
+            for one in wires:
+                heard = [one.receive() for _ in range(NUMBERS)]
+                assert heard == [f'42["number",{number}]' for number in range(NUMBERS)]
 
 
 def test_polls_share_the_connections_of_their_client(url: str) -> None:
