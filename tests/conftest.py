@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -35,6 +36,19 @@ class Serve(Protocol):
         server_class: type[Server] = Server,
         **options: Any,
     ) -> LiveServer: ...
+
+
+def _is_no_word_of_the_watch(record: logging.LogRecord) -> bool:
+    return record.module != "loop_watch"
+
+
+@pytest.fixture(autouse=True)
+def _caplog_without_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+    """On a busy machine any coroutine may seem to hold its loop, also one of an earlier test.
+
+    Tests that want to hear of it have a handler of their own.
+    """
+    caplog.handler.addFilter(_is_no_word_of_the_watch)
 
 
 @pytest.fixture
