@@ -119,6 +119,13 @@ class Process:
         print(self.log)
 
 
+def replace(source: Path, old: str, new: str) -> None:
+    """Edit a source file as editors do: no reader ever sees half of it."""
+    draft = source.with_name("draft")
+    draft.write_text(source.read_text().replace(old, new))
+    draft.replace(source)
+
+
 def address_of(url: str) -> tuple[str, int] | str:
     """Where to connect to for a URL of the "listening on" line."""
     parts = urlsplit(url)

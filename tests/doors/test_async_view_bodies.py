@@ -14,11 +14,10 @@ import asyncwsgi
 from asyncwsgi import from_thread
 from asyncwsgi.bridge import request_body
 from asyncwsgi.testing import LiveServer
-from tests.client import Client
+from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
 
 ClientOf = Callable[[LiveServer], Client]
-TIMEOUT = 30.0
 
 
 @pytest.fixture(params=["asgiref", "override"])

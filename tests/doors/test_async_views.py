@@ -22,8 +22,8 @@ from flask.views import MethodView
 
 import asyncwsgi
 from asyncwsgi.testing import HungApplication, LiveServer
+from tests.client import TIMEOUT
 
-TIMEOUT = 30.0
 CONCURRENT = 200
 NAME: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="unset")
 

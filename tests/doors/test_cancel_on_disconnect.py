@@ -12,9 +12,8 @@ import pytest
 from flask import Flask, request
 
 import asyncwsgi
+from tests.client import TIMEOUT
 from tests.conftest import Serve
-
-TIMEOUT = 30.0
 
 
 class Watched:

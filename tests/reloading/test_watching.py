@@ -98,7 +98,7 @@ class TestWhatDoesNotCount:
         project.write(path, "a = 22")
         # They are heard of in their order, or the first of them by name: it would be that one.
         project.reload("zwei")
-        assert f"reloading: {path} changed" not in project.process.log
+        assert project.process.log.count("reloading: ") == 2
 
 
 with_watchfiles = pytest.mark.parametrize("backend", ["watchfiles"], indirect=True)

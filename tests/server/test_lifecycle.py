@@ -16,7 +16,7 @@ from asyncwsgi import BindError, Config, ConfigError, Server, serve
 from asyncwsgi.config import Loop
 from asyncwsgi.running import ServerThread
 from tests.apps import Held, echo, hello, show_environ
-from tests.client import connect
+from tests.client import connect, reserved_port
 from tests.server.helpers import (
     FOREVER,
     LOOPS,
@@ -184,10 +184,7 @@ class TestShutdown:
 
     async def test_the_port_can_be_had_again_at_once(self) -> None:
         # The server closes first, so that the connection is remembered (TIME_WAIT) on its port.
-        with socket.socket() as kept:  # bound, so that nobody else is given the port meanwhile
-            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            kept.bind(("127.0.0.1", 0))
-            port = kept.getsockname()[1]
+        with reserved_port() as port:
             async with Server(hello, port=port) as server:
                 with connect(server.addresses[0]) as client:
                     client.request(Connection="close")

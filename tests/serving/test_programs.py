@@ -13,7 +13,7 @@ import pytest
 
 import asyncwsgi
 from tests.client import Client, connect
-from tests.doors.processes import Process
+from tests.doors.processes import Process, replace
 from tests.server.certificates import Certificates
 
 Start = Callable[..., Process]
@@ -192,10 +192,7 @@ class TestRunSimple:
         with client:
             assert client.get().body == b"first"
             path = tmp_path / name
-            # At once: a program that is read while it is written ends without having served.
-            draft = tmp_path / "draft"
-            draft.write_text(path.read_text().replace("first", "second"))
-            draft.replace(path)
+            replace(path, "first", "second")
             process.read_until("Detected change in")
             process.read_until(" * Restarting with")
             address = client.sock.getpeername()

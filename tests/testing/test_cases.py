@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import unittest
@@ -23,7 +22,7 @@ from asyncwsgi.testing import (
     LiveServerTestCase,
 )
 from tests.apps import hello
-from tests.client import Client, connect
+from tests.client import Client, connect, reserved_port
 from tests.testing.conftest import RunPytest
 
 if TYPE_CHECKING:
@@ -284,11 +283,7 @@ def test_a_case_for_flask_testing_runs_with_another_import() -> None:
 
 
 def test_the_port_is_that_of_the_configuration() -> None:
-    with socket.socket() as reservation:
-        # A port that is bound is given to nobody who asks for any; those that name it may listen.
-        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reservation.bind(("127.0.0.1", 0))
-        free = reservation.getsockname()[1]
+    with reserved_port() as free:
 
         class Case(LiveServerTestCase):
             def create_app(self) -> Flask:

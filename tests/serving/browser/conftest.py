@@ -42,13 +42,6 @@ def browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chrome]
         driver.quit()
 
 
-def replace(source: Path, old: str, new: str) -> None:
-    """Edit a source file as editors do: no reader ever sees half of it."""
-    draft = source.with_name("draft")
-    draft.write_text(source.read_text().replace(old, new))
-    draft.replace(source)
-
-
 def found(program: str) -> str:
     """Where a program is; a machine without it fails the test, since the test is what it is for."""
     path = shutil.which(program)

@@ -12,9 +12,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as condition
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.doors.processes import Process
+from tests.doors.processes import Process, replace
 from tests.reloading.conftest import has_ended
-from tests.serving.browser.conftest import PATIENCE, replace
+from tests.serving.browser.conftest import PATIENCE
 
 SITE = Path(__file__).parent / "site_under_test"
 MOST_CONNECTIONS = 6

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from selenium.webdriver import Chrome
 
-from tests.doors.processes import READY, Process
+from tests.doors.processes import READY, Process, replace
 from tests.reloading.conftest import has_ended
-from tests.serving.browser.conftest import replace
 
 SITE = Path(__file__).parent / "site_under_test"
 RELOADS = 10
