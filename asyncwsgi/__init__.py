@@ -11,9 +11,9 @@ from asyncwsgi.version import __version__
 
 if TYPE_CHECKING:
     from asyncwsgi import from_thread
-    from asyncwsgi.bridge.departure import cancel_on_disconnect
-    from asyncwsgi.bridge.stream import stream
     from asyncwsgi.config import Config
+    from asyncwsgi.coroutines.disconnect import cancel_on_disconnect
+    from asyncwsgi.coroutines.stream import stream
     from asyncwsgi.errors import (
         AppImportError,
         ApplicationError,
@@ -64,11 +64,11 @@ _HOMES = {
     "Server": "server.server",
     "ServerThread": "running",
     "async_to_sync": "from_thread",
-    "cancel_on_disconnect": "bridge.departure",
+    "cancel_on_disconnect": "coroutines.disconnect",
     "run": "running",
     "serve": "running",
     "serve_in_thread": "running",
-    "stream": "bridge.stream",
+    "stream": "coroutines.stream",
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from asyncwsgi.bridge.stream import close_iterator, stream
+from asyncwsgi.coroutines.stream import close_iterator, stream
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse

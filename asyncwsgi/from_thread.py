@@ -14,12 +14,12 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple
 
-from asyncwsgi.bridge.current import current_exchange
-from asyncwsgi.bridge.departure import Departure, until_departure
-from asyncwsgi.bridge.loop_calls import restore
+from asyncwsgi.coroutines.current import current_exchange
+from asyncwsgi.coroutines.disconnect import Disconnect, until_disconnect
+from asyncwsgi.coroutines.loop_calls import restore
 
 if TYPE_CHECKING:
-    from asyncwsgi.bridge.loop_work import LoopWork
+    from asyncwsgi.coroutines.loop_work import LoopWork
 
 __all__ = ["create_task", "run"]
 
@@ -96,18 +96,18 @@ def async_to_sync(async_fn: Callable[P, Awaitable[T]]) -> Callable[P, T]:
         exchange = current_exchange()
         if exchange is None or not exchange.collect_body():
             return _run_alone(bound)
-        if exchange.bridge.config.cancel_on_disconnect:
-            bound = functools.partial(_until_departure, exchange.departure, bound)
-        return exchange.bridge.loop_work.calls.run(bound)
+        if exchange.dispatcher.config.cancel_on_disconnect:
+            bound = functools.partial(_until_disconnect, exchange.departure, bound)
+        return exchange.dispatcher.loop_work.calls.run(bound)
 
     return call
 
 
-async def _until_departure(departure: Departure, make: Callable[[], Awaitable[T]]) -> T:
+async def _until_disconnect(departure: Disconnect, make: Callable[[], Awaitable[T]]) -> T:
     async def main() -> T:
         return await make()
 
-    return await until_departure(departure, main())
+    return await until_disconnect(departure, main())
 
 
 def _loop_work(what: str) -> LoopWork:
@@ -118,7 +118,7 @@ def _loop_work(what: str) -> LoopWork:
             "it in a view, and let threads that a view starts run in a copy of its Context: "
             "Thread(target=contextvars.copy_context().run, args=(function,))"
         )
-    return exchange.bridge.loop_work
+    return exchange.dispatcher.loop_work
 
 
 def _run_alone(make: Callable[[], Awaitable[T]]) -> T:

@@ -12,10 +12,10 @@ from concurrent.futures import FIRST_COMPLETED
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from asyncwsgi.bridge.mailbox import Mailbox
 from asyncwsgi.config import Config, Loop
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.log_setup import configure_logging, is_logging_configured
+from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.server.server import Server
 
 if TYPE_CHECKING:

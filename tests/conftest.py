@@ -55,7 +55,7 @@ def _caplog_without_the_watch(caplog: pytest.LogCaptureFixture) -> None:
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the server cuts gets as long as a busy machine may need to notice it."""
     monkeypatch.setattr("asyncwsgi.server.server.CUT_TIMEOUT", TIMEOUT)
-    monkeypatch.setattr("asyncwsgi.testing.leaks.PATIENCE", TIMEOUT)
+    monkeypatch.setattr("asyncwsgi.testing.leaks.check.PATIENCE", TIMEOUT)
 
 
 @pytest.fixture

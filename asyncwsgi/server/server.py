@@ -15,18 +15,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.access_log import AccessLogger
-from asyncwsgi.bridge.bridge import Bridge
-from asyncwsgi.bridge.contexts import context_maker
-from asyncwsgi.bridge.exchange import Exchange, ExchangeFactory
-from asyncwsgi.bridge.loop_work import LoopWork
-from asyncwsgi.bridge.mailbox import Mailbox
-from asyncwsgi.bridge.request_body import RequestBody
-from asyncwsgi.bridge.worker_threads import ExecutorWorkers, Workers, WorkerThreads
 from asyncwsgi.config import Config
-from asyncwsgi.connections.http import Frontend, HttpConnection
-from asyncwsgi.connections.registry import Registry, Spared
+from asyncwsgi.coroutines.loop_work import LoopWork
 from asyncwsgi.errors import ConfigError
+from asyncwsgi.frontends.http import Frontend, HttpConnection
+from asyncwsgi.frontends.registry import Registry, Spared
 from asyncwsgi.http1.parser import HeadLimits
+from asyncwsgi.requests.contexts import context_maker
+from asyncwsgi.requests.dispatcher import Dispatcher
+from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
+from asyncwsgi.requests.mailbox import Mailbox
+from asyncwsgi.requests.request_body import RequestBody
+from asyncwsgi.requests.worker_threads import ExecutorWorkers, Workers, WorkerThreads
 from asyncwsgi.server.lifespan import Lifespan
 from asyncwsgi.server.listeners import Address, Listener, open_listeners
 from asyncwsgi.server.tls import server_context
@@ -114,7 +114,7 @@ class Server:
         self._was_started = True
         self._addresses = tuple(listener.address for listener in self._listeners)
         self._registry = Registry(self.config.max_connections)
-        self._bridge = self._make_bridge()
+        self._dispatcher = self._make_dispatcher()
         self._frontend = self._make_frontend()
         try:
             await self._lifespan.enter()
@@ -125,7 +125,7 @@ class Server:
             await self._lifespan.leave(self._was_cut, CUT_TIMEOUT)
             raise
         if self._was_shut_down:  # meanwhile
-            self._bridge.is_draining = True
+            self._dispatcher.is_draining = True
             self._registry.close_idle(Spared.NONE)
             self._close_listeners()
             await self._lifespan.leave(self._was_cut, CUT_TIMEOUT)
@@ -196,20 +196,20 @@ class Server:
         await self.shutdown()
 
     async def _stop(self, spared: Spared) -> None:
-        self._bridge.is_draining = True
-        logger.info("stopping; %d requests in flight", len(self._bridge.exchanges))
+        self._dispatcher.is_draining = True
+        logger.info("stopping; %d requests in flight", len(self._dispatcher.exchanges))
         try:
             await self.stop_accepting()
-            self._bridge.abandon_endless()
+            self._dispatcher.abandon_endless()
             self._registry.close_idle(spared)
             began = self._loop.time()
             await self._drain()
             left = self.config.graceful_timeout - (self._loop.time() - began)
-            await self._bridge.loop_work.drain(left, self._was_cut, CUT_TIMEOUT)
-            await self._bridge.workers.stop()
+            await self._dispatcher.loop_work.drain(left, self._was_cut, CUT_TIMEOUT)
+            await self._dispatcher.workers.stop()
             await self._lifespan.leave(self._was_cut, CUT_TIMEOUT)
         finally:
-            self._bridge.loop_work.close()
+            self._dispatcher.loop_work.close()
             if self._ticker is not None:
                 self._ticker.cancel()
             self._has_stopped.set()
@@ -228,9 +228,9 @@ class Server:
             self._warn_of_cut(timeout)
             self.abort()
         if not over.done():
-            self._bridge.loop_work.calls.cancel_all()
+            self._dispatcher.loop_work.calls.cancel_all()
         # Whoever was cut hears of it when it next reads or writes, and then tidies up.
-        ended = self._loop.create_task(self._bridge.wait_until_all_ended())
+        ended = self._loop.create_task(self._dispatcher.wait_until_all_ended())
         await asyncio.wait({over, ended}, timeout=CUT_TIMEOUT)
         for task in (over, ended, cut):
             task.cancel()
@@ -238,10 +238,10 @@ class Server:
 
     async def _wait_until_over(self) -> None:
         await self._registry.wait_until_empty()
-        await self._bridge.wait_until_idle()
+        await self._dispatcher.wait_until_idle()
 
     def _warn_of_cut(self, timeout: float) -> None:
-        requests = [f"{e.head.method} {e.head.target}" for e in self._bridge.exchanges]
+        requests = [f"{e.head.method} {e.head.target}" for e in self._dispatcher.exchanges]
         logger.warning(
             "cut after graceful_timeout of %g s; in flight: %s",
             timeout,
@@ -288,11 +288,11 @@ class Server:
 
     # Parts.
 
-    def _make_bridge(self) -> Bridge:
+    def _make_dispatcher(self) -> Dispatcher:
         config = self.config
         mailbox = Mailbox(self._loop)
         work = LoopWork(mailbox, has_async_views=config.async_views_on_loop)
-        return Bridge(
+        return Dispatcher(
             self.application,
             config,
             mailbox=mailbox,
@@ -318,11 +318,11 @@ class Server:
     def _make_frontend(self) -> Frontend:
         config = self.config
         return Frontend(
-            bridge=self._bridge,
+            dispatcher=self._dispatcher,
             registry=self._registry,
             limits=HeadLimits(config.max_head_size, config.max_headers, config.max_target_size),
             environ=server_environ(
-                root_path=config.root_path, multithread=self._bridge.workers.limit != 1
+                root_path=config.root_path, multithread=self._dispatcher.workers.limit != 1
             ),
             exchange_class=self.exchange_class,
         )
@@ -378,7 +378,7 @@ class Server:
     def _tick(self) -> None:
         now = time.monotonic()
         self._registry.tick(now)
-        self._bridge.tick(now)
+        self._dispatcher.tick(now)
         self._ticker = self._loop.call_later(self._tick_interval, self._tick)
 
 

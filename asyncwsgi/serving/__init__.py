@@ -29,8 +29,8 @@ from werkzeug.serving import (
     select_address_family,
 )
 
+from asyncwsgi.serving.installation import install, make_server, run_simple, uninstall
 from asyncwsgi.serving.overrides import TransportOverrideWarning
-from asyncwsgi.serving.seam import install, make_server, run_simple, uninstall
 from asyncwsgi.serving.servers import BaseWSGIServer, ThreadedWSGIServer
 
 __all__ = [

@@ -6,14 +6,14 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, cast
 
-from asyncwsgi.connections.http import Frontend, HttpConnection
+from asyncwsgi.frontends.http import Frontend, HttpConnection
 from asyncwsgi.serving.client_socket import ClientSocket
 from asyncwsgi.serving.handler import bare_handler
 from asyncwsgi.serving.relay import Relay
 
 if TYPE_CHECKING:
-    from asyncwsgi.bridge.exchange import Exchange
     from asyncwsgi.errors import RequestRefused
+    from asyncwsgi.requests.exchange import Exchange
     from asyncwsgi.serving.exchange import WerkzeugExchange
     from asyncwsgi.serving.servers import BaseWSGIServer
 
@@ -38,7 +38,7 @@ class WerkzeugConnection(HttpConnection):
         if self._body is not None:
             end.close()
             raise OSError("the request body is not complete; read wsgi.input before the socket")
-        self._bridge.mailbox.post(self._begin_relay, end)
+        self._dispatcher.mailbox.post(self._begin_relay, end)
 
     def _begin_relay(self, end: socket.socket) -> None:
         if self._client.is_closing:

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any, cast
 from werkzeug.debug.tbtools import DebugTraceback
 from werkzeug.exceptions import InternalServerError
 
-from asyncwsgi.bridge.exchange import Connection, Exchange
 from asyncwsgi.errors import ApplicationError, RequestBodyError
+from asyncwsgi.requests.exchange import Connection, Exchange
 from asyncwsgi.serving.handler import make_environ, make_handler
 from asyncwsgi.wsgi.application import run_application
 
 if TYPE_CHECKING:
     from werkzeug.serving import WSGIRequestHandler
 
-    from asyncwsgi.bridge.bridge import Bridge
     from asyncwsgi.http1.head import RequestHead
+    from asyncwsgi.requests.dispatcher import Dispatcher
     from asyncwsgi.serving.client_socket import ClientSocket
     from asyncwsgi.serving.connection import WerkzeugConnection
     from asyncwsgi.serving.servers import BaseWSGIServer
-    from asyncwsgi.wsgi.hand_over import Remainder
+    from asyncwsgi.wsgi.async_body import SuspendedCall
     from asyncwsgi.wsgi.response import Response
 
 
@@ -46,14 +46,14 @@ class WerkzeugExchange(Exchange):
     def __init__(
         self,
         wsgi_server: BaseWSGIServer,
-        bridge: Bridge,
+        dispatcher: Dispatcher,
         connection: Connection,
         head: RequestHead,
         environ: dict[str, Any],
         *,
         is_only_one: bool = False,
     ) -> None:
-        super().__init__(bridge, connection, head, environ)
+        super().__init__(dispatcher, connection, head, environ)
         self._wsgi_server = wsgi_server
         self._is_only_one = is_only_one
         self._socket = cast("WerkzeugConnection", connection).client_socket()
@@ -74,7 +74,7 @@ class WerkzeugExchange(Exchange):
         """Whether the application has written to its socket, and has no HTTP response to give."""
         return self._socket.was_written
 
-    def call_application(self, response: Response) -> Remainder | None:
+    def call_application(self, response: Response) -> SuspendedCall | None:
         server = self._wsgi_server
         handler = self._handler = make_handler(
             server,
@@ -97,7 +97,7 @@ class WerkzeugExchange(Exchange):
 
     def fail(self, response: Response, error: BaseException) -> None:
         handler, server = self._handler, self._wsgi_server
-        if self.is_of_departure(error):
+        if self.is_of_disconnect(error):
             if handler is not None:
                 handler.connection_dropped(error, self.environ)
         elif isinstance(error, RequestBodyError):

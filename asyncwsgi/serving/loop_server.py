@@ -19,7 +19,7 @@ from asyncwsgi.serving.exchange import WerkzeugExchange
 if TYPE_CHECKING:
     import socket
 
-    from asyncwsgi.connections.http import Frontend
+    from asyncwsgi.frontends.http import Frontend
     from asyncwsgi.server.listeners import Listener
     from asyncwsgi.serving.servers import BaseWSGIServer
 

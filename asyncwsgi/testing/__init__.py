@@ -1,8 +1,8 @@
 """Live servers for integration tests: real sockets, in this process, on a loop of their own.
 
 `LiveServer` is a server that records what it does and can be told to misbehave; the fixtures of
-`asyncwsgi.testing.plugin` (pytest) and the classes of `asyncwsgi.testing.cases` (unittest) start
-and stop one for a test.
+`asyncwsgi.testing.plugin` (pytest) and the classes of `asyncwsgi.testing.compatibility.cases`
+(unittest) start and stop one for a test.
 """
 
 from importlib import import_module
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asyncwsgi.testing.authority import Authority, shared_authority
-    from asyncwsgi.testing.cases import (
+    from asyncwsgi.testing.compatibility.cases import (
         ClassLiveServerMixin,
         ClassLiveServerTestCase,
         LiveServerMixin,
         LiveServerTestCase,
     )
-    from asyncwsgi.testing.faults import Fault, Faults
-    from asyncwsgi.testing.leaks import HungApplication, LeakError, LeakWarning
-    from asyncwsgi.testing.live_server import LiveServer
-    from asyncwsgi.testing.records import RecordedRequest
+    from asyncwsgi.testing.faults.faults import Fault, Faults
+    from asyncwsgi.testing.leaks.check import HungApplication, LeakError, LeakWarning
+    from asyncwsgi.testing.live.records import RecordedRequest
+    from asyncwsgi.testing.live.server import LiveServer
 
 __all__ = [
     "Authority",
@@ -41,17 +41,17 @@ __all__ = [
 # imports then is not measured by coverage.
 _HOMES = {
     "Authority": "authority",
-    "ClassLiveServerMixin": "cases",
-    "ClassLiveServerTestCase": "cases",
-    "Fault": "faults",
-    "Faults": "faults",
-    "HungApplication": "leaks",
-    "LeakError": "leaks",
-    "LeakWarning": "leaks",
-    "LiveServer": "live_server",
-    "LiveServerMixin": "cases",
-    "LiveServerTestCase": "cases",
-    "RecordedRequest": "records",
+    "ClassLiveServerMixin": "compatibility.cases",
+    "ClassLiveServerTestCase": "compatibility.cases",
+    "Fault": "faults.faults",
+    "Faults": "faults.faults",
+    "HungApplication": "leaks.check",
+    "LeakError": "leaks.check",
+    "LeakWarning": "leaks.check",
+    "LiveServer": "live.server",
+    "LiveServerMixin": "compatibility.cases",
+    "LiveServerTestCase": "compatibility.cases",
+    "RecordedRequest": "live.records",
     "shared_authority": "authority",
 }
 

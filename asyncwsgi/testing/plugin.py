@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from asyncwsgi.testing.leaks import LeakPolicy
-    from asyncwsgi.testing.live_server import LiveServer
+    from asyncwsgi.testing.leaks.check import LeakPolicy
+    from asyncwsgi.testing.live.server import LiveServer
 
 MARKER = "asyncwsgi"
-MOVING = "asyncwsgi.testing.moving"
+MOVING = "asyncwsgi.testing.compatibility.live_server"
 FAILURES = pytest.StashKey[int]()
 """How often a test of the session has raised so far."""
 MISSING: Any = object()
@@ -148,7 +148,7 @@ def serving(
     make: Callable[..., Any] | None = None,
 ) -> Iterator[Any]:
     """A server from here to the teardown of a fixture, where the test hears what it has left."""
-    from asyncwsgi.testing.live_server import LiveServer
+    from asyncwsgi.testing.live.server import LiveServer
 
     owner = request.node.nodeid or "the session"
     server_class = make or LiveServer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from asyncwsgi.wsgi.hand_over import HandOver, Remainder
+from asyncwsgi.wsgi.async_body import AsyncBody, SuspendedCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,45 +16,47 @@ if TYPE_CHECKING:
 
 def run_application(
     application: WSGIApplication, environ: dict[str, Any], response: Response
-) -> Remainder | None:
+) -> SuspendedCall | None:
     """Send what `application` answers to `environ` through `response`.
 
     Returns what is left to be done if the body goes on elsewhere. Raises whatever the application
     raises, after its iterable was closed.
     """
     blocks = application(environ, response.start_response)
-    remainder = None
+    suspended = None
     try:
         if _is_single(blocks):
             response.expect_single_block()
-        remainder = _send(blocks, iter(blocks), response)
+        suspended = _send(blocks, iter(blocks), response)
     finally:
-        if remainder is None:
+        if suspended is None:
             _close(blocks)
-    return remainder
+    return suspended
 
 
-def _resume(response: Response, blocks: Iterable[bytes], rest: Iterator[bytes]) -> Remainder | None:
-    remainder = None
+def _resume(
+    response: Response, blocks: Iterable[bytes], rest: Iterator[bytes]
+) -> SuspendedCall | None:
+    suspended = None
     try:
-        remainder = _send(blocks, rest, response)
+        suspended = _send(blocks, rest, response)
     finally:
-        if remainder is None:
+        if suspended is None:
             _close(blocks)
-    return remainder
+    return suspended
 
 
 def _send(
     blocks: Iterable[bytes], iterator: Iterator[bytes], response: Response
-) -> Remainder | None:
+) -> SuspendedCall | None:
     for block in iterator:
         if not response.send(block):
             break
-        if not block and isinstance(block, HandOver) and not block.is_void:
+        if not block and isinstance(block, AsyncBody) and not block.is_void:
             if not response.send_head():
                 break
             block.is_taken = True
-            return Remainder(block, partial(_resume, response), blocks, iterator)
+            return SuspendedCall(block, partial(_resume, response), blocks, iterator)
     response.finish()
     return None
 

@@ -30,7 +30,7 @@ class AsyncRelease(Release):
 
 
 RELEASES = (
-    # Flask 3.0 asks for asgiref 3.2 or later; FIRST_RELEASE in bridge/asgiref_home.py says why the
+    # Flask 3.0 asks for asgiref 3.2 or later; FIRST_RELEASE in bridge/asgiref_loop.py says why the
     # oldest that is used is this one.
     AsyncRelease("async-oldest", "==3.0.0", "==3.0.0", "==3.3.2"),
     AsyncRelease("async-newest", "", "", ""),

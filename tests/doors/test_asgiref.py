@@ -14,14 +14,14 @@ import pytest
 from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 
 from asyncwsgi import Server, from_thread
-from asyncwsgi.bridge import asgiref_home
-from asyncwsgi.bridge.loop_work import LoopWork
-from asyncwsgi.bridge.mailbox import Mailbox
+from asyncwsgi.coroutines import asgiref_loop
+from asyncwsgi.coroutines.loop_work import LoopWork
+from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.testing import LiveServer
-from tests.bridge.test_loop_watch import Warned
-from tests.bridge.test_loop_watch import warned as warned
 from tests.client import TIMEOUT, connect
 from tests.conftest import Serve
+from tests.coroutines.test_watch import Warned
+from tests.coroutines.test_watch import warned as warned
 from tests.doors.test_from_thread import answer, app_of, get
 
 
@@ -83,7 +83,7 @@ def test_without_what_it_tells_applications_are_served(
         monkeypatch.setitem(sys.modules, "asgiref.sync", None)  # importing it raises ImportError
     else:
         monkeypatch.delattr(SyncToAsync, "threadlocal")
-    asgiref_home._thread_local.cache_clear()
+    asgiref_loop._thread_local.cache_clear()
     try:
         with ThreadPoolExecutor(1) as executor:
             options: dict[str, Any] = {"executor": executor} if is_own_executor else {}
@@ -91,7 +91,7 @@ def test_without_what_it_tells_applications_are_served(
             assert get(server) == "asyncwsgi-server"
             server.close()
     finally:
-        asgiref_home._thread_local.cache_clear()
+        asgiref_loop._thread_local.cache_clear()
 
 
 def test_older_releases_are_told_whether_the_loop_runs() -> None:
@@ -136,11 +136,11 @@ def test_releases_that_hang_are_left_alone(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     monkeypatch.setattr("asgiref.__version__", version)
-    asgiref_home._thread_local.cache_clear()
+    asgiref_loop._thread_local.cache_clear()
     try:
         assert answer(serve, async_to_sync(thread_name)) != "asyncwsgi-server"
     finally:
-        asgiref_home._thread_local.cache_clear()
+        asgiref_loop._thread_local.cache_clear()
 
 
 def test_a_coroutine_that_blocks_is_named(serve: Serve, warned: Warned) -> None:

@@ -12,7 +12,7 @@ from flask import Flask, request
 
 import asyncwsgi
 from asyncwsgi import from_thread
-from asyncwsgi.bridge import request_body
+from asyncwsgi.requests import request_body
 from asyncwsgi.testing import LiveServer
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve

@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from tests.bridge.helpers import LOOPS
 from tests.client import connect
 from tests.doors.conftest import Start, Write
+from tests.requests.helpers import LOOPS
 
 WEB = """
 import asyncio

@@ -13,7 +13,7 @@ import pytest
 
 from asyncwsgi import Server
 from asyncwsgi.access_log import AccessEntry, AccessLogger
-from asyncwsgi.connections.http import HttpConnection
+from asyncwsgi.frontends.http import HttpConnection
 from tests.apps import Endless, Held, echo, hello
 from tests.client import connect
 from tests.conftest import Serve

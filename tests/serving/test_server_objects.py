@@ -18,8 +18,8 @@ import werkzeug.serving
 from asyncwsgi import serving
 from asyncwsgi.running import ServerThread
 from asyncwsgi.serving import BaseWSGIServer, ThreadedWSGIServer, make_server
-from tests.bridge.helpers import in_thread
 from tests.client import TIMEOUT, Client, connect
+from tests.requests.helpers import in_thread
 from tests.server.certificates import Certificates
 from tests.server.helpers import FOREVER
 from tests.serving.apps import calling, hello, raising, show

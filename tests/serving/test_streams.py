@@ -10,8 +10,8 @@ import pytest
 
 from asyncwsgi import stream
 from asyncwsgi.serving import WSGIRequestHandler
-from tests.bridge.streams import EVENTS, PLAIN, Feed, app_of, open_stream
 from tests.client import TIMEOUT, Client
+from tests.coroutines.streams import EVENTS, PLAIN, Feed, app_of, open_stream
 from tests.serving.conftest import Running, Start
 
 if TYPE_CHECKING:

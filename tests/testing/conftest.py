@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import asyncwsgi
-from asyncwsgi.testing import leaks, live_server
+from asyncwsgi.testing.leaks import check as leaks
+from asyncwsgi.testing.live import server as live_server
 from tests.client import TIMEOUT
 
 ROOT = Path(asyncwsgi.__file__).parents[1]

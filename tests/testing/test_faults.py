@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from asyncwsgi import ConfigError, stream
-from asyncwsgi.bridge.mailbox import Mailbox
 from asyncwsgi.config import Loop
+from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.testing import Fault, Faults, LiveServer
 from tests.apps import Endless, Held, echo, hello
 from tests.client import TIMEOUT, Client, connect

@@ -12,8 +12,9 @@ import flask
 import pytest
 
 from asyncwsgi import EventStream, Server, stream
-from asyncwsgi.bridge.request_body import RequestBody
-from asyncwsgi.testing import HungApplication, LiveServer, leaks
+from asyncwsgi.requests.request_body import RequestBody
+from asyncwsgi.testing import HungApplication, LiveServer
+from asyncwsgi.testing.leaks import check as leaks
 from tests.client import Client, connect
 
 PATIENCE = leaks.PATIENCE
@@ -177,7 +178,7 @@ def test_a_view_that_holds_the_loop_is_named_with_the_stack_of_the_loop(
 
 
 def test_a_lifespan_that_is_not_left_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncwsgi.testing.leaks.STOP_TIMEOUT", 0.1)
+    monkeypatch.setattr("asyncwsgi.testing.leaks.check.STOP_TIMEOUT", 0.1)
     gate = threading.Event()
     is_left = threading.Event()
 

@@ -21,13 +21,14 @@ import pytest
 import requests
 
 from asyncwsgi import Server
-from asyncwsgi.bridge.exchange import Exchange
-from asyncwsgi.bridge.mailbox import Mailbox
-from asyncwsgi.connections.http import HttpConnection
 from asyncwsgi.errors import BindError, ConfigError
-from asyncwsgi.testing import LeakError, LeakWarning, LiveServer, leaks
-from asyncwsgi.testing.clients import peers_in_this_process
-from asyncwsgi.testing.leaks import Leak, left_connections
+from asyncwsgi.frontends.http import HttpConnection
+from asyncwsgi.requests.exchange import Exchange
+from asyncwsgi.requests.mailbox import Mailbox
+from asyncwsgi.testing import LeakError, LeakWarning, LiveServer
+from asyncwsgi.testing.leaks import check as leaks
+from asyncwsgi.testing.leaks.check import Leak, left_connections
+from asyncwsgi.testing.leaks.clients import peers_in_this_process
 from tests.client import TIMEOUT, connect
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class TestWhatIsNamed:
             assert look_at_hanging is not None
 
             def look_when_it_waits() -> None:
-                (exchange,) = server.server._bridge.exchanges
+                (exchange,) = server.server._dispatcher.exchanges
 
                 def waits() -> bool:
                     room: Any = exchange._room
@@ -275,14 +276,14 @@ class TestWhatIsNot:
 
         with LiveServer(writing, leaks="warn") as server:
             left.callback(gate.set)
-            bridge = server.server._bridge
-            wait_until_idle = bridge.wait_until_idle
+            dispatcher = server.server._dispatcher
+            wait_until_idle = dispatcher.wait_until_idle
 
             async def ending() -> None:
                 gate.set()
                 await wait_until_idle()
 
-            monkeypatch.setattr(bridge, "wait_until_idle", ending)
+            monkeypatch.setattr(dispatcher, "wait_until_idle", ending)
             with connect(server.addresses[0]) as client:
                 assert client.get().body == b"hello"
                 server._leak_check.look()

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from asyncwsgi import BindError, ConfigError, Server
-from asyncwsgi.bridge.exchange import Exchange
-from asyncwsgi.bridge.mailbox import Mailbox
 from asyncwsgi.config import Loop
+from asyncwsgi.requests.exchange import Exchange
+from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.testing import LiveServer
 from tests.apps import Held, hello
 from tests.client import Client, connect

@@ -392,7 +392,7 @@ def test_a_hung_application_is_an_error_of_its_test_and_the_session_goes_on(
     result = run_pytest(
         """
         import pytest, socket, threading
-        from asyncwsgi.testing import leaks
+        from asyncwsgi.testing.leaks import check as leaks
 
         leaks.PATIENCE = 10  # a loop that is only slow is not what hangs
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asyncwsgi import ClientDisconnected
-from asyncwsgi.testing import LiveServer, RecordedRequest, records
+from asyncwsgi.testing import LiveServer, RecordedRequest
+from asyncwsgi.testing.live import records
 from tests.apps import Held, echo, hello
 from tests.client import Client, connect
 from tests.server.helpers import TwoBlocks

@@ -13,7 +13,7 @@ import pytest
 from asyncwsgi.errors import ApplicationError, ClientDisconnected
 from asyncwsgi.http1.encoder import ResponseEncoder
 from asyncwsgi.wsgi.application import run_application
-from asyncwsgi.wsgi.hand_over import HandOver
+from asyncwsgi.wsgi.async_body import AsyncBody
 from asyncwsgi.wsgi.response import Headers, Response
 from tests.wsgi.recording import PLAIN, Recording, answer, length, sign
 
@@ -515,27 +515,27 @@ class TestHandOver:
     """A body that goes on elsewhere."""
 
     @staticmethod
-    def offer() -> HandOver:
+    def offer() -> AsyncBody:
         async def blocks() -> AsyncIterator[bytes]:
             yield b"never asked for"
 
-        return HandOver(blocks(), Context())
+        return AsyncBody(blocks(), Context())
 
     def test_the_head_leaves_and_nothing_is_closed(self) -> None:
         blocks = Blocks([self.offer(), b"spam"])
         response = Recording()
-        remainder = run_application(returning(blocks), {}, response)
-        assert remainder is not None
-        assert remainder.hand_over.is_taken
+        suspended = run_application(returning(blocks), {}, response)
+        assert suspended is not None
+        assert suspended.async_body.is_taken
         assert response.wire.endswith(b"Transfer-Encoding: chunked\r\n\r\n")
         assert (blocks.taken, blocks.closings) == (1, 0)
 
     def test_the_rest_is_sent_and_closed(self) -> None:
         blocks = Blocks([self.offer(), b"spam"])
         response = Recording()
-        remainder = run_application(returning(blocks), {}, response)
-        assert remainder is not None
-        assert remainder.resume() is None
+        suspended = run_application(returning(blocks), {}, response)
+        assert suspended is not None
+        assert suspended.resume() is None
         assert response.wire.endswith(b"\r\n\r\n4\r\nspam\r\n0\r\n\r\n")
         assert blocks.closings == 1
 
@@ -543,14 +543,14 @@ class TestHandOver:
     def test_an_end_ahead_of_time_takes_no_block(self, is_complete: bool) -> None:
         blocks = Blocks([self.offer(), b"spam"])
         response = Recording()
-        remainder = run_application(returning(blocks), {}, response)
-        assert remainder is not None
-        remainder.is_complete = is_complete
+        suspended = run_application(returning(blocks), {}, response)
+        assert suspended is not None
+        suspended.is_complete = is_complete
         if is_complete:
-            remainder.resume()
+            suspended.resume()
         else:
             with pytest.raises(ClientDisconnected):
-                remainder.resume(is_cut=True)
+                suspended.resume(is_cut=True)
         assert (blocks.taken, blocks.closings, response.is_finished) == (1, 1, is_complete)
 
     def test_without_a_body_nothing_is_handed_over(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asyncwsgi import ClientDisconnected, Server
-from asyncwsgi.connections.http import HttpConnection
+from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.testing import HungApplication
 from tests.apps import Endless
 from tests.client import TIMEOUT, Client

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asyncwsgi import Server
-from asyncwsgi.bridge.request_body import RequestBody
+from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.testing import LiveServer
 from tests.apps import echo
 from tests.conftest import Serve

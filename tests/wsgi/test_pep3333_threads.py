@@ -12,7 +12,7 @@ import pytest
 from werkzeug.local import Local
 
 from asyncwsgi import Server
-from asyncwsgi.bridge.worker_threads import Job, WorkerThreads
+from asyncwsgi.requests.worker_threads import Job, WorkerThreads
 from tests.apps import Held, hello
 from tests.client import Client
 from tests.conftest import Serve

@@ -41,7 +41,7 @@ def count_own_servers() -> None:
 
 def count_own_requests() -> None:
     """Count requests of which asyncwsgi has read the head."""
-    from asyncwsgi.bridge.exchange import Exchange
+    from asyncwsgi.requests.exchange import Exchange
 
     begin = Exchange.__init__
 

@@ -1,1 +1,0 @@
-"""Frontends: what clients speak, turned into exchanges for the bridge."""

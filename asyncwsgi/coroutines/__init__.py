@@ -1,0 +1,1 @@
+"""What the event loop runs for the application: tasks, streams, the news that a client left."""

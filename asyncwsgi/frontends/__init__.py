@@ -1,0 +1,1 @@
+"""Frontends: what clients speak, turned into exchanges for the dispatcher."""

@@ -1,0 +1,62 @@
+"""Notices when all worker threads are busy while requests wait, and says what holds them."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncwsgi.requests.exchange import Exchange
+
+logger = logging.getLogger("asyncwsgi.server")
+
+PATIENCE = 1.0
+"""Seconds that a request waits for a thread before anyone is told."""
+MOST_NAMED = 5
+
+
+class SaturationWatch:
+    """One warning per episode: it is over when no request waits for long any more."""
+
+    def __init__(self, thread_limit: int | None) -> None:
+        self._thread_limit = thread_limit
+        self._has_warned = False
+
+    def look(self, exchanges: Collection[Exchange], now: float) -> None:
+        """Look at the exchanges that have not ended; `now` is monotonic."""
+        waiting = [exchange for exchange in exchanges if not exchange.started_at]
+        # Threads take requests in order: one that waits for long means that all were busy for long.
+        # If none holds a thread, it is the machine that is busy.
+        is_late = any(now - exchange.submitted_at > PATIENCE for exchange in waiting)
+        is_saturated = is_late and len(waiting) < len(exchanges)
+        if is_saturated and not self._has_warned:
+            self._warn(exchanges, len(waiting), now)
+        self._has_warned = is_saturated
+
+    def _warn(self, exchanges: Collection[Exchange], waiting: int, now: float) -> None:
+        limit = self._thread_limit
+        logger.warning(
+            "all %s busy for more than %g s and %d requests wait; held by %s; "
+            "%s, or make these requests faster",
+            f"{limit} worker threads are" if limit else "threads of the executor are",
+            PATIENCE, waiting, _holders(exchanges, now),
+            "raise threads" if limit else "give the executor more workers",
+        )  # fmt: skip
+
+
+def _holders(exchanges: Collection[Exchange], now: float) -> str:
+    """The endpoints that hold threads, the one that holds most first."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for exchange in exchanges:
+        if exchange.started_at:
+            path = exchange.head.target.partition("?")[0]
+            seconds[f"{exchange.head.method} {path}"].append(now - exchange.started_at)
+    busiest = sorted(seconds.items(), key=lambda item: (-len(item[1]), -max(item[1])))
+    named = [
+        f"{endpoint} ({len(held)} threads, {max(held):.1f} s)"
+        for endpoint, held in busiest[:MOST_NAMED]
+    ]
+    more = len(busiest) - MOST_NAMED
+    return ", ".join(named) + (f" and {more} more" if more > 0 else "")

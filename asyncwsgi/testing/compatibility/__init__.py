@@ -1,0 +1,1 @@
+"""Live servers by the names that other test suites know."""

@@ -1,0 +1,1 @@
+"""Servers that misbehave as a test tells them."""

@@ -1,0 +1,166 @@
+"""What makes a server write its journal: its exchanges, request bodies and connections.
+
+Any server can be told to record, since what it is made of is subclassed, and not the server. Knows
+nothing of frameworks but the two signals by which they tell of errors that they answer themselves.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from asyncwsgi.coroutines.current import current_exchange
+from asyncwsgi.errors import RequestBodyError
+from asyncwsgi.frontends.http import HttpConnection
+from asyncwsgi.requests.exchange import Connection, Exchange
+from asyncwsgi.requests.request_body import RequestBody
+from asyncwsgi.testing.live.extending import extend
+from asyncwsgi.testing.live.records import Journal, Record
+
+if TYPE_CHECKING:
+    from asyncwsgi.errors import RequestRefused
+    from asyncwsgi.http1.head import RequestHead
+    from asyncwsgi.server.server import Server
+    from asyncwsgi.wsgi.response import Response
+
+_SIGNAL_HOMES = ("flask.signals", "django.core.signals")
+
+
+def record(server: Server, journal: Journal) -> Callable[[], None]:
+    """Have `server`, which has not started, write `journal`. Returns what ends that.
+
+    Raises:
+        ConfigError: one of its classes is no class, and cannot be subclassed.
+    """
+    signals = ErrorSignals()
+    server.connection_class = extend(server.connection_class, RecordingConnection)
+    server.request_body_class = extend(server.request_body_class, RecordingBody)
+    server.exchange_class = extend(
+        server.exchange_class, RecordingExchange, journal=journal, signals=signals
+    )
+
+    def end() -> None:
+        signals.disconnect()
+        journal.close()
+
+    return end
+
+
+class RecordingBody(RequestBody):
+    """Keeps what it is fed."""
+
+    record: Record
+
+    def feed(self, data: bytes) -> None:
+        self.record.add_body(data)
+        super().feed(data)
+
+    def finish(self) -> None:
+        self.record.expects_body = False
+        super().finish()
+
+
+class RecordingExchange(Exchange):
+    """Keeps what becomes of a request."""
+
+    journal: ClassVar[Journal]
+    signals: ClassVar[ErrorSignals]
+
+    def __init__(
+        self, dispatcher: Any, connection: Connection, head: RequestHead, environ: dict[str, Any]
+    ) -> None:
+        super().__init__(dispatcher, connection, head, environ)
+        self.signals.connect()
+        dispatcher.loop_work.background.on_failed = self.signals.record
+        fields = head.fields.items
+        headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in fields)
+        self.record = self.journal.begin(head.method, head.target, headers, self.client)
+        if isinstance(connection, RecordingConnection):
+            connection.record = self.record
+
+    def expect_body(self) -> RequestBody:
+        body = super().expect_body()
+        assert isinstance(body, RecordingBody)
+        body.record = self.record
+        self.record.expects_body = True
+        return body
+
+    def disconnect(self) -> None:
+        super().disconnect()
+        if not self.submitted_at:
+            self.record.finish()  # it never will be
+
+    def sign(self, status: str) -> tuple[str, str]:
+        self.record.status = int(status[:3])
+        return super().sign(status)
+
+    def fail(self, response: Response, error: BaseException) -> None:
+        self.record_error(error)
+        super().fail(response, error)
+
+    def conclude(self, response: Response) -> None:
+        super().conclude(response)
+        if not self._posted_size:
+            self.record.status = None  # nobody was left to get it
+
+    def record_error(self, error: BaseException) -> None:
+        """Record what the application raised; a client's leaving is no fault of its."""
+        is_of_client = self.is_of_disconnect(error) or isinstance(error, RequestBodyError)
+        self.record.fail(error, is_fault=not is_of_client)
+
+
+class RecordingConnection(HttpConnection):
+    """Says when a request is over, and when the server has answered in the application's place."""
+
+    record: Record | None = None
+    """That of the newest request."""
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        if isinstance(exchange, RecordingExchange) and not exchange.was_cancelled:
+            exchange.record.finish()
+        super().exchange_ended(exchange)
+
+    def log_refusal(self, refused: RequestRefused) -> None:
+        if self.record is not None:
+            self.record.status = refused.status
+            self.record.finish()
+        super().log_refusal(refused)
+
+
+class ErrorSignals:
+    """Errors that Flask and Django turn into a response: they tell of them by a signal.
+
+    A framework is listened to as soon as it is imported, and until the server has stopped.
+    """
+
+    def __init__(self) -> None:
+        self._connected: dict[str, Any] = {}
+
+    def connect(self) -> None:
+        """Listen to those that are imported by now. On the loop."""
+        for home in _SIGNAL_HOMES:
+            if home in sys.modules and home not in self._connected:
+                # None: another thread is importing it this very moment.
+                signal = getattr(sys.modules[home], "got_request_exception", None)
+                if signal is not None:
+                    signal.connect(self._receive)
+                    self._connected[home] = signal
+
+    def disconnect(self) -> None:
+        """Listen no more."""
+        for signal in self._connected.values():
+            signal.disconnect(self._receive)
+        self._connected.clear()
+
+    def record(self, error: BaseException) -> None:
+        """Record an error of code that belongs to a request, with the server of that request."""
+        exchange = current_exchange()
+        if isinstance(exchange, RecordingExchange):
+            exchange.record_error(error)
+
+    def _receive(self, _: object = None, **told: Any) -> None:
+        # Flask gives the exception; Django sends its signal while the exception is being handled.
+        error = told.get("exception") or sys.exc_info()[1]
+        if error is not None:
+            self.record(error)

@@ -1,0 +1,111 @@
+"""A body that goes on elsewhere: the block that says so, and what is left of the call behind it.
+
+Frameworks wrap what an application returns, so a server does not see whether a body could be
+iterated without a thread. A block passes through their wrappers as it is: an empty one, which any
+other reader takes for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextvars import Context
+from typing import Self
+
+from asyncwsgi.errors import ClientDisconnected
+
+
+class AsyncBody(bytes):
+    """The empty first block of a body whose other blocks come out of an async iterator.
+
+    Whoever asks for the second block instead of taking the iterator gets the body the ordinary
+    way, and the offer is void: so a wrapper that changes blocks gets all of them to see.
+    """
+
+    blocks: AsyncIterator[bytes | str]
+    context: Context
+    """Where the iterator's code runs."""
+    idle_block: bytes
+    """Sent when nothing else was for `idle_timeout` seconds."""
+    idle_timeout: float | None
+    is_void: bool
+    is_taken: bool
+    error: BaseException | None
+    """What the iterator has raised, for whoever asks for the next block."""
+
+    def __new__(
+        cls,
+        blocks: AsyncIterator[bytes | str],
+        context: Context,
+        *,
+        idle_block: bytes = b"",
+        idle_timeout: float | None = None,
+    ) -> Self:
+        offer = super().__new__(cls)
+        offer.blocks = blocks
+        offer.context = context
+        offer.idle_block = idle_block
+        offer.idle_timeout = idle_timeout
+        offer.is_void = offer.is_taken = False
+        offer.error = None
+        return offer
+
+    def raise_error(self) -> None:
+        """Raise what the iterator has raised; once."""
+        error, self.error = self.error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # it knows this frame: no cycle
+
+    def __bytes__(self) -> bytes:
+        # Django makes bytes of every block.
+        return self
+
+
+class SuspendedCall:
+    """What is left of a call whose body was handed over.
+
+    Args:
+        async_body: the block that said so.
+        proceed: takes the rest of the application's iterator and sends it; ends the response.
+        blocks: the application's iterable, still to be closed.
+        iterator: the iterator over it.
+    """
+
+    __slots__ = ("_blocks", "_iterator", "_proceed", "async_body", "is_complete")
+
+    def __init__(
+        self,
+        async_body: AsyncBody,
+        proceed: Callable[[Iterable[bytes], Iterator[bytes]], SuspendedCall | None],
+        blocks: Iterable[bytes],
+        iterator: Iterator[bytes],
+    ) -> None:
+        self.async_body = async_body
+        self.is_complete = False
+        """Whether no block may follow: the Content-Length is reached."""
+        self._proceed = proceed
+        self._blocks = blocks
+        self._iterator = iterator
+
+    def resume(self, *, is_cut: bool = False) -> SuspendedCall | None:
+        """Go on behind the async iterator, and close the iterable.
+
+        What the iterator has raised is raised by the application's iterable, through its wrappers.
+        If it was cut, the iteration ends instead: nobody is left to send to.
+        """
+        rest = self._iterator
+        if is_cut:
+            rest = _cut()
+        elif self.is_complete:
+            rest = iter(())
+        suspended = self._proceed(self._blocks, rest)
+        if suspended is None:
+            self.async_body.raise_error()  # that nobody has asked for: the body was complete
+        return suspended
+
+
+def _cut() -> Iterator[bytes]:
+    raise ClientDisconnected("the client left")
+    yield

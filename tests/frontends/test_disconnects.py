@@ -1,0 +1,146 @@
+"""Clients that leave: the application hears of it once, the log and the other clients never do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from asyncwsgi import ClientDisconnected
+from tests.client import TIMEOUT, Client
+from tests.conftest import Serve
+from tests.frontends.helpers import (
+    MIB,
+    Blocks,
+    ClientOf,
+    Gate,
+    Witness,
+    leavings,
+    messages,
+)
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse
+
+# More than socket buffers take, so that a server that does not notice is found out.
+TOTAL = 256 * MIB
+
+
+@leavings
+def test_a_stream_ends_and_is_closed_once(
+    serve: Serve,
+    client_of: ClientOf,
+    caplog: pytest.LogCaptureFixture,
+    leave: Callable[[Client], None],
+) -> None:
+    app = Blocks(TOTAL)
+    server = serve(app)
+    client = client_of(server)
+    client.request()
+    client.read(MIB)
+    leave(client)
+    assert app.was_closed.wait(TIMEOUT)
+    server.close()  # whatever was still to come has come
+    assert app.produced < TOTAL
+    assert app.closings == 1
+    assert messages(caplog.records) == []
+
+
+@leavings
+def test_a_stream_of_tiny_blocks_ends_too(
+    serve: Serve,
+    client_of: ClientOf,
+    caplog: pytest.LogCaptureFixture,
+    leave: Callable[[Client], None],
+) -> None:
+    # asyncio's transport complains in the log of many writes after the connection was lost.
+    app = Blocks(MIB, block_size=1)
+    server = serve(app)
+    client = client_of(server)
+    client.request()
+    client.read(1)
+    leave(client)
+    assert app.was_closed.wait(TIMEOUT)
+    server.close()
+    assert app.produced < MIB
+    assert messages(caplog.records) == []
+
+
+def test_an_application_that_is_held_by_a_slow_reader_is_released(
+    serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = Blocks(TOTAL)
+    server = serve(app, threads=2)
+    client, other = client_of(server), client_of(server)
+    client.request()
+    client.read(1)
+    for _ in range(20):
+        other.request("HEAD")
+        other.reply("HEAD")
+    client.reset()
+    server.close()
+    assert app.was_closed.wait(TIMEOUT)
+    assert app.produced < TOTAL
+    assert messages(caplog.records) == []
+
+
+def test_write_raises(serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture) -> None:
+    witness = Witness()
+
+    def writing(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        write = start_response("200 OK", [("Content-Type", "text/plain")])
+        block = b"x" * 16 * 1024
+
+        def write_all() -> None:
+            for _ in range(TOTAL // len(block)):
+                write(block)
+
+        witness.run(write_all)
+        return []
+
+    server = serve(writing)
+    client = client_of(server)
+    client.request()
+    client.read(1)
+    client.reset()
+    assert isinstance(witness.wait(), ClientDisconnected)
+    server.close()
+    assert messages(caplog.records) == []
+
+
+def test_what_an_application_makes_of_it_is_its_own_failure(
+    serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Only the server's own exception is the client's fault.
+    class Breaking(Blocks):
+        def close(self) -> None:
+            super().close()
+            raise RuntimeError("cannot close")
+
+    app = Breaking(TOTAL)
+    server = serve(app)
+    client = client_of(server)
+    client.request(target="/stream")
+    client.read(1)
+    client.reset()
+    assert app.was_closed.wait(TIMEOUT)
+    server.close()
+    assert messages(caplog.records) == ["GET /stream failed with a traceback"]
+
+
+def test_other_connections_go_on(serve: Serve, client_of: ClientOf) -> None:
+    def blocks(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        return Blocks(4 * MIB)(environ, start_response)
+
+    gate = Gate(blocks)
+    server = serve(gate)
+    stay, leave = client_of(server), client_of(server)
+    stay.request(target="/held")
+    gate.wait_until_entered()
+    leave.request(target="/stream")
+    leave.read(1)
+    leave.reset()
+    gate.open()
+    assert len(stay.reply().body) == 4 * MIB
+    assert stay.get("/again").status == 200
