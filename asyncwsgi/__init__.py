@@ -12,7 +12,7 @@ from asyncwsgi.version import __version__
 if TYPE_CHECKING:
     from asyncwsgi import from_thread
     from asyncwsgi.config import Config
-    from asyncwsgi.coroutines.disconnect import cancel_on_disconnect
+    from asyncwsgi.coroutines.cancellation import cancel_on_disconnect
     from asyncwsgi.coroutines.stream import stream
     from asyncwsgi.errors import (
         AppImportError,
@@ -64,7 +64,7 @@ _HOMES = {
     "Server": "server.server",
     "ServerThread": "running",
     "async_to_sync": "from_thread",
-    "cancel_on_disconnect": "coroutines.disconnect",
+    "cancel_on_disconnect": "coroutines.cancellation",
     "run": "running",
     "serve": "running",
     "serve_in_thread": "running",

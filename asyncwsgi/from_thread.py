@@ -12,14 +12,12 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
-from asyncwsgi.coroutines.current import current_exchange
-from asyncwsgi.coroutines.disconnect import Disconnect, until_disconnect
-from asyncwsgi.coroutines.loop_calls import restore
-
-if TYPE_CHECKING:
-    from asyncwsgi.coroutines.loop_work import LoopWork
+from asyncwsgi.coroutines.cancellation import until_disconnect
+from asyncwsgi.coroutines.current import current_request
+from asyncwsgi.coroutines.disconnect import Disconnect
+from asyncwsgi.coroutines.tasks import LoopTasks, restore
 
 __all__ = ["create_task", "run"]
 
@@ -46,7 +44,7 @@ def run(async_fn: Callable[[*Ts], Awaitable[T]], /, *args: *Ts, timeout: float |
         asyncio.CancelledError: it was cancelled; the shutdown of the server does so with those
             that have not ended within ``graceful_timeout``.
     """
-    return _loop_work("run()").calls.run(functools.partial(async_fn, *args), timeout=timeout)
+    return _loop_tasks("run()").run(functools.partial(async_fn, *args), timeout=timeout)
 
 
 def create_task(coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> Future[T]:
@@ -73,11 +71,11 @@ def create_task(coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -
             "function: create_task(send_mail(address))"
         )
     try:
-        background = _loop_work("create_task()").background
+        tasks = _loop_tasks("create_task()")
     except RuntimeError:
         coroutine.close()  # else Python warns that nobody has awaited it
         raise
-    return background.submit(coroutine, copy_context(), name or coroutine.__qualname__)
+    return tasks.submit(coroutine, copy_context(), name or coroutine.__qualname__)
 
 
 def async_to_sync(async_fn: Callable[P, Awaitable[T]]) -> Callable[P, T]:
@@ -93,32 +91,32 @@ def async_to_sync(async_fn: Callable[P, Awaitable[T]]) -> Callable[P, T]:
     @functools.wraps(async_fn)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         bound: Callable[[], Awaitable[T]] = functools.partial(async_fn, *args, **kwargs)
-        exchange = current_exchange()
-        if exchange is None or not exchange.collect_body():
+        request = current_request()
+        if request is None or not request.collect_body():
             return _run_alone(bound)
-        if exchange.dispatcher.config.cancel_on_disconnect:
-            bound = functools.partial(_until_disconnect, exchange.departure, bound)
-        return exchange.dispatcher.loop_work.calls.run(bound)
+        if request.cancel_on_disconnect:
+            bound = functools.partial(_until_disconnect, request.disconnect, bound)
+        return request.tasks.run(bound)
 
     return call
 
 
-async def _until_disconnect(departure: Disconnect, make: Callable[[], Awaitable[T]]) -> T:
+async def _until_disconnect(disconnect: Disconnect, make: Callable[[], Awaitable[T]]) -> T:
     async def main() -> T:
         return await make()
 
-    return await until_disconnect(departure, main())
+    return await until_disconnect(disconnect, main())
 
 
-def _loop_work(what: str) -> LoopWork:
-    exchange = current_exchange()
-    if exchange is None:
+def _loop_tasks(what: str) -> LoopTasks:
+    request = current_request()
+    if request is None:
         raise RuntimeError(
             f"from_thread.{what} was called outside of a request, where no server is known; call "
             "it in a view, and let threads that a view starts run in a copy of its Context: "
             "Thread(target=contextvars.copy_context().run, args=(function,))"
         )
-    return exchange.dispatcher.loop_work
+    return request.tasks
 
 
 def _run_alone(make: Callable[[], Awaitable[T]]) -> T:

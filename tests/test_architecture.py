@@ -17,7 +17,7 @@ PACKAGE = "asyncwsgi"
 
 # From the ground up. A package stands for all of its modules.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "config", "access_log"),
+    ("version", "clock", "errors", "config", "access_log"),
     ("http1", "wsgi"),
     ("coroutines",),
     ("requests",),
@@ -41,6 +41,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 
 PURE = ("http1", "wsgi")
+MEETING_PLACES = ("coroutines", "requests")
+"""Where threads and the loop meet: the mailbox, and asgiref's and others' loops."""
 TYPING_TESTS = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 IMPURE_MODULES = {"asyncio", "threading", "socket", "uvloop", "selectors", "_thread"}
 
@@ -135,7 +137,7 @@ def threadsafe_calls(modules: dict[str, Module]) -> list[str]:
     return [
         f"{module.path.name}:{node.lineno} of {module.name}"
         for module in modules.values()
-        if module.place != "requests"
+        if module.place not in MEETING_PLACES
         for node in ast.walk(module.tree)
         if (isinstance(node, ast.Attribute) and node.attr == "call_soon_threadsafe")
         or (isinstance(node, ast.Constant) and node.value == "call_soon_threadsafe")
@@ -156,8 +158,9 @@ def test_no_module_imports_from_a_higher_floor() -> None:
     assert upward_imports(MODULES) == []
 
 
-def test_no_modules_import_each_other_in_a_circle_at_runtime() -> None:
-    graph = {module.name: module.runtime for module in MODULES.values()}
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    # For annotations neither: who has to know all modules to understand one understands none.
+    graph = {module.name: module.imports for module in MODULES.values()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -177,10 +180,60 @@ def test_http1_and_wsgi_neither_read_nor_wait(module: Module) -> None:
     assert not module.foreign & IMPURE_MODULES, f"{module.name} is meant to be pure"
 
 
-def test_only_the_requests_room_calls_the_loop_from_a_thread() -> None:
+def test_only_two_rooms_call_a_loop_from_a_thread() -> None:
     # `asyncio.run_coroutine_threadsafe` is asyncio's own bridge; what is asked is that no second
     # one is built here.
     assert threadsafe_calls(MODULES) == []
+
+
+ROOMS = {
+    "testing": ("live", "faults", "leaks", "compatibility"),
+}
+"""Packages whose packages are rooms of their own."""
+
+
+def room_of(module: Module) -> str:
+    place, _, rest = module.name.partition(".")
+    inner = rest.partition(".")[0]
+    return f"{place}.{inner}" if inner in ROOMS.get(place, ()) else place
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def private_names_made(tree: ast.Module) -> set[str]:
+    """Names with an underscore that this module gives to something of its own."""
+    made: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            made.add(node.attr)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            made.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            made.add(node.name)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            made.add(node.value)  # in __slots__
+    return {name for name in made if is_private(name)}
+
+
+def foreign_private_names(modules: dict[str, Module]) -> list[str]:
+    """Uses of names with an underscore that are made in another room of this package."""
+    makers: dict[str, set[str]] = {}
+    for module in modules.values():
+        for name in private_names_made(module.tree):
+            makers.setdefault(name, set()).add(room_of(module))
+    return [
+        f"{module.name}:{node.lineno} uses {node.attr} of {', '.join(sorted(makers[node.attr]))}"
+        for module in modules.values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute) and room_of(module) not in makers.get(node.attr, "")
+        if is_private(node.attr) and node.attr in makers
+    ]
+
+
+def test_no_room_touches_a_private_name_of_another() -> None:
+    assert foreign_private_names(MODULES) == []
 
 
 @each_module
@@ -235,6 +288,13 @@ class TestTheseChecks:
             {"requests"},
             {"asyncio"},
         )
+
+    def test_a_private_name_of_another_room_is_found(self, house: Path) -> None:
+        (house / "requests" / "exchange.py").write_text("class A:\n    def _run(self): ...")
+        (house / "http1" / "parser.py").write_text("a._run()\na._foreign\na.__class__")
+        assert foreign_private_names(read_modules(house)) == [
+            "http1.parser:1 uses _run of requests"
+        ]
 
     @pytest.mark.parametrize(
         "source",

@@ -15,8 +15,8 @@ import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from asyncwsgi.coroutines.current import current_exchange
-from asyncwsgi.coroutines.disconnect import until_disconnect
+from asyncwsgi.coroutines.cancellation import until_disconnect
+from asyncwsgi.coroutines.current import current_request
 from asyncwsgi.coroutines.tasks import LoopTasks, stopped
 
 FIRST_RELEASE = (3, 3, 2)
@@ -98,13 +98,13 @@ class _Home:
         # asgiref makes a loop of its own for a RuntimeError.
         if self._tasks.is_closed:
             raise stopped()
-        exchange = current_exchange()
-        if exchange is not None and not exchange.collect_body():
+        request = current_request()
+        if request is not None and not request.collect_body():
             raise RuntimeError("the request body is too large to be waited for")
         return self._loop.call_soon_threadsafe(call, *args)
 
     def create_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        exchange = current_exchange()  # asgiref calls in the Context of its caller
-        if exchange is not None and exchange.dispatcher.config.cancel_on_disconnect:
-            coroutine = until_disconnect(exchange.departure, coroutine)
+        request = current_request()  # asgiref calls in the Context of its caller
+        if request is not None and request.cancel_on_disconnect:
+            coroutine = until_disconnect(request.disconnect, coroutine)
         return self._tasks.create_task(coroutine)

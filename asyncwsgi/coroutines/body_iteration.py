@@ -1,71 +1,93 @@
-"""The part of an exchange that needs no thread: its body comes out of an async iterator.
+"""A response body that the loop iterates, while the application's call needs no thread.
 
-Runs on the loop. When the iterator ends, fails or is cut, a worker thread does the rest of the
-application's call - the end of the response, ``close()``, the access line - in the call's Context.
+A view has returned an async iterable (see `asyncwsgi.coroutines.stream`). The application's call
+stands still: its thread is back in the pool, and its Context and its iterable wait. When the
+iterator ends, fails or is cut, the exchange goes on with the call in a worker thread: the end of
+the response, ``close()``, the access line. All of it runs on the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator
-from contextvars import Context
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from asyncwsgi.clock import clock
 from asyncwsgi.coroutines.stream import close_iterator, encode
+from asyncwsgi.coroutines.watch import LoopWatch
 from asyncwsgi.errors import ClientDisconnected
-
-if TYPE_CHECKING:
-    from asyncwsgi.requests.exchange import Exchange
-    from asyncwsgi.wsgi.async_body import SuspendedCall
+from asyncwsgi.wsgi.async_body import AsyncBody
 
 MOST_BLOCKS = 16
 """Blocks that are sent before others have their turn."""
 # What an iterator ends with when it was cut.
-_LEAVINGS = (type(None), asyncio.CancelledError, ClientDisconnected)
+_ENDS_OF_CUT = (type(None), asyncio.CancelledError, ClientDisconnected)
+
+
+class StreamingExchange(Protocol):
+    """The exchange whose body it is."""
+
+    is_connection_lost: bool
+    """Whether its client has gone, so that nothing can be sent any more."""
+
+    def has_room(self) -> bool:
+        """Whether the client keeps up with what is sent."""
+
+    async def wait_for_room(self) -> None:
+        """Wait until the client has taken enough to be sent more."""
+
+    def send(self, block: bytes) -> bool:
+        """Send a block. False: the body is complete."""
+
+    def iteration_ended(self, error: BaseException | None, *, is_complete: bool) -> None:
+        """Go on with the application's call.
+
+        Args:
+            error: what the iterator has raised; `ClientDisconnected` if it was cut.
+            is_complete: whether no block may follow, since the Content-Length is reached.
+        """
 
 
 class BodyIteration:
-    """Iterates a body on the loop; then it is the job of a worker thread that does the rest.
+    """Iterates one body.
 
     Args:
         exchange: whose body it is.
-        suspended: the body, and what is left of the application's call.
-        context: that of the call.
+        body: what to iterate, and how.
+        watch: is told while it runs.
     """
 
     __slots__ = (
-        "_context",
-        "_error",
-        "_exchange",
-        "_is_iterating",
-        "_sent_at",
-        "_suspended",
-        "_task",
-        "_thread_id",
+        "_body", "_error", "_exchange", "_is_complete", "_is_iterating", "_sent_at", "_task",
+        "_thread_id", "_watch",
     )  # fmt: skip
 
-    def __init__(self, exchange: Exchange, suspended: SuspendedCall, context: Context) -> None:
+    def __init__(self, exchange: StreamingExchange, body: AsyncBody, watch: LoopWatch) -> None:
         self._exchange = exchange
-        self._suspended = suspended
-        self._context = context
+        self._body = body
+        self._watch = watch
         self._task: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
+        self._is_complete = False
         self._is_iterating = False
         self._thread_id = 0
-        self._sent_at = time.monotonic()
+        self._sent_at = clock.monotonic()
 
-    # On the loop.
-
-    def begin(self, _: None) -> None:
+    def begin(self) -> None:
         """Take over from the worker thread."""
-        exchange, offer = self._exchange, self._suspended.async_body
-        exchange.dispatcher.workers.job_ended()
-        exchange.dispatcher.loop_work.watch.task_began()
+        self._watch.task_began()
         self._thread_id = threading.get_ident()
-        self._task = asyncio.get_running_loop().create_task(self._run(), context=offer.context)
-        self._task.add_done_callback(self._end)
+        coroutine = self._run()
+        try:
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(coroutine, context=self._body.context)
+        except BaseException as error:  # a task factory, such as an instrumentation library's
+            coroutine.close()
+            self._error = error
+            self._end()
+        else:
+            self._task.add_done_callback(self._end)
 
     def is_on_this_thread(self) -> bool:
         """Whether the caller is the loop, where this has taken over."""
@@ -81,21 +103,21 @@ class BodyIteration:
     @property
     def blocks(self) -> AsyncIterator[bytes | str]:
         """What it iterates."""
-        return self._suspended.async_body.blocks
+        return self._body.blocks
 
     def tick(self, now: float) -> None:
         """Say that the server is still there, if nothing else was said for long."""
-        offer = self._suspended.async_body
-        if offer.idle_timeout is None or now - self._sent_at < offer.idle_timeout:
+        body = self._body
+        if body.idle_timeout is None or now - self._sent_at < body.idle_timeout:
             return
         if self._is_iterating and self._exchange.has_room():
-            self._send(offer.idle_block)
+            self._send(body.idle_block)
 
     async def _run(self) -> None:
         blocks = self.blocks
         try:
             # A task that is cancelled before its first step would not even close the iterator.
-            if not self._exchange.is_disconnected:
+            if not self._exchange.is_connection_lost:
                 self._is_iterating = True
                 await self._send_all(blocks)
         except BaseException as error:
@@ -112,7 +134,7 @@ class BodyIteration:
         async for block in blocks:
             count += 1
             if not self._send(block):
-                self._suspended.is_complete = True
+                self._is_complete = True
                 return
             if not exchange.has_room():
                 await exchange.wait_for_room()
@@ -120,29 +142,15 @@ class BodyIteration:
                 await asyncio.sleep(0)  # an iterator that never waits would keep the loop
 
     def _send(self, block: bytes | str) -> bool:
-        if self._exchange.is_disconnected:
+        if self._exchange.is_connection_lost:
             raise ClientDisconnected("the client left")
-        self._sent_at = time.monotonic()
+        self._sent_at = clock.monotonic()
         return self._exchange.send(encode(block))
 
-    def _end(self, _: asyncio.Task[None]) -> None:
-        """Have a worker thread do the rest."""
-        self._exchange.dispatcher.loop_work.watch.task_ended()
-        if self._exchange.is_disconnected and isinstance(self._error, _LEAVINGS):
-            self._error = ClientDisconnected("the client left")
-        self._exchange.dispatcher.workers.resume(self)
-
-    # In the worker thread.
-
-    def run(self) -> None:
-        """Do the rest."""
-        exchange, suspended = self._exchange, self._suspended
-        exchange.iteration = None
-        is_cut = isinstance(self._error, ClientDisconnected)
+    def _end(self, _: asyncio.Task[None] | None = None) -> None:
+        self._watch.task_ended()
         # Given away: the error knows the frames that know this, and no cycle outlives the request.
-        suspended.async_body.error, self._error = None if is_cut else self._error, None
-        exchange.resume_in_thread(suspended, self._context, is_cut=is_cut)
-
-    def cancel(self) -> None:
-        """Do the rest in a thread of its own: whoever was begun is closed."""
-        threading.Thread(target=self.run, name="asyncwsgi-closing", daemon=True).start()
+        error, self._error = self._error, None
+        if self._exchange.is_connection_lost and isinstance(error, _ENDS_OF_CUT):
+            error = ClientDisconnected("the client left")
+        self._exchange.iteration_ended(error, is_complete=self._is_complete)

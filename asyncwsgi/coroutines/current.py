@@ -1,18 +1,39 @@
-"""The exchange to which the running code belongs: the way from application code to its server."""
+"""The request to which the running code belongs: the way from application code to its server."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from asyncwsgi.requests.exchange import Exchange
-
-_current: ContextVar[Exchange | None] = ContextVar("asyncwsgi_exchange", default=None)
+from asyncwsgi.coroutines.disconnect import Disconnect
+from asyncwsgi.coroutines.tasks import LoopTasks
 
 
-def current_exchange() -> Exchange | None:
-    """The exchange whose application call this is part of; None outside of any.
+class CurrentRequest(Protocol):
+    """What code that runs for a request may ask of it: an exchange, as the application sees it."""
+
+    disconnect: Disconnect
+
+    @property
+    def tasks(self) -> LoopTasks:
+        """What its server's loop runs for threads."""
+
+    @property
+    def cancel_on_disconnect(self) -> bool:
+        """Whether its async views are cancelled when its client leaves."""
+
+    def collect_body(self) -> bool:
+        """Wait for the request body before a coroutine that may read it is called on the loop.
+
+        False: it is too large, and the coroutine must not run where reading would wait for itself.
+        """
+
+
+_current: ContextVar[CurrentRequest | None] = ContextVar("asyncwsgi_request", default=None)
+
+
+def current_request() -> CurrentRequest | None:
+    """The request whose application call this is part of; None outside of any.
 
     A context variable: whoever copies the context of a request (Flask's
     ``copy_current_request_context``, tasks) is still part of it.
@@ -20,5 +41,5 @@ def current_exchange() -> Exchange | None:
     return _current.get()
 
 
-enter_exchange = _current.set
-"""Says that the current Context is that of an exchange."""
+enter_request = _current.set
+"""Says that the current Context is that of a request."""

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, TypeVar
 
-from asyncwsgi.coroutines.current import current_exchange
+from asyncwsgi.coroutines.current import current_request
 from asyncwsgi.errors import ApplicationError
 from asyncwsgi.wsgi.async_body import AsyncBody
 
@@ -69,7 +69,7 @@ class stream:  # noqa: N801 - named like Flask's stream_with_context, in whose p
         if offer.is_taken:
             offer.raise_error()
             raise StopIteration
-        if not self._was_offered and current_exchange() is not None:
+        if not self._was_offered and current_request() is not None:
             self._was_offered = True
             return offer
         offer.is_void = True
@@ -159,8 +159,8 @@ class _PrivateLoop:
 
 
 def _refuse_to_block() -> None:
-    exchange = current_exchange()
-    if exchange is not None and exchange.dispatcher.loop_work.calls.is_loop_thread():
+    request = current_request()
+    if request is not None and request.tasks.is_loop_thread():
         raise RuntimeError(
             "the blocks of a stream were asked for on the server's loop, which would serve nobody "
             "until they have come; in async code, collect them with asyncio.to_thread()"

@@ -14,7 +14,7 @@ import threading
 import time
 from types import CodeType, FrameType
 
-from asyncwsgi.requests.mailbox import Mailbox
+from asyncwsgi.coroutines.loop_access import Mailbox
 
 logger = logging.getLogger("asyncwsgi.server")
 

@@ -2,23 +2,33 @@
 
 Driven by the transport's callbacks: no task per connection, no future per request. One exchange
 at a time; what a client pipelines behind it waits in the parser. All of it runs on the loop.
+
+What the connection waits for is its state (see `asyncwsgi.frontends.states`); each has its
+deadline, which is set when the state is entered and looked at by the server's clock. One deadline
+has a rule of its own: while the application runs, the client owes bytes of its request body only as
+long as somebody waits for them. A view that works for a minute before it reads on is no reason to
+cut an upload; so the deadline of a body in `RESPONDING` begins with the first tick that finds a
+reader waiting, and is over when the reader has got something.
 """
 
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import math
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
 
+from asyncwsgi.clock import clock
 from asyncwsgi.errors import RequestBodyError, RequestRefused, WorkersBusy
-from asyncwsgi.frontends.registry import Registry, Spared
+from asyncwsgi.frontends.date import DateClock
+from asyncwsgi.frontends.http_response import HttpResponder
+from asyncwsgi.frontends.registry import DrainPhase, Registry
+from asyncwsgi.frontends.states import State
 from asyncwsgi.frontends.transport import ClientTransport
 from asyncwsgi.http1.encoder import refusal
 from asyncwsgi.http1.head import RequestHead
-from asyncwsgi.http1.parser import END_OF_BODY, NEED_DATA, Event, HeadLimits, RequestParser
+from asyncwsgi.http1.parser import END_OF_BODY, NEED_DATA, HeadLimits, ParserEvent, RequestParser
 from asyncwsgi.requests.dispatcher import Dispatcher
 from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
 from asyncwsgi.requests.request_body import RequestBody
@@ -33,19 +43,6 @@ PIPELINED_SIZE = 64 * 1024
 """Bytes behind the request being answered from which on the client is not read."""
 
 
-class State(enum.Enum):
-    """What the connection is waiting for."""
-
-    IDLE = "the first byte of a request"
-    HEAD = "the rest of a request head"
-    BODY = "as much of the request body as a worker thread is worth"
-    RESPONDING = "the application"
-    BLOCKED = "the client to take its last response, before its next request is begun"
-    DRAINING = "the rest of a request body that nobody read"
-    LINGERING = "the client to close, after the last byte was sent to it"
-    CLOSED = "nothing"
-
-
 @dataclass(frozen=True, slots=True)
 class Frontend:
     """What all HTTP connections of a server share."""
@@ -55,120 +52,252 @@ class Frontend:
     limits: HeadLimits
     environ: dict[str, Any]
     exchange_class: ExchangeFactory = Exchange
+    responder_class: type[HttpResponder] = HttpResponder
+    clock: DateClock = field(default_factory=DateClock)
+
+
+class SocketTaker(Protocol):
+    """Who has taken a connection over: from then on its bytes are no HTTP. All on the loop."""
+
+    def receive(self, data: bytes) -> None:
+        """The client has sent bytes."""
+
+    def end(self) -> None:
+        """The client sends no more."""
+
+    def pause(self) -> None:
+        """The client does not keep up with what is written to `HttpConnection.client`."""
+
+    def resume(self) -> None:
+        """It keeps up again."""
+
+    def close(self) -> None:
+        """The client has gone."""
 
 
 class HttpConnection(asyncio.Protocol):
-    """Serves one client. Subclass and name it in ``Server.connection_class`` to change it."""
+    """Serves one client. Subclass and name it in ``Server.connection_class`` to change it.
+
+    What stands under "Hooks" is there to be overridden, as are the callbacks of the transport;
+    ``client``, ``dispatcher``, ``exchange`` and the methods under "For subclasses" are there to be
+    used.
+    """
 
     def __init__(self, frontend: Frontend) -> None:
+        self.dispatcher = frontend.dispatcher
+        self.exchange: Exchange | None = None
+        """The one whose request was received and whose response has not ended."""
         self._frontend = frontend
-        self._dispatcher = frontend.dispatcher
         self._config = frontend.dispatcher.config
         self._registry = frontend.registry
         self._parser = RequestParser(frontend.limits)
-        self._state = State.IDLE
+        self._state = State.NEW
+        self._entered_at = 0.0
         self._deadline = math.inf
-        self._exchange: Exchange | None = None
+        self._responder: HttpResponder | None = None
         # The body that is not complete yet, and how much of it has come.
         self._body: RequestBody | None = None
         self._body_size = 0
         self._has_eof = False
         self._had_request = False
         self._is_framing_lost = False
+        self._taker: SocketTaker | None = None
+
+    def _enter(self, state: State, timeout: float = math.inf) -> None:
+        """Wait for what `state` says, for up to `timeout` seconds."""
+        assert state in self._state.leads_to, f"{self._state.name} does not lead to {state.name}"
+        self._state = state
+        self._entered_at = now = clock.monotonic()
+        self._deadline = now + timeout
 
     # From the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._client = ClientTransport(
-            cast("asyncio.Transport", transport), self._dispatcher.room_size
-        )
-        self._environs = EnvironBuilder({**self._frontend.environ, **self._client.environ_keys()})
+        size = self.dispatcher.high_water_size
+        self.client = ClientTransport(cast("asyncio.Transport", transport), size)
+        self._environs = EnvironBuilder({**self._frontend.environ, **self.client.environ_keys()})
         self._registry.add(self)
-        self._await_request()
-        if self._registry.spared is Spared.NONE:
-            self._close()
+        self._enter(State.IDLE, self._config.keep_alive_timeout)
+        if self._registry.phase is DrainPhase.CLOSED:
+            self.close()
         elif self._registry.is_overfull:
             self._refuse(RequestRefused(503, "too many connections; raise max_connections"))
 
     def data_received(self, data: bytes) -> None:
         state = self._state
-        if state is State.LINGERING or self._is_framing_lost:
-            return
-        self._parser.receive(data)
         if state is State.IDLE or state is State.HEAD:
+            self._parser.receive(data)
             self._read_head()
+        elif state is State.TAKEN_OVER:
+            assert self._taker is not None
+            self._taker.receive(data)
+        elif state in _DEAF or self._is_framing_lost:
+            return
         elif self._body is not None:
+            self._parser.receive(data)
             self._read_body(self._body)
         else:
+            self._parser.receive(data)
             self._hold_back()
 
     def eof_received(self) -> bool:
         self._has_eof = True
-        if self._state not in (State.RESPONDING, State.BLOCKED):
-            self._close()
+        if self._state is State.TAKEN_OVER:
+            assert self._taker is not None
+            self._taker.end()
+        elif self._state not in (State.RESPONDING, State.BLOCKED):
+            self.close()
             return False
-        if self._exchange is not None:
-            self._exchange.shut_by_client(is_body_complete=self._body is None)
+        elif self.exchange is not None:
+            self.exchange.eof_received(is_body_complete=self._body is None)
         # RFC 9112 9.6: the client may have shut its side only; the response is still delivered.
         # asyncio's TLS knows no half-closed connection.
-        return not self._client.is_tls
+        return not self.client.is_tls
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._state = State.CLOSED
-        self._deadline = math.inf
+        self._enter(State.CLOSED)
         self._registry.discard(self)
-        if self._exchange is not None:
-            self._exchange.disconnect()
+        taker, self._taker = self._taker, None
+        if taker is not None:
+            taker.close()
+        if self.exchange is not None:
+            self.exchange.connection_lost()
 
     def pause_writing(self) -> None:
-        self._client.is_writable = False
+        self.client.is_writable = False
+        if self._taker is not None:
+            self._taker.pause()
 
     def resume_writing(self) -> None:
-        self._client.is_writable = True
-        if self._exchange is not None:
-            self._exchange.resume()
+        self.client.is_writable = True
+        if self._taker is not None:
+            self._taker.resume()
+        if self.exchange is not None:
+            self.exchange.resume()
         elif self._state is State.BLOCKED:
             self._next_request()
 
     # From the exchange.
 
     def write(self, data: bytes | memoryview) -> bool:
-        """Send bytes; False if the client does not keep up."""
-        client = self._client
+        """Send bytes; False if the client does not keep up. May be overridden."""
+        client = self.client
         client.write(data)
         return client.is_writable
 
     def resume_body(self) -> None:
         """Read on: the request body has room."""
         if self._body is not None and not self._is_framing_lost:
-            self._client.resume_reading()
+            self.client.resume_reading()
             self._read_body(self._body)
 
-    def exchange_ended(self, exchange: Exchange) -> None:
-        """The response is complete, or as complete as it gets."""
-        self._exchange = None
-        if self._client.is_closing:
+    # Hooks.
+
+    def make_exchange(self, head: RequestHead, environ: dict[str, Any]) -> Exchange:
+        """The exchange of a request whose head has arrived."""
+        frontend = self._frontend
+        responder = frontend.responder_class(self.dispatcher, head, frontend.clock)
+        return frontend.exchange_class(self.dispatcher, self, responder, environ)
+
+    def request_arrived(self, exchange: Exchange) -> None:
+        """A request has arrived, with as much of its body as a worker thread is worth.
+
+        Hands it to one, by `submit`; who does not want that does so later, or closes.
+        """
+        self.submit(exchange)
+
+    def request_refused(self, refused: RequestRefused) -> None:
+        """A request, or a connection, is about to be answered in the application's place."""
+        logger.warning("%s refused with %d: %s", self.client.peer, refused.status, refused.reason)
+
+    def response_ended(self, exchange: Exchange) -> None:
+        """The response is complete, or as complete as it gets: go on with the connection."""
+        self.exchange = None
+        responder = cast("HttpResponder", exchange.responder)
+        responder.body = None  # it knows the exchange: no cycle outlives the request
+        if self._state is not State.RESPONDING or self.client.is_closing:
             return
         if exchange.was_cancelled:
             self._refuse(RequestRefused(503, "the executor has cancelled the request"))
-            return
-        # A client that was promised the connection may be sending its next request.
-        is_spared = self._registry.spared is Spared.ALL
-        if not exchange.keep_alive or self._is_framing_lost or not is_spared:
+        elif not exchange.is_complete and responder.is_close_delimited:
+            # RFC 9112 8: what ends with the connection would seem to be whole.
+            self.reset()
+        elif not self._is_kept_behind(exchange):
             self._finish()
         elif self._body is not None:
             self._drain(self._body)
         else:
             self._next_request()
 
+    # For subclasses.
+
+    def submit(self, exchange: Exchange) -> None:
+        """Have a worker thread run `exchange`."""
+        try:
+            self.dispatcher.submit(exchange)
+        except WorkersBusy as busy:
+            self._refuse(RequestRefused(503, str(busy)))
+
+    def was_promised_connection(self, exchange: Exchange) -> bool:
+        """Whether the response of `exchange`, which has ended, said that its connection is kept."""
+        return exchange.is_complete and cast("HttpResponder", exchange.responder).keep_alive
+
+    def take_over(self, taker: SocketTaker) -> bytes:
+        """Give the bytes of the connection to `taker`, from now on; those that came already.
+
+        A request has to be in hand, and its body complete.
+        """
+        self._enter(State.TAKEN_OVER)
+        self._taker = taker
+        self.client.resume_reading()
+        if self._has_eof:
+            taker.end()
+        return self._parser.take_unread()
+
+    @property
+    def is_body_complete(self) -> bool:
+        """Whether all of the request in hand has arrived."""
+        return self._body is None
+
+    @property
+    def state(self) -> State:
+        """What it waits for. From any thread."""
+        return self._state
+
+    @property
+    def entered_at(self) -> float:
+        """Since when, monotonic. From any thread."""
+        return self._entered_at
+
+    @property
+    def had_request(self) -> bool:
+        """Whether a request has arrived by it. From any thread."""
+        return self._had_request
+
+    def close(self) -> None:
+        """Close when everything is sent."""
+        if self._state not in (State.CLOSING, State.CLOSED):
+            self._end_service(State.CLOSING)
+            self.client.close()
+
+    def abort(self) -> None:
+        """Close at once; what is unsent is lost."""
+        if self._state not in (State.CLOSING, State.CLOSED):
+            self._end_service(State.CLOSING)
+        self.client.abort()
+
+    def reset(self) -> None:
+        """Close at once, with a reset, so that the client knows that something is missing."""
+        self.client.reset_at_close()
+        self.abort()
+
     # From the registry.
 
     def tick(self, now: float) -> None:
         """Act on deadlines."""
-        self._client.cut_if_stuck(now, self._config.send_timeout)
+        self.client.cut_if_stuck(now, self._config.send_timeout)
         body = self._body
         if self._state is State.RESPONDING and body is not None:
-            # The client owes bytes only while someone waits for them.
             if not body.is_awaited:
                 self._deadline = math.inf
             elif self._deadline == math.inf:
@@ -178,35 +307,32 @@ class HttpConnection(asyncio.Protocol):
             self._time_out()
 
     def close_if_idle(self) -> None:
-        """Close unless a request is being received or answered, or is spared."""
-        if self._state not in (State.BODY, State.RESPONDING) and not self._is_spared:
-            self._close()
+        """Close unless a request is in hand, or may still be sent (see `DrainPhase`)."""
+        if self._state not in _BUSY and not self._may_send_request:
+            self.close()
 
     @property
-    def _is_spared(self) -> bool:
-        spared, state = self._registry.spared, self._state
-        if spared is Spared.ARRIVING:
+    def _may_send_request(self) -> bool:
+        phase, state = self._registry.phase, self._state
+        if phase is DrainPhase.ARRIVING:
             return state is State.HEAD or (state is State.IDLE and not self._had_request)
-        return spared is Spared.ALL and state is not State.LINGERING
-
-    def abort(self) -> None:
-        """Close at once; what is unsent is lost."""
-        self._client.abort()
+        return phase is DrainPhase.OPEN and state is not State.LINGERING
 
     # Requests.
 
-    def _await_request(self) -> None:
-        self._state = State.IDLE
-        self._deadline = self._registry.now + self._config.keep_alive_timeout
+    def _is_kept_behind(self, exchange: Exchange) -> bool:
+        if self._is_framing_lost or self._registry.phase is not DrainPhase.OPEN:
+            return False
+        # A client that was promised the connection may be sending its next request.
+        return self.was_promised_connection(exchange)
 
     def _next_request(self) -> None:
-        if not self._client.is_writable:
+        if not self.client.is_writable:
             # Who does not read the answers gets no more of them; see resume_writing().
-            self._state = State.BLOCKED
-            self._deadline = math.inf
+            self._enter(State.BLOCKED)
             return
-        self._await_request()
-        if self._parser.unread_size or self._has_eof or not self._client.is_reading:
+        self._enter(State.IDLE, self._config.keep_alive_timeout)
+        if self._parser.unread_size or self._has_eof or not self.client.is_reading:
             self._read_head()
 
     def _read_head(self) -> None:
@@ -215,60 +341,58 @@ class HttpConnection(asyncio.Protocol):
         except RequestRefused as refused:
             self._refuse(refused)
             return
-        self._client.resume_reading()
+        self.client.resume_reading()
         if isinstance(event, RequestHead):
             self._begin(event)
         elif self._has_eof:
-            self._close()
+            self.close()
         elif self._state is State.IDLE and self._parser.is_in_head:
-            self._state = State.HEAD
-            self._deadline = self._registry.now + self._config.head_timeout
+            self._enter(State.HEAD, self._config.head_timeout)
 
     def _hold_back(self) -> None:
         """Let requests wait that come before the one in hand is answered."""
         if self._parser.unread_size > PIPELINED_SIZE:
-            self._client.pause_reading()
+            self.client.pause_reading()
 
     def _begin(self, head: RequestHead) -> None:
         self._had_request = True
-        exchange = self._frontend.exchange_class(
-            self._dispatcher, self, head, self._environs.build(head)
-        )
+        exchange = self.make_exchange(head, self._environs.build(head))
         if head.fields.has_body:
-            self._begin_body(exchange)
+            self._begin_body(exchange, head)
         else:
-            self._submit(exchange)
+            self.exchange = exchange
+            self._enter(State.RESPONDING)
+            self.request_arrived(exchange)
 
-    def _submit(self, exchange: Exchange) -> None:
-        self._state = State.RESPONDING
-        self._deadline = math.inf
-        self._exchange = exchange
-        try:
-            self._dispatcher.submit(exchange)
-        except WorkersBusy as busy:
-            self._refuse(RequestRefused(503, str(busy)))
-
-    def _begin_body(self, exchange: Exchange) -> None:
-        fields = exchange.head.fields
+    def _begin_body(self, exchange: Exchange, head: RequestHead) -> None:
+        fields = head.fields
         limit = self._config.max_body_size
         if limit and (fields.content_length or 0) > limit and not fields.is_chunked:
             size = fields.content_length
             self._refuse(RequestRefused(413, f"request body of {size} bytes, at most {limit}"))
             return
-        self._state = State.BODY
-        self._deadline = self._registry.now + self._config.body_timeout
-        self._exchange = exchange
-        self._body = exchange.expect_body()
+        self.exchange = exchange
+        self._body = body = exchange.expect_body()
+        cast("HttpResponder", exchange.responder).body = body
         self._body_size = 0
         if fields.expects_continue:
             # The client may wait for a 100, which goes out when the application first reads.
-            self._submit(exchange)
+            self._enter(State.RESPONDING)
+            self.request_arrived(exchange)
+        else:
+            self._enter(State.BODY, self._config.body_timeout)
         if self._body is not None:
             self._read_body(self._body)
 
+    def _submit_with_body(self) -> None:
+        """A worker thread is worth its while: the body is complete, or as much as may wait."""
+        assert self.exchange is not None, "its body is being read"
+        self._enter(State.RESPONDING)
+        self.request_arrived(self.exchange)
+
     def _read_body(self, body: RequestBody) -> None:
         pieces: list[bytes] = []
-        event: Event = NEED_DATA
+        event: ParserEvent = NEED_DATA
         try:
             # Bounded: tiny chunks are cheap to send and dear to parse; others want the loop too.
             for _ in range(MOST_PIECES):
@@ -285,7 +409,7 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._hold_body(body)
         if isinstance(event, bytes):
-            self._client.pause_reading()
+            self.client.pause_reading()
             asyncio.get_running_loop().call_soon(self._read_more_body, body)
 
     def _read_more_body(self, body: RequestBody) -> None:
@@ -309,19 +433,19 @@ class HttpConnection(asyncio.Protocol):
         if self._state is State.DRAINING:
             return
         if self._state is State.BODY:
-            self._deadline = self._registry.now + self._config.body_timeout
+            self._deadline = clock.monotonic() + self._config.body_timeout
         else:
             self._deadline = math.inf  # see tick()
         if body.is_full:
-            self._client.pause_reading()
-            if self._state is State.BODY and self._exchange is not None:
-                self._submit(self._exchange)
+            self.client.pause_reading()
+            if self._state is State.BODY:
+                self._submit_with_body()
 
     def _end_body(self, body: RequestBody) -> None:
         self._body = None
         body.finish()
-        if self._state is State.BODY and self._exchange is not None:
-            self._submit(self._exchange)
+        if self._state is State.BODY:
+            self._submit_with_body()
         elif self._state is State.DRAINING:
             self._next_request()
         else:
@@ -334,7 +458,7 @@ class HttpConnection(asyncio.Protocol):
             self._finish()
         else:
             self._is_framing_lost = True
-            self._client.pause_reading()
+            self.client.pause_reading()
             body.fail(RequestBodyError(refused.status, refused.reason))
 
     def _drain(self, body: RequestBody) -> None:
@@ -342,10 +466,9 @@ class HttpConnection(asyncio.Protocol):
         if self._has_eof:
             self._finish()
             return
-        self._state = State.DRAINING
-        self._deadline = self._registry.now + self._config.drain_timeout
+        self._enter(State.DRAINING, self._config.drain_timeout)
         self._body_size = 0
-        self._client.resume_reading()
+        self.client.resume_reading()
         self._read_body(body)
 
     # Ends.
@@ -360,24 +483,25 @@ class HttpConnection(asyncio.Protocol):
         elif state is State.DRAINING:
             self._finish()
         else:
-            self._close()
+            self.close()
 
     def _refuse(self, refused: RequestRefused) -> None:
         """Answer in the application's place, and close."""
-        self.log_refusal(refused)
+        self.request_refused(refused)
+        self._registry.refused_count += 1
         headers = [RETRY_AFTER] if refused.status == 503 else []
-        self._exchange = self._body = None
-        self._client.write(refusal(refused.status, date=self._dispatcher.date(), headers=headers))
+        exchange, self.exchange, self._body = self.exchange, None, None
+        if exchange is not None:
+            exchange.discard()
+        self.client.write(
+            refusal(refused.status, date=self._frontend.clock.date(), headers=headers)
+        )
         self._linger()
-
-    def log_refusal(self, refused: RequestRefused) -> None:
-        """Say what was refused. On the loop."""
-        logger.warning("%s refused with %d: %s", self._client.peer, refused.status, refused.reason)
 
     def _finish(self) -> None:
         """Close behind a response."""
         if self._body is None and not self._parser.unread_size:
-            self._close()
+            self.close()
         else:
             self._linger()
 
@@ -387,12 +511,17 @@ class HttpConnection(asyncio.Protocol):
         RFC 9112 9.6: closing while input is unread resets the connection, and the reset may
         overtake the response.
         """
-        if self._has_eof or not self._client.half_close():
-            self._close()
+        if self._has_eof or not self.client.half_close():
+            self.close()
             return
-        self._state = State.LINGERING
-        self._deadline = self._registry.now + self._config.drain_timeout
-        self._client.resume_reading()
+        self._end_service(State.LINGERING, self._config.drain_timeout)
+        self.client.resume_reading()
 
-    def _close(self) -> None:
-        self._client.close()
+    def _end_service(self, state: State, timeout: float = math.inf) -> None:
+        # First of all: asyncio's TLS delivers what it has decrypted from within close().
+        self._enter(state, timeout)
+        self._registry.no_longer_served(self)
+
+
+_DEAF = (State.LINGERING, State.CLOSING, State.CLOSED)
+_BUSY = (State.BODY, State.RESPONDING, State.TAKEN_OVER, State.CLOSING, State.CLOSED)

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import time
+from collections.abc import Collection
 from typing import Protocol
 
 
-class Spared(enum.Enum):
-    """Idle connections that stay open for a moment when the server stops."""
+class DrainPhase(enum.Enum):
+    """Who may still send a request.
 
-    ALL = "whoever may send a request, such as the next one on a connection that was kept"
+    A server that stops passes through them in this order, and waits a moment in the second: what a
+    client has sent before it could know of the stop is answered. One that has a successor on the
+    same listeners stays in the first for that moment, since its clients go on with connections that
+    were kept for them, and a request that is on its way shall not meet a closed one.
+    """
+
+    OPEN = "whoever is connected"
     ARRIVING = "whoever has not sent a whole request yet"
-    NONE = "nobody"
+    CLOSED = "nobody"
 
 
-class Entry(Protocol):
+class RegisteredConnection(Protocol):
     """What the registry asks of a connection."""
 
     def tick(self, now: float) -> None:
         """Act on deadlines that have passed; `now` is monotonic."""
 
     def close_if_idle(self) -> None:
-        """Close unless a request is being received or answered, or is spared."""
+        """Close unless a request is being received or answered, or may still be sent."""
 
     def abort(self) -> None:
         """Close at once; what is unsent is lost."""
@@ -32,15 +38,20 @@ class Entry(Protocol):
 class Registry:
     """Connections from `connection_made` to `connection_lost`.
 
-    Deadlines are kept by one coarse clock for all instead of a timer for each request: `now` is as
-    exact as the calls of `tick` are frequent.
+    Deadlines are looked at by one coarse clock for all instead of a timer for each request: a
+    connection knows when its own is, and a tick asks each.
     """
 
     def __init__(self, max_connections: int = 0) -> None:
-        self.now = time.monotonic()
-        self.spared = Spared.ALL
+        self.phase = DrainPhase.OPEN
+        self.accepted_count = 0
+        """Connections so far."""
+        self.refused_count = 0
+        """Requests and connections that were answered in the application's place, so far."""
         self._max_connections = max_connections
-        self._connections: set[Entry] = set()
+        self._connections: set[RegisteredConnection] = set()
+        self._ending: set[RegisteredConnection] = set()
+        """Those of them that are served no more, and only wait for their client to close."""
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
@@ -48,33 +59,55 @@ class Registry:
         return len(self._connections)
 
     @property
-    def is_overfull(self) -> bool:
-        """Whether there are more connections than may be."""
-        return 0 < self._max_connections < len(self._connections)
+    def connections(self) -> Collection[RegisteredConnection]:
+        """All of them, now. From any thread."""
+        return list(self._connections)
 
-    def add(self, connection: Entry) -> None:
+    @property
+    def is_overfull(self) -> bool:
+        """Whether more connections are served than may be.
+
+        One that was refused is not: were it counted while it lingers, a full server would refuse
+        everyone for as long as those who were refused take to close.
+        """
+        return 0 < self._max_connections < len(self._connections) - len(self._ending)
+
+    def add(self, connection: RegisteredConnection) -> None:
         self._connections.add(connection)
+        self.accepted_count += 1
         self._is_empty.clear()
 
-    def discard(self, connection: Entry) -> None:
+    def no_longer_served(self, connection: RegisteredConnection) -> None:
+        """Count `connection` no more; it still waits for its client to close."""
+        self._ending.add(connection)
+
+    def discard(self, connection: RegisteredConnection) -> None:
         self._connections.discard(connection)
+        self._ending.discard(connection)
         if not self._connections:
             self._is_empty.set()
 
     def tick(self, now: float) -> None:
-        """Look at every deadline."""
-        self.now = now
-        for connection in list(self._connections):
-            connection.tick(now)
+        """Look at every deadline; `now` is monotonic."""
+        for connection in self.connections:
+            try:
+                connection.tick(now)
+            except Exception as error:  # of one connection; the others have deadlines, too
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "asyncwsgi: a connection's deadline failed", "exception": error}
+                )
 
-    def close_idle(self, spared: Spared) -> None:
-        """Close those that neither receive nor answer a request, now and from now on."""
-        self.spared = spared
-        for connection in list(self._connections):
+    def close_idle(self, phase: DrainPhase) -> None:
+        """Enter `phase`: close those that neither have a request in hand nor may send one.
+
+        Those that come later are judged by the same rule.
+        """
+        self.phase = phase
+        for connection in self.connections:
             connection.close_if_idle()
 
     def abort_all(self) -> None:
-        for connection in list(self._connections):
+        for connection in self.connections:
             connection.abort()
 
     async def wait_until_empty(self) -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
+import struct
+import sys
 from typing import Any
 
 from asyncwsgi.wsgi.environ import address_keys
 
 logger = logging.getLogger("asyncwsgi.server")
+
+# On, for 0 seconds. On Windows the two fields of `struct linger` are u_short.
+_NO_LINGERING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class ClientTransport:
@@ -21,12 +27,13 @@ class ClientTransport:
     """
 
     __slots__ = (
-        "_transport", "_unsent_since", "_unsent_size", "is_reading", "is_writable",
+        "_unsent_since", "_unsent_size", "is_reading", "is_writable", "transport",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, buffer_size: int) -> None:
         transport.set_write_buffer_limits(high=buffer_size)
-        self._transport = transport
+        self.transport = transport
+        """What is underneath, for whoever takes the connection over."""
         self._unsent_size = 0
         self._unsent_since = 0.0
         self.is_reading = True
@@ -35,26 +42,26 @@ class ClientTransport:
 
     @property
     def is_closing(self) -> bool:
-        return self._transport.is_closing()
+        return self.transport.is_closing()
 
     @property
     def unsent_size(self) -> int:
         """Bytes that wait for the client to take more."""
-        return self._transport.get_write_buffer_size()
+        return self.transport.get_write_buffer_size()
 
     @property
     def is_tls(self) -> bool:
-        return self._transport.get_extra_info("ssl_object") is not None
+        return self.transport.get_extra_info("ssl_object") is not None
 
     @property
     def peer(self) -> str:
         """The client's address for log lines."""
-        peer = self._transport.get_extra_info("peername")
+        peer = self.transport.get_extra_info("peername")
         return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix client"
 
     def environ_keys(self) -> dict[str, Any]:
         """What the transport tells the application: addresses, URL scheme, client certificate."""
-        info = self._transport.get_extra_info
+        info = self.transport.get_extra_info
         keys: dict[str, Any] = {**address_keys(info("sockname"), info("peername"))}
         keys["wsgi.url_scheme"] = "https" if self.is_tls else "http"
         certificate = info("ssl_object").getpeercert(binary_form=True) if self.is_tls else None
@@ -65,19 +72,19 @@ class ClientTransport:
     def write(self, data: bytes | memoryview) -> None:
         """Send bytes; dropped if the client has left."""
         # asyncio's own transports log a warning for each write after the loss.
-        if not self._transport.is_closing():
-            self._transport.write(data)
+        if not self.transport.is_closing():
+            self.transport.write(data)
 
     def pause_reading(self) -> None:
         """Let the client wait; TCP tells it to."""
-        if self.is_reading and not self._transport.is_closing():
+        if self.is_reading and not self.transport.is_closing():
             self.is_reading = False
-            self._transport.pause_reading()
+            self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if not self.is_reading and not self._transport.is_closing():
+        if not self.is_reading and not self.transport.is_closing():
             self.is_reading = True
-            self._transport.resume_reading()
+            self.transport.resume_reading()
 
     def cut_if_stuck(self, now: float, send_timeout: float) -> None:
         """Abort if the client has taken no byte of what waits for it for `send_timeout` seconds."""
@@ -87,25 +94,31 @@ class ClientTransport:
             self._unsent_since = now
         elif now - self._unsent_since >= send_timeout:
             logger.info("%s reads nothing for %g s; cut", self.peer, send_timeout)
-            self._transport.abort()
+            self.transport.abort()
 
     def half_close(self) -> bool:
         """Say that nothing more will be sent. False: this transport cannot.
 
         asyncio's TLS cannot, and need not: closing it waits for the peer's close_notify.
         """
-        if not self._transport.can_write_eof() or self._transport.is_closing():
+        if not self.transport.can_write_eof() or self.transport.is_closing():
             return False
         try:
-            self._transport.write_eof()
+            self.transport.write_eof()
         except OSError:
             return False  # the client has left already
         return True
 
+    def reset_at_close(self) -> None:
+        """Have the end of the connection be a reset: the client hears that something is missing."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and not self.is_closing:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+
     def close(self) -> None:
         """Close when everything is sent."""
-        self._transport.close()
+        self.transport.close()
 
     def abort(self) -> None:
         """Close at once; what is unsent is lost."""
-        self._transport.abort()
+        self.transport.abort()

@@ -5,67 +5,118 @@ What may be sent at all is settled before (see `asyncwsgi.wsgi.response`); here 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 SERVER_NAME = "asyncwsgi"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
+_CONNECTION_HEADERS = ("connection", "keep-alive")
+
 
 class ResponseEncoder:
     """Frames one response for HTTP/1.1 or HTTP/1.0.
 
     RFC 9112 6: by Content-Length where it is known, else chunked to HTTP/1.1 and until the
-    connection closes to HTTP/1.0.
+    connection closes to HTTP/1.0. `start`, `block` and `end` are what a response calls; what a
+    frontend knows of its connection it adds in `sign` and `can_keep_alive`.
 
     Args:
         http_version: the request's, ``1.1`` or ``1.0``.
-        can_keep: asked when the head is encoded whether the connection can be kept.
     """
 
-    __slots__ = ("_can_keep", "_is_chunked", "_is_http_1_1", "keep_alive")
+    __slots__ = (
+        "_is_http_1_1", "has_started", "is_chunked", "is_close_delimited", "keep_alive",
+    )  # fmt: skip
 
-    def __init__(self, http_version: str, can_keep: Callable[[], bool]) -> None:
+    def __init__(self, http_version: str) -> None:
         self._is_http_1_1 = http_version == "1.1"
-        self._can_keep = can_keep
-        self._is_chunked = False
+        self.has_started = False
+        """Whether the head is on its way."""
+        self.is_chunked = False
+        self.is_close_delimited = False
+        """Whether nothing but the end of the connection tells where the body ends."""
         self.keep_alive = True
-        """Set it to False to have the connection closed; settled when the head is encoded."""
+        """Whether the connection stays open behind the response; settled by `head`."""
+
+    def sign(self, status: str) -> tuple[str, str]:
+        """The values of Server and Date, if the application has set none; empty for no header."""
+        return SERVER_NAME, ""
+
+    def can_keep_alive(self) -> bool:
+        """Whether, but for this response, the connection can be kept."""
+        return True
+
+    def start(
+        self,
+        status: str,
+        headers: list[tuple[str, str]],
+        special: Mapping[str, str],
+        *,
+        is_open_ended: bool,
+        block: bytes,
+    ) -> bytes:
+        """The head and, unless it is empty, the first block (see `asyncwsgi.wsgi.response`)."""
+        self.has_started = True
+        wants_close = False
+        if "connection" in special or "keep-alive" in special:
+            # PEP 3333 lets a server refuse these; applications set "keep-alive" on event streams,
+            # where it is harmless, and "close", which is honoured.
+            tokens = special.get("connection", "").lower().split(",")
+            wants_close = "close" in [token.strip() for token in tokens]
+            headers = [h for h in headers if h[0].lower() not in _CONNECTION_HEADERS]
+        server, date = self.sign(status)
+        if server and "server" not in special:
+            headers.append(("Server", server))
+        head = self.head(
+            status,
+            headers,
+            is_open_ended=is_open_ended,
+            date="" if "date" in special else date,
+            keep_alive=not wants_close and self.can_keep_alive(),
+        )
+        return head + self.block(block) if block else head
 
     def head(
-        self, status: str, headers: Iterable[tuple[str, str]], *, is_open_ended: bool, date: str
+        self,
+        status: str,
+        headers: Iterable[tuple[str, str]],
+        *,
+        is_open_ended: bool,
+        date: str,
+        keep_alive: bool,
     ) -> bytes:
         """Status line and headers.
 
-        `is_open_ended`: a body follows whose length no header tells. `date`: the value of the
-        Date header, or empty if the application gave one.
+        Args:
+            is_open_ended: a body follows whose length no header tells.
+            date: the value of the Date header, or empty if the application gave one.
+            keep_alive: whether the connection can be kept.
         """
         lines = [f"HTTP/1.1 {status}\r\n", *[f"{name}: {value}\r\n" for name, value in headers]]
         if date:
             lines.append(f"Date: {date}\r\n")
         if is_open_ended:
-            self._frame_open_end(lines)
-        self.keep_alive = self.keep_alive and self._can_keep()
-        lines.append("\r\n" if self.keep_alive else "Connection: close\r\n\r\n")
+            if self._is_http_1_1:
+                self.is_chunked = True
+                lines.append("Transfer-Encoding: chunked\r\n")
+            else:
+                self.is_close_delimited = True
+                keep_alive = False
+        self.keep_alive = keep_alive
+        lines.append("\r\n" if keep_alive else "Connection: close\r\n\r\n")
         return "".join(lines).encode("latin-1")
-
-    def _frame_open_end(self, lines: list[str]) -> None:
-        if self._is_http_1_1:
-            self._is_chunked = True
-            lines.append("Transfer-Encoding: chunked\r\n")
-        else:
-            self.keep_alive = False
 
     def block(self, data: bytes) -> bytes:
         """A block of the body; never empty, because an empty chunk would end the body."""
-        if self._is_chunked:
+        if self.is_chunked:
             return b"%x\r\n%b\r\n" % (len(data), data)
         return data
 
     def end(self) -> bytes:
         """What marks the end of the body."""
-        return LAST_CHUNK if self._is_chunked else b""
+        return LAST_CHUNK if self.is_chunked else b""
 
 
 def refusal(status: int, *, date: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
@@ -78,5 +129,6 @@ def refusal(status: int, *, date: str, headers: Iterable[tuple[str, str]] = ()) 
         ("Content-Length", str(len(body))),
         *headers,
     ]
-    encoder = ResponseEncoder("1.1", lambda: False)
-    return encoder.head(f"{status} {phrase}", fields, is_open_ended=False, date=date) + body
+    encoder = ResponseEncoder("1.1")
+    line = f"{status} {phrase}"
+    return encoder.head(line, fields, is_open_ended=False, date=date, keep_alive=False) + body

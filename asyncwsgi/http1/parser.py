@@ -28,7 +28,7 @@ class Signal(enum.Enum):
 NEED_DATA: Final = Signal.NEED_DATA
 END_OF_BODY: Final = Signal.END_OF_BODY
 
-Event = RequestHead | bytes | Literal[Signal.NEED_DATA, Signal.END_OF_BODY]
+ParserEvent = RequestHead | bytes | Literal[Signal.NEED_DATA, Signal.END_OF_BODY]
 
 # A strict subset of h11's request line: an origin-form target, HTTP/1.1, CRLF.
 _PLAIN_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) (/[!-~]*) HTTP/1\.1(?=\r\n)")
@@ -94,7 +94,7 @@ class RequestParser:
         unread, self._buffer = self._buffer, b""
         return unread
 
-    def next_event(self) -> Event:
+    def next_event(self) -> ParserEvent:
         """The next event out of what was received.
 
         Raises:
@@ -109,7 +109,7 @@ class RequestParser:
             self._refused = refused
             raise
 
-    def _next(self) -> Event:
+    def _next(self) -> ParserEvent:
         if self._h11 is None:
             if not self._skip_empty_lines():
                 return NEED_DATA
@@ -148,7 +148,7 @@ class RequestParser:
         self._buffer = self._buffer[end:]
         return RequestHead(method.decode("ascii"), target.decode("ascii"), "1.1", fields)
 
-    def _next_from_h11(self, connection: h11.Connection) -> Event:
+    def _next_from_h11(self, connection: h11.Connection) -> ParserEvent:
         try:
             event = connection.next_event()
         except h11.RemoteProtocolError as error:

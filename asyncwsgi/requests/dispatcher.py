@@ -1,30 +1,84 @@
-"""What all exchanges of a server share: application, threads and the way back to the loop."""
+"""Hands exchanges to worker threads, and knows those that have not ended.
+
+What all exchanges of a server share stands here: the application, the threads, the way back to the
+loop, the tasks that the loop runs for them. Knows no protocol: where a request came from, and what
+becomes of its response, is its connection's affair.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextvars import Context
-from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from asyncwsgi.clock import clock
+from asyncwsgi.coroutines.body_iteration import BodyIteration
+from asyncwsgi.coroutines.disconnect import Disconnect
+from asyncwsgi.coroutines.tasks import LoopTasks
+from asyncwsgi.coroutines.watch import LoopWatch
+from asyncwsgi.errors import ConfigError
 from asyncwsgi.requests.mailbox import Mailbox
+from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.saturation import SaturationWatch
+from asyncwsgi.requests.worker_threads import Job, Workers
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
     from asyncwsgi.access_log import AccessLogger
     from asyncwsgi.config import Config
-    from asyncwsgi.coroutines.loop_work import LoopWork
-    from asyncwsgi.requests.exchange import Exchange
-    from asyncwsgi.requests.request_body import RequestBody
-    from asyncwsgi.requests.worker_threads import Workers
+
+
+class DispatchedExchange(Job, Protocol):
+    """What the dispatcher, and whoever looks at requests in flight, know of an exchange.
+
+    An `asyncwsgi.requests.exchange.Exchange`.
+    """
+
+    method: str
+    target: str
+    client: str
+    """The address of its client; empty for a Unix socket."""
+    body: RequestBody | None
+    disconnect: Disconnect
+    iteration: BodyIteration | None
+    """What iterates its body on the loop, while that is so."""
+    submitted_at: float
+    started_at: float
+    """When a thread took it, monotonic; 0.0 while it waits."""
+    is_connection_lost: bool
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether the application has begun a response that has no end of its own."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the last byte of its response was handed over."""
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether it is its client that keeps it waiting, which reads slowly or not at all."""
+
+    def cut(self) -> None:
+        """End it as if its client had left, and close its connection. On the loop."""
 
 
 class Dispatcher:
-    """Hands exchanges to worker threads."""
+    """Hands exchanges to worker threads. On the loop, but for what says otherwise.
+
+    Args:
+        application: what is called.
+        config: the options.
+        mailbox: the way from threads to the loop.
+        workers: the threads.
+        tasks: what the loop runs for threads.
+        watch: looks whether the loop is held.
+        access_logger: writes access lines.
+        request_body_class: makes request bodies.
+        new_context: makes the Context of one request.
+    """
 
     def __init__(
         self,
@@ -33,7 +87,8 @@ class Dispatcher:
         *,
         mailbox: Mailbox,
         workers: Workers,
-        loop_work: LoopWork,
+        tasks: LoopTasks,
+        watch: LoopWatch,
         access_logger: AccessLogger,
         request_body_class: type[RequestBody],
         new_context: Callable[[], Context] = Context,
@@ -42,86 +97,106 @@ class Dispatcher:
         self.config = config
         self.mailbox = mailbox
         self.workers = workers
-        self.loop_work = loop_work
+        self.tasks = tasks
+        self.watch = watch
         self.access_logger = access_logger
         self.request_body_class = request_body_class
         self.new_context = new_context
-        """Makes the Context of one request."""
-        self.exchanges: set[Exchange] = set()
+        self.exchanges: set[DispatchedExchange] = set()
         """Those that were submitted and have not ended."""
-        self.abandoned: set[Exchange] = set()
-        """Those that were cut because they would never end; they have not ended yet."""
+        self.cut_exchanges: set[DispatchedExchange] = set()
+        """Those that were cut and have not noticed yet."""
         self.is_draining = False
         """Set at shutdown: every response from now on closes its connection."""
-        self.room_size = max(1, config.response_buffer_size // 2)
+        self.submitted_count = 0
+        """Exchanges so far."""
+        self.high_water_size = max(1, config.response_buffer_size // 2)
         """Bytes posted ahead of the transport; the transport's own buffer may hold as many."""
         self._saturation = SaturationWatch(workers.limit)
         self._is_idle = asyncio.Event()
-        self._date = ""
-        self._date_second = 0
+        self._is_idle_awaited = False
 
-    def submit(self, exchange: Exchange) -> None:
-        """Have a worker thread run `exchange`. On the loop.
+    def submit(self, exchange: DispatchedExchange) -> None:
+        """Have a worker thread run `exchange`.
 
         Raises:
             WorkersBusy: too many wait already.
         """
-        exchange.submitted_at = time.monotonic()
+        exchange.submitted_at = clock.monotonic()
         self.workers.submit(exchange)
         self.exchanges.add(exchange)
+        self.submitted_count += 1
 
-    def exchange_ended(self, exchange: Exchange) -> None:
-        """To be called on the loop when a submitted exchange has ended."""
+    def exchange_ended(self, exchange: DispatchedExchange) -> None:
+        """To be called when a submitted exchange has ended."""
         self.exchanges.discard(exchange)
-        self.abandoned.discard(exchange)
+        self.cut_exchanges.discard(exchange)
         self.workers.job_ended()
-        if not self.exchanges:
+        if self._is_idle_awaited:
             self._is_idle.set()
 
     async def wait_until_idle(self) -> None:
-        """Wait until no exchange is in flight."""
+        """Wait until no exchange is in flight but those that were cut."""
         while self.exchanges:
-            self._is_idle.clear()
-            await self._is_idle.wait()
+            await self._change()
 
     async def wait_until_all_ended(self) -> None:
-        """Wait until no exchange is in flight, and those that were abandoned have noticed."""
-        while self.exchanges or self.abandoned:
-            self._is_idle.clear()
-            await self._is_idle.wait()
+        """Wait until no exchange is in flight, and those that were cut have noticed."""
+        while self.exchanges or self.cut_exchanges:
+            await self._change()
 
-    def abandon_endless(self) -> None:
+    async def _change(self) -> None:
+        self._is_idle_awaited = True
+        self._is_idle.clear()
+        await self._is_idle.wait()
+
+    def cut_endless(self) -> None:
         """Cut the responses that have no end of their own: no drain can wait for them."""
         for exchange in [exchange for exchange in self.exchanges if exchange.is_endless]:
-            self.abandon(exchange)
+            self.cut(exchange)
 
-    def abandon(self, exchange: Exchange) -> None:
-        """Cut `exchange`; no drain waits for it any more. On the loop."""
+    def cut(self, exchange: DispatchedExchange) -> None:
+        """Cut `exchange`; no drain waits for it any more."""
         if exchange in self.exchanges:
             self.exchanges.discard(exchange)
-            self.abandoned.add(exchange)
-            exchange.disconnect()
-            exchange.connection.abort()
-            if not self.exchanges:
-                self._is_idle.set()
+            self.cut_exchanges.add(exchange)
+            exchange.cut()
+            self._is_idle.set()
 
     def tick(self, now: float) -> None:
-        """What is due now and then. On the loop; `now` is monotonic."""
+        """What is due now and then; `now` is monotonic."""
         self.workers.expire_idle(now)
         if self.is_draining:
-            self.abandon_endless()
+            self.cut_endless()
         for exchange in list(self.exchanges):  # what it writes may show that one has to be cut
             if exchange.iteration is not None:
-                exchange.iteration.tick(now)
+                self._keep_alive(exchange.iteration, now)
         # A thread that is there and was not let run yet is no reason to ask for more. Those that
-        # were abandoned hold theirs until they notice.
-        held = (*self.exchanges, *self.abandoned) if self.workers.are_all_busy else ()
+        # were cut hold theirs until they notice.
+        held = (*self.exchanges, *self.cut_exchanges) if self.workers.are_all_busy else ()
         self._saturation.look([e for e in held if e.iteration is None], now)
 
-    def date(self) -> str:
-        """The value of the Date header, made once a second. From any thread."""
-        now = int(time.time())
-        if now != self._date_second:
-            self._date = formatdate(now, usegmt=True)
-            self._date_second = now
-        return self._date
+    def _keep_alive(self, iteration: BodyIteration, now: float) -> None:
+        try:
+            iteration.tick(now)
+        except Exception as error:  # of one body: the others are kept alive all the same
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "asyncwsgi: an idle block could not be sent", "exception": error}
+            )
+
+
+def context_maker(base: Callable[[], Context] | None) -> Callable[[], Context]:
+    """What makes a Context for each request: empty ones, or copies of the one `base` returns now.
+
+    Raises:
+        ConfigError: `base` returns something else.
+    """
+    if base is None:
+        return Context
+    context: object = base()
+    if not isinstance(context, Context):
+        got = type(context).__name__
+        raise ConfigError(
+            f"context must return a contextvars.Context, got {got}; give contextvars.copy_context"
+        )
+    return context.copy

@@ -1,9 +1,30 @@
-"""One request and its response: a job for a worker thread, a source of bytes for a connection.
+"""One request and its response: a job for a worker thread, a source of data for a connection.
 
 The application's call, its iteration and ``close()`` run in one thread and in a Context of its own:
 Flask pops what it pushed, and nothing leaks into the next request. A body that the loop iterates
-(see `asyncwsgi.coroutines.body_iteration`) divides the job in two, in the same Context. Methods say
-on which side they run; fields have one writer each at a time, so that no lock is needed.
+(see `asyncwsgi.coroutines.body_iteration`) divides the job in two, in the same Context.
+
+An exchange knows no protocol. It is given an environ, a `Responder` that turns status, headers and
+blocks into what its frontend sends, and a `Connection` to send it by.
+
+Who owns which field. No lock guards an exchange, because each field has one writer at a time, and
+each way from one writer to the next passes a queue or the mailbox:
+
+- Until it is submitted, and once it has ended, an exchange is the loop's.
+- In between, ``environ``, ``_response``, ``iteration`` and ``_posted_size`` are written by the
+  worker thread; while the loop iterates the body, which is behind a message from the thread and
+  before the job that goes on, they are the loop's.
+- ``is_connection_lost``, ``_taken_size`` and ``_written_size`` are written on the loop alone. The
+  worker reads them when it is about to send; what it sees may be a moment old, and then the next
+  look, or the loop itself, drops what nobody can get any more.
+- ``_room`` is set and taken away by whoever waits in it. So the loop takes a local of it before it
+  asks whether it is None, as it does of every field that a worker may change meanwhile.
+
+Flow control. The worker may be ahead of the client by a bounded number of bytes: it counts what it
+posts, the loop what it has taken and what the transport had room for. While more than
+``high_water_size`` is under way the worker waits in ``_room`` for the loop to say that the client
+has caught up. The wait cannot be missed: the worker puts the event there before it asks whether it
+has to wait, and the loop changes the answer before it looks for an event.
 """
 
 from __future__ import annotations
@@ -12,25 +33,23 @@ import asyncio
 import io
 import logging
 import threading
-import time
 from contextvars import Context
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from asyncwsgi.access_log import AccessEntry
+from asyncwsgi.clock import clock
 from asyncwsgi.coroutines.body_iteration import BodyIteration
-from asyncwsgi.coroutines.current import enter_exchange
+from asyncwsgi.coroutines.current import enter_request
 from asyncwsgi.coroutines.disconnect import Disconnect
+from asyncwsgi.coroutines.tasks import LoopTasks
 from asyncwsgi.errors import ClientDisconnected, RequestBodyError
-from asyncwsgi.http1.encoder import CONTINUE, SERVER_NAME, ResponseEncoder
+from asyncwsgi.requests.dispatcher import Dispatcher
+from asyncwsgi.requests.request_body import RequestBody
+from asyncwsgi.wsgi import response as wsgi_response
 from asyncwsgi.wsgi.application import run_application
+from asyncwsgi.wsgi.async_body import SuspendedCall
 from asyncwsgi.wsgi.response import Response
-
-if TYPE_CHECKING:
-    from asyncwsgi.http1.head import RequestHead
-    from asyncwsgi.requests.dispatcher import Dispatcher
-    from asyncwsgi.requests.request_body import RequestBody
-    from asyncwsgi.wsgi.async_body import SuspendedCall
 
 logger = logging.getLogger("asyncwsgi.server")
 
@@ -47,73 +66,88 @@ class Settable(Protocol):
 class Connection(Protocol):
     """What an exchange needs of the connection it came by; all of it runs on the loop."""
 
-    def write(self, data: bytes | memoryview) -> bool:
-        """Send bytes. False: the client is slow, and `Exchange.resume` will be called."""
+    def write(self, data: Any) -> bool:
+        """Send what the responder made. False: the client is slow; `Exchange.resume` follows."""
 
     def resume_body(self) -> None:
         """Read on: the request body has room."""
 
-    def exchange_ended(self, exchange: Exchange) -> None:
+    def response_ended(self, exchange: Exchange) -> None:
         """The application is done with the exchange."""
 
     def abort(self) -> None:
         """Close at once; what is unsent is lost."""
 
 
+class Responder(wsgi_response.Responder, Protocol):
+    """The frontend's part of one exchange, in the worker thread."""
+
+    def body_is_awaited(self) -> Any:
+        """What to send since the application waits for the rest of the request body.
+
+        Empty for nothing; HTTP may owe its client a 100 (Continue).
+        """
+
+
 class Exchange:
     """One request on its way through the application.
+
+    A subclass may override what stands under "Hooks".
 
     Args:
         dispatcher: what it shares with all others of the server.
         connection: where its response goes.
-        head: the request's head.
-        environ: its environ, to which ``wsgi.input`` is added here.
+        responder: makes of the response what is sent.
+        environ: the request, to which ``wsgi.input`` is added here.
     """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         connection: Connection,
-        head: RequestHead,
+        responder: Responder,
         environ: dict[str, Any],
     ) -> None:
         self.dispatcher = dispatcher
         self.connection = connection
-        self.head = head
+        self.responder = responder
         self.environ = environ
+        # Taken now: the environ is the application's to change.
+        self.method: str = environ["REQUEST_METHOD"]
+        self.target: str = environ["REQUEST_URI"]
+        """The request target as the client sent it."""
+        self.protocol: str = environ["SERVER_PROTOCOL"]
         self.client: str = environ["REMOTE_ADDR"]
         self.body: RequestBody | None = None
         self.submitted_at = 0.0
         self.started_at = 0.0
         """When a thread took it, monotonic; 0.0 while it waits."""
-        self.keep_alive = False
-        """Whether the connection can be kept; settled when the exchange has ended."""
-        self.is_disconnected = False
-        self.departure = Disconnect(dispatcher.mailbox)
-        """The client's; asked by the application, too."""
+        self.is_connection_lost = False
+        self.disconnect = Disconnect(dispatcher.mailbox)
+        """Whether its client has left; asked by the application, too."""
         self.iteration: BodyIteration | None = None
-        """What iterates the body on the loop, while that is so."""
         self.was_cancelled = False
         """Whether no thread will ever take it."""
+        self.is_complete = False
+        """Whether the client can tell that its response is whole; settled when it has ended."""
         self._response: Response | None = None
+        self._rest: _RestOfCall | None = None
         self._is_over = False
-        self._has_sent_continue = False
-        # Bytes: posted by the worker, taken and written on the loop.
+        # Of what was posted by the worker, taken by the loop, and written: see the top.
         self._posted_size = 0
         self._taken_size = 0
         self._written_size = 0
         self._room: Settable | None = None
 
-    # On the loop.
+    # From the connection, on the loop.
 
     def expect_body(self) -> RequestBody:
         """Give the request a body, to be fed by the connection."""
-        body = self.dispatcher.request_body_class(
+        self.body = body = self.dispatcher.request_body_class(
             self.dispatcher.config.body_buffer_size,
             on_wait=self._body_is_awaited,
             on_room=self._body_has_room,
         )
-        self.body = body
         return body
 
     def resume(self) -> None:
@@ -121,33 +155,62 @@ class Exchange:
         self._written_size = self._taken_size
         self._notify_worker()
 
-    def shut_by_client(self, *, is_body_complete: bool) -> None:
+    def eof_received(self, *, is_body_complete: bool) -> None:
         """The client sends nothing more. RFC 9112 9.6: it may have shut its side only."""
         if self.body is not None and not is_body_complete:
             reason = "the client closed before its request body was complete"
             self.body.fail(RequestBodyError(400, reason))
-        self.departure.announce()
+        self.disconnect.announce()
         if self.is_endless:
             # Nobody reads a stream without an end with half a connection; it is a closed tab.
             self.connection.abort()
 
-    def disconnect(self) -> None:
+    def connection_lost(self) -> None:
         """The client has gone: the application hears of it when it next reads or writes."""
-        self.is_disconnected = True
-        self.departure.announce()
-        if self.iteration is not None:
-            self.iteration.cut()
-        if self.body is not None:
-            self.body.fail(ClientDisconnected("the client left before its body was complete"))
-        room = self._room  # the worker may take it away at any moment
+        self.is_connection_lost = True
+        self.disconnect.announce()
+        iteration, body, room = self.iteration, self.body, self._room
+        if iteration is not None:
+            iteration.cut()
+        if body is not None:
+            body.fail(ClientDisconnected("the client left before its body was complete"))
         if room is not None:
             room.set()
+        if not self.submitted_at:
+            self.discard()
+
+    def cut(self) -> None:
+        """End it as if the client had left, and close its connection."""
+        self.connection_lost()
+        self.connection.abort()
+
+    def discard(self) -> None:
+        """It is over without having been submitted: let go of what would hold it in a cycle."""
+        self.body = None
 
     @property
     def is_endless(self) -> bool:
         """Whether the application has begun a response that has no end of its own."""
         response = self._response
         return response is not None and response.is_endless
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the last byte of the response was handed over."""
+        response = self._response
+        return response is not None and response.is_finished
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether it is its client that keeps it waiting, which reads slowly or not at all."""
+        return self._room is not None
+
+    @property
+    def response_size(self) -> int:
+        """Bytes that were posted so far, head and framing included."""
+        return self._posted_size
+
+    # From what iterates the body, on the loop.
 
     def send(self, block: bytes) -> bool:
         """Send a block of a body that the loop iterates. False: the body is complete."""
@@ -156,17 +219,31 @@ class Exchange:
 
     def has_room(self) -> bool:
         """Whether the client keeps up with what is sent. From any thread."""
-        return self._posted_size - self._written_size < self.dispatcher.room_size
+        return self._posted_size - self._written_size < self.dispatcher.high_water_size
 
     async def wait_for_room(self) -> None:
         """Wait until the client has taken enough to be sent more. Only where there is no room."""
         self._room = room = asyncio.Event()
         await room.wait()
 
-    def _write(self, data: bytes | memoryview) -> None:
-        if (self.dispatcher.is_draining or self.departure.has_happened) and self.is_endless:
-            self.dispatcher.abandon(self)
-        if self.is_disconnected:
+    def iteration_ended(self, error: BaseException | None, *, is_complete: bool) -> None:
+        """Have a worker thread go on with the application's call."""
+        rest, self._rest = self._rest, None
+        assert rest is not None, "the call stands still while its body is iterated"
+        rest.error, rest.is_complete = error, is_complete
+        self.dispatcher.workers.resume(rest)
+
+    # On the loop, for itself.
+
+    def _begin_iteration(self, iteration: BodyIteration) -> None:
+        self.dispatcher.workers.job_ended()
+        iteration.begin()
+
+    def _write(self, data: Any) -> None:
+        dispatcher = self.dispatcher
+        if (dispatcher.is_draining or self.disconnect.has_happened) and self.is_endless:
+            dispatcher.cut(self)
+        if self.is_connection_lost:
             return
         self._taken_size += len(data)
         if self.connection.write(data):
@@ -182,31 +259,31 @@ class Exchange:
         if self.body is not None:
             # Threads that the application left behind must not wait for a body nobody feeds.
             self.body.fail(ClientDisconnected("the response is over"))
-        self.departure.end()
+        self.disconnect.end()
         # Body, wsgi.input and response know the exchange: no cycle outlives the request.
         self.body = self._response = None
         self.environ = {}
         self.dispatcher.exchange_ended(self)
-        self.connection.exchange_ended(self)
+        self.connection.response_ended(self)
 
     def _resume_body(self, _: None) -> None:
-        if not (self._is_over or self.is_disconnected):
+        if not (self._is_over or self.is_connection_lost):
             self.connection.resume_body()
 
-    # In the worker thread.
+    # The job, in the worker thread.
 
     def run(self) -> None:
         """Run the application; skipped if the client left while the request was queued."""
         suspended = context = None
         try:
-            if not self.is_disconnected:
-                self.started_at = time.monotonic()
+            if not self.is_connection_lost:
+                self.started_at = clock.monotonic()
                 context = self.dispatcher.new_context()
                 suspended = context.run(self.run_in_context)
         finally:
             self._leave_thread(suspended, context)
 
-    def resume_in_thread(self, suspended: SuspendedCall, context: Context, *, is_cut: bool) -> None:
+    def run_rest(self, suspended: SuspendedCall, context: Context, *, is_cut: bool) -> None:
         """Run what follows the part on the loop; nothing but the end if the client has left."""
         rest = None
         try:
@@ -214,26 +291,16 @@ class Exchange:
         finally:
             self._leave_thread(rest, context)
 
-    def _leave_thread(self, suspended: SuspendedCall | None, context: Context | None) -> None:
-        if suspended is None or context is None:
-            self._is_over = True
-            self.dispatcher.mailbox.post(self._end, None)
-        else:
-            # Before the loop hears of it: `_wait_for_room` asks.
-            self.iteration = BodyIteration(self, suspended, context)
-            self.dispatcher.mailbox.post(self.iteration.begin, None)
-
     def cancel(self) -> None:
         """Be told that `run` will never be called. From any thread."""
         self.was_cancelled = True
         self.dispatcher.mailbox.post(self._end, None)
 
     def run_in_context(self) -> SuspendedCall | None:
-        """Run the application, and answer for it if it fails. Returns what was handed over."""
-        enter_exchange(self)
-        head, body = self.head, self.body
-        encoder = ResponseEncoder(self.http_version, self._can_keep_connection)
-        self._response = response = Response(head.method, encoder, self._transmit, self.sign)
+        """Run the application, and answer for it if it fails. Returns what is left of its call."""
+        enter_request(self)
+        body = self.body
+        self._response = response = Response(self.method, self.responder, self.transmit)
         self.environ["wsgi.input"] = io.BytesIO() if body is None else body.open()
         self.add_keys()
         try:
@@ -257,54 +324,30 @@ class Exchange:
             self.conclude(response)
         return rest
 
+    def _leave_thread(self, suspended: SuspendedCall | None, context: Context | None) -> None:
+        if suspended is None or context is None:
+            self._is_over = True
+            self.dispatcher.mailbox.post(self._end, None)
+        else:
+            # Before the loop hears of it: `_wait_for_room` asks.
+            self._rest = _RestOfCall(self, suspended, context)
+            self.iteration = BodyIteration(self, suspended.async_body, self.dispatcher.watch)
+            self.dispatcher.mailbox.post(self._begin_iteration, self.iteration)
+
+    # Hooks, in the worker thread.
+
     def add_keys(self) -> None:
         """Give the environ the keys that speak of this exchange."""
         environ = self.environ
-        environ["asyncwsgi.disconnected"] = self.departure
-        environ["waitress.client_disconnected"] = self.departure
-
-    def conclude(self, response: Response) -> None:
-        """The application is done: say what became of its response."""
-        head, dispatcher = self.head, self.dispatcher
-        if response.is_truncated:
-            logger.error(
-                "%s %s: the application sent %d bytes less than its Content-Length",
-                head.method, head.target, response.missing_size,
-            )  # fmt: skip
-        self.keep_alive = response.keep_alive
-        if dispatcher.config.access_log and dispatcher.access_logger.is_enabled():
-            self._log(response)
-
-    def collect_body(self) -> bool:
-        """Wait for the request body before a coroutine that may read it is called on the loop.
-
-        False: it is too large, and the coroutine must not run where reading would wait for itself.
-        """
-        return self.body is None or self.body.collect()
-
-    @property
-    def http_version(self) -> str:
-        """The version whose framing the client gets, ``1.1`` or ``1.0``."""
-        return self.head.http_version
+        environ["asyncwsgi.disconnected"] = self.disconnect
+        environ["waitress.client_disconnected"] = self.disconnect
 
     def call_application(self, response: Response) -> SuspendedCall | None:
-        """Run the application. In the worker thread; what it raises goes to `fail`."""
+        """Run the application. What it raises goes to `fail`."""
         return run_application(self.dispatcher.application, self.environ, response)
 
-    def sign(self, status: str) -> tuple[str, str]:
-        """The Server and Date headers of a response whose head is about to leave."""
-        return SERVER_NAME, self.dispatcher.date()
-
-    def _can_keep_connection(self) -> bool:
-        if self.dispatcher.is_draining or not self.head.keep_alive:
-            return False
-        # RFC 9110 10.1.1: a body that was not asked for may never come; nothing can follow it.
-        body = self.body
-        is_certain = self._has_sent_continue or body is None or body.is_complete
-        return is_certain or not self.head.fields.expects_continue
-
     def fail(self, response: Response, error: BaseException) -> None:
-        """Deal with what the application raised. In the worker thread.
+        """Deal with what the application raised.
 
         Before the head has left the client is answered with a status; after it the connection is
         cut, so that the framing shows that the body is not whole.
@@ -313,38 +356,77 @@ class Exchange:
         if self.is_of_disconnect(error):
             return
         if isinstance(error, RequestBodyError):
-            logger.info("%s %s: %s", self.head.method, self.head.target, error.reason)
+            logger.info("%s %s: %s", self.method, self.target, error.reason)
             status = f"{error.status} {HTTPStatus(error.status).phrase}"
         else:
-            logger.error("%s %s failed", self.head.method, self.head.target, exc_info=error)
+            logger.error("%s %s failed", self.method, self.target, exc_info=error)
         if not response.head_was_sent:
             try:
                 response.fail(status, f"{status}\n".encode("ascii"))
             except ClientDisconnected:
                 return
 
-    def is_of_disconnect(self, error: BaseException) -> bool:
-        """Whether `error` says no more than that the client has left."""
-        if isinstance(error, ClientDisconnected):
-            return self.is_disconnected
-        return isinstance(error, asyncio.CancelledError) and self.departure.has_happened
+    def conclude(self, response: Response) -> None:
+        """The application is done: say what became of its response."""
+        dispatcher = self.dispatcher
+        if response.is_truncated:
+            logger.error(
+                "%s %s: the application sent %d bytes less than its Content-Length",
+                self.method, self.target, response.missing_size,
+            )  # fmt: skip
+        self.is_complete = response.is_complete
+        if dispatcher.config.access_log and dispatcher.access_logger.is_enabled():
+            self._log(response)
 
-    def _transmit(self, data: bytes) -> None:
-        limit = self.dispatcher.room_size
-        if len(data) <= limit:
+    def transmit(self, data: Any) -> None:
+        """Send what the responder made; waits while the client does not keep up.
+
+        Raises:
+            ClientDisconnected: it has left.
+        """
+        limit = self.dispatcher.high_water_size
+        if len(data) <= limit or not isinstance(data, bytes):
             self._post(data)
             return
         view = memoryview(data)
         for start in range(0, len(data), limit):
             self._post(view[start : start + limit])
 
-    def _post(self, data: bytes | memoryview) -> None:
+    def is_of_disconnect(self, error: BaseException) -> bool:
+        """Whether `error` says no more than that the client has left."""
+        if isinstance(error, ClientDisconnected):
+            return self.is_connection_lost
+        return isinstance(error, asyncio.CancelledError) and self.disconnect.has_happened
+
+    # What code of the application asks (see `asyncwsgi.coroutines.current`).
+
+    @property
+    def tasks(self) -> LoopTasks:
+        """What the server's loop runs for threads."""
+        return self.dispatcher.tasks
+
+    @property
+    def cancel_on_disconnect(self) -> bool:
+        """Whether async views are cancelled when the client leaves."""
+        return self.dispatcher.config.cancel_on_disconnect
+
+    def collect_body(self) -> bool:
+        """Wait for the request body before a coroutine that may read it is called on the loop.
+
+        False: it is too large, and the coroutine must not run where reading would wait for itself.
+        """
+        return self.body is None or self.body.collect()
+
+    # In the worker thread, for itself.
+
+    def _post(self, data: Any) -> None:
         if not self.has_room():
             self._wait_for_room()
-        if self.is_disconnected or self._is_over:
+        if self.is_connection_lost or self._is_over:
             raise ClientDisconnected("the client left, or the response is over")
         self._posted_size += len(data)
-        if self.iteration is not None and self.iteration.is_on_this_thread():
+        iteration = self.iteration
+        if iteration is not None and iteration.is_on_this_thread():
             self._write(data)  # all that was posted before has been written
         else:
             self.dispatcher.mailbox.post(self._write, data)
@@ -352,40 +434,62 @@ class Exchange:
     def _wait_for_room(self) -> None:
         if self.iteration is not None:
             return  # it waits between blocks, as the loop must not here
-        # The loop looks at the event after it has changed what is asked here; so the event must
-        # be there before the question.
         room = threading.Event()
         self._room = room
-        if not (self.has_room() or self.is_disconnected):
+        if not (self.has_room() or self.is_connection_lost):
             room.wait()
         self._room = None
 
     def _body_is_awaited(self) -> None:
-        # RFC 9110 10.1.1: a 100 goes only before the final response.
-        head = self.head
-        if head.fields.expects_continue and head.http_version == "1.1" and not self._posted_size:
-            self._has_sent_continue = True
-            self._transmit(CONTINUE)
+        if data := self.responder.body_is_awaited():
+            self.transmit(data)
 
     def _body_has_room(self) -> None:
         self.dispatcher.mailbox.post(self._resume_body, None)
 
     def _log(self, response: Response) -> None:
-        head, environ = self.head, self.environ
+        environ = self.environ
         was_begun = response.head_was_sent and self._posted_size
         self.dispatcher.access_logger.log(
             AccessEntry(
                 self.client or "-",
-                head.method,
-                head.target,
-                f"HTTP/{head.http_version}",
+                self.method,
+                self.target,
+                self.protocol,
                 response.status if was_begun else CLIENT_CLOSED_REQUEST,
                 self._posted_size,
-                time.monotonic() - self.submitted_at,
+                clock.monotonic() - self.submitted_at,
                 environ.get("HTTP_REFERER", "-"),
                 environ.get("HTTP_USER_AGENT", "-"),
             )
         )
+
+
+class _RestOfCall:
+    """The second job of an exchange: what follows the body that the loop has iterated."""
+
+    __slots__ = ("_context", "_exchange", "error", "is_complete", "suspended")
+
+    def __init__(self, exchange: Exchange, suspended: SuspendedCall, context: Context) -> None:
+        self._exchange = exchange
+        self._context = context
+        self.suspended = suspended
+        self.error: BaseException | None = None
+        self.is_complete = False
+
+    def run(self) -> None:
+        exchange, suspended = self._exchange, self.suspended
+        exchange.iteration = None
+        error, self.error = self.error, None
+        is_cut = isinstance(error, ClientDisconnected)
+        suspended.is_complete = self.is_complete
+        suspended.async_body.error = None if is_cut else error
+        del error  # it knows the frames that know this: no cycle outlives the request
+        exchange.run_rest(suspended, self._context, is_cut=is_cut)
+
+    def cancel(self) -> None:
+        """Do the rest in a thread of its own: whoever was begun is closed."""
+        threading.Thread(target=self.run, name="asyncwsgi-closing", daemon=True).start()
 
 
 class ExchangeFactory(Protocol):
@@ -395,7 +499,7 @@ class ExchangeFactory(Protocol):
         self,
         dispatcher: Dispatcher,
         connection: Connection,
-        head: RequestHead,
+        responder: Responder,
         environ: dict[str, Any],
         /,
     ) -> Exchange: ...

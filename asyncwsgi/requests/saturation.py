@@ -5,16 +5,23 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Collection
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from asyncwsgi.requests.exchange import Exchange
+from typing import Protocol
 
 logger = logging.getLogger("asyncwsgi.server")
 
 PATIENCE = 1.0
 """Seconds that a request waits for a thread before anyone is told."""
 MOST_NAMED = 5
+
+
+class WatchedExchange(Protocol):
+    """What is looked at of a request."""
+
+    method: str
+    target: str
+    submitted_at: float
+    started_at: float
+    """When a thread took it; 0.0 while it waits."""
 
 
 class SaturationWatch:
@@ -24,7 +31,7 @@ class SaturationWatch:
         self._thread_limit = thread_limit
         self._has_warned = False
 
-    def look(self, exchanges: Collection[Exchange], now: float) -> None:
+    def look(self, exchanges: Collection[WatchedExchange], now: float) -> None:
         """Look at the exchanges that have not ended; `now` is monotonic."""
         waiting = [exchange for exchange in exchanges if not exchange.started_at]
         # Threads take requests in order: one that waits for long means that all were busy for long.
@@ -35,7 +42,7 @@ class SaturationWatch:
             self._warn(exchanges, len(waiting), now)
         self._has_warned = is_saturated
 
-    def _warn(self, exchanges: Collection[Exchange], waiting: int, now: float) -> None:
+    def _warn(self, exchanges: Collection[WatchedExchange], waiting: int, now: float) -> None:
         limit = self._thread_limit
         logger.warning(
             "all %s busy for more than %g s and %d requests wait; held by %s; "
@@ -46,13 +53,13 @@ class SaturationWatch:
         )  # fmt: skip
 
 
-def _holders(exchanges: Collection[Exchange], now: float) -> str:
+def _holders(exchanges: Collection[WatchedExchange], now: float) -> str:
     """The endpoints that hold threads, the one that holds most first."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for exchange in exchanges:
         if exchange.started_at:
-            path = exchange.head.target.partition("?")[0]
-            seconds[f"{exchange.head.method} {path}"].append(now - exchange.started_at)
+            path = exchange.target.partition("?")[0]
+            seconds[f"{exchange.method} {path}"].append(now - exchange.started_at)
     busiest = sorted(seconds.items(), key=lambda item: (-len(item[1]), -max(item[1])))
     named = [
         f"{endpoint} ({len(held)} threads, {max(held):.1f} s)"

@@ -40,6 +40,10 @@ class Workers(Protocol):
         """Most jobs that run at a time, if known."""
 
     @property
+    def count(self) -> int | None:
+        """Threads that there are now, if known. From any thread."""
+
+    @property
     def are_all_busy(self) -> bool:
         """Whether jobs wait for a thread, as far as is known."""
 
@@ -102,6 +106,10 @@ class WorkerThreads:
         self._peak = 0
         self._peak_since: float | None = None
         self._ended = asyncio.Event()
+
+    @property
+    def count(self) -> int:
+        return len(self._threads)
 
     @property
     def are_all_busy(self) -> bool:
@@ -207,6 +215,7 @@ class ExecutorWorkers:
         self, executor: Executor, *, queue_size: int, home: AsgirefLoop | None = None
     ) -> None:
         self.limit = None
+        self.count = None
         self._home = home
         self._executor = executor
         self._queue_size = queue_size

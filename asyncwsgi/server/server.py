@@ -9,26 +9,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.access_log import AccessLogger
 from asyncwsgi.config import Config
-from asyncwsgi.coroutines.loop_work import LoopWork
+from asyncwsgi.coroutines.asgiref_loop import AsgirefLoop
+from asyncwsgi.coroutines.tasks import LoopTasks
+from asyncwsgi.coroutines.watch import LoopWatch
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.frontends.http import Frontend, HttpConnection
-from asyncwsgi.frontends.registry import Registry, Spared
+from asyncwsgi.frontends.http_response import HttpResponder
+from asyncwsgi.frontends.registry import DrainPhase, Registry
 from asyncwsgi.http1.parser import HeadLimits
-from asyncwsgi.requests.contexts import context_maker
-from asyncwsgi.requests.dispatcher import Dispatcher
+from asyncwsgi.requests.dispatcher import Dispatcher, context_maker
 from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.worker_threads import ExecutorWorkers, Workers, WorkerThreads
 from asyncwsgi.server.lifespan import Lifespan
 from asyncwsgi.server.listeners import Address, Listener, open_listeners
+from asyncwsgi.server.snapshot import EMPTY, Snapshot, take_snapshot
+from asyncwsgi.server.ticker import Ticker
 from asyncwsgi.server.tls import server_context
 from asyncwsgi.wsgi.environ import server_environ
 
@@ -64,6 +67,7 @@ class Server:
 
     connection_class: type[HttpConnection] = HttpConnection
     exchange_class: ExchangeFactory = Exchange
+    responder_class: type[HttpResponder] = HttpResponder
     request_body_class: type[RequestBody] = RequestBody
     worker_threads_class: type[WorkerThreads] = WorkerThreads
     access_logger_class: type[AccessLogger] = AccessLogger
@@ -85,8 +89,9 @@ class Server:
         self._addresses: tuple[Address, ...] = ()
         self._servers: list[asyncio.AbstractServer] = []
         self._ssl_context: ssl.SSLContext | None = None
-        self._ticker: asyncio.TimerHandle | None = None
+        self._ticker: Ticker | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._frontend: Frontend | None = None
         self._was_started = False
         self._is_accepting = False
         self._was_shut_down = False
@@ -110,12 +115,12 @@ class Server:
             raise RuntimeError("this server was started before; make a new Server")
         self._loop = asyncio.get_running_loop()
         self._ssl_context = server_context(self.config)
-        self._listeners = self._open_listeners()
+        self._listeners = self.open_listeners()
         self._was_started = True
         self._addresses = tuple(listener.address for listener in self._listeners)
         self._registry = Registry(self.config.max_connections)
         self._dispatcher = self._make_dispatcher()
-        self._frontend = self._make_frontend()
+        self._frontend = self.make_frontend()
         try:
             await self._lifespan.enter()
             for listener in () if self._was_shut_down else self._listeners:
@@ -126,13 +131,13 @@ class Server:
             raise
         if self._was_shut_down:  # meanwhile
             self._dispatcher.is_draining = True
-            self._registry.close_idle(Spared.NONE)
+            self._registry.close_idle(DrainPhase.CLOSED)
             self._close_listeners()
             await self._lifespan.leave(self._was_cut, CUT_TIMEOUT)
             return
         self._is_accepting = True
-        self._tick_interval = self._choose_tick_interval()
-        self._tick()
+        self._ticker = Ticker(self._choose_tick_interval(), self._tick)
+        self._ticker.start()
         if self._addresses:
             scheme = self._scheme
             logger.info("listening on %s", ", ".join(_url(scheme, a) for a in self._addresses))
@@ -168,8 +173,8 @@ class Server:
             self._has_stopped.set()
             return
         if self._stopping is None:
-            spared = Spared.ALL if has_successor else Spared.ARRIVING
-            self._stopping = self._loop.create_task(self._stop(spared))
+            phase = DrainPhase.OPEN if has_successor else DrainPhase.ARRIVING
+            self._stopping = self._loop.create_task(self._stop(phase))
         await asyncio.shield(self._stopping)
 
     def abort(self) -> None:
@@ -195,29 +200,30 @@ class Server:
     ) -> None:
         await self.shutdown()
 
-    async def _stop(self, spared: Spared) -> None:
+    async def _stop(self, phase: DrainPhase) -> None:
         self._dispatcher.is_draining = True
         logger.info("stopping; %d requests in flight", len(self._dispatcher.exchanges))
         try:
             await self.stop_accepting()
-            self._dispatcher.abandon_endless()
-            self._registry.close_idle(spared)
+            self._dispatcher.cut_endless()
+            self._registry.close_idle(phase)
             began = self._loop.time()
             await self._drain()
             left = self.config.graceful_timeout - (self._loop.time() - began)
-            await self._dispatcher.loop_work.drain(left, self._was_cut, CUT_TIMEOUT)
+            await self._dispatcher.tasks.drain(left, self._was_cut, CUT_TIMEOUT)
             await self._dispatcher.workers.stop()
             await self._lifespan.leave(self._was_cut, CUT_TIMEOUT)
         finally:
-            self._dispatcher.loop_work.close()
+            self._dispatcher.tasks.close()
+            self._dispatcher.watch.stop()
             if self._ticker is not None:
-                self._ticker.cancel()
+                self._ticker.stop()
             self._has_stopped.set()
 
     async def _drain(self) -> None:
         timeout = self.config.graceful_timeout
         grace = min(self.arrival_timeout, timeout)
-        waited = self._loop.call_later(grace, self._registry.close_idle, Spared.NONE)
+        waited = self._loop.call_later(grace, self._registry.close_idle, DrainPhase.CLOSED)
         over = self._loop.create_task(self._wait_until_over())
         cut = self._loop.create_task(self._was_cut.wait())
         first = asyncio.FIRST_COMPLETED
@@ -228,7 +234,7 @@ class Server:
             self._warn_of_cut(timeout)
             self.abort()
         if not over.done():
-            self._dispatcher.loop_work.calls.cancel_all()
+            self._dispatcher.tasks.cancel_calls()
         # Whoever was cut hears of it when it next reads or writes, and then tidies up.
         ended = self._loop.create_task(self._dispatcher.wait_until_all_ended())
         await asyncio.wait({over, ended}, timeout=CUT_TIMEOUT)
@@ -241,7 +247,7 @@ class Server:
         await self._dispatcher.wait_until_idle()
 
     def _warn_of_cut(self, timeout: float) -> None:
-        requests = [f"{e.head.method} {e.head.target}" for e in self._dispatcher.exchanges]
+        requests = [f"{e.method} {e.target}" for e in self._dispatcher.exchanges]
         logger.warning(
             "cut after graceful_timeout of %g s; in flight: %s",
             timeout,
@@ -286,36 +292,59 @@ class Server:
     def _scheme(self) -> str:
         return "http" if self._ssl_context is None else "https"
 
+    def snapshot(self, *, stacks: bool = False) -> Snapshot:
+        """What it does at this moment. From any thread.
+
+        Args:
+            stacks: say, too, where each request and coroutine stands; that is not cheap.
+        """
+        if self._frontend is None:
+            return EMPTY
+        leaving = self._lifespan.leaving
+        return take_snapshot(self._dispatcher, self._registry, leaving, stacks=stacks)
+
+    async def wait_until_idle(self) -> None:
+        """Wait until no request is in flight. On the loop of the server."""
+        await self._dispatcher.wait_until_idle()
+
+    async def wait_until_disconnected(self) -> None:
+        """Wait until no client is connected. On the loop of the server."""
+        await self._registry.wait_until_empty()
+
     # Parts.
 
     def _make_dispatcher(self) -> Dispatcher:
         config = self.config
         mailbox = Mailbox(self._loop)
-        work = LoopWork(mailbox, has_async_views=config.async_views_on_loop)
+        watch = LoopWatch(mailbox)
+        tasks = LoopTasks(mailbox, watch)
         return Dispatcher(
             self.application,
             config,
             mailbox=mailbox,
-            workers=self._make_workers(mailbox, work),
-            loop_work=work,
+            workers=self._make_workers(mailbox, tasks),
+            tasks=tasks,
+            watch=watch,
             access_logger=self.access_logger_class(config.access_log_format),
             request_body_class=self.request_body_class,
             new_context=self._new_context,
         )
 
-    def _make_workers(self, mailbox: Mailbox, work: LoopWork) -> Workers:
+    def _make_workers(self, mailbox: Mailbox, tasks: LoopTasks) -> Workers:
         config = self.config
+        home = AsgirefLoop(tasks) if config.async_views_on_loop else None
         if config.executor is not None:
-            return ExecutorWorkers(config.executor, queue_size=config.queue_size, home=work.home)
+            return ExecutorWorkers(config.executor, queue_size=config.queue_size, home=home)
         return self.worker_threads_class(
             mailbox,
             limit=config.threads,
             queue_size=config.queue_size,
             idle_timeout=config.thread_idle_timeout,
-            home=work.home,
+            home=home,
         )
 
-    def _make_frontend(self) -> Frontend:
+    def make_frontend(self) -> Frontend:
+        """What its connections share. May be overridden; called once, at the start."""
         config = self.config
         return Frontend(
             dispatcher=self._dispatcher,
@@ -325,21 +354,30 @@ class Server:
                 root_path=config.root_path, multithread=self._dispatcher.workers.limit != 1
             ),
             exchange_class=self.exchange_class,
+            responder_class=self.responder_class,
         )
 
-    def _make_connection(self) -> HttpConnection:
-        return self.connection_class(self._frontend)
+    @property
+    def frontend(self) -> Frontend:
+        """What its connections share; there is one from the start on."""
+        assert self._frontend is not None, "the server has started"
+        return self._frontend
 
-    def _open_listeners(self) -> list[Listener]:
+    def make_connection(self) -> HttpConnection:
+        """What serves a client. May be overridden; called for each."""
+        return self.connection_class(self.frontend)
+
+    def open_listeners(self) -> list[Listener]:
+        """The listeners, bound. May be overridden; called once, at the start."""
         return open_listeners(self.config)
 
-    async def _adopt(self, sock: socket.socket) -> None:
+    async def adopt(self, sock: socket.socket) -> None:
         """Serve a client that was accepted elsewhere; its socket is the server's from now on.
 
         Raises:
             OSError: the client has left, or speaks no TLS where it should.
         """
-        await self._loop.connect_accepted_socket(self._make_connection, sock, **self._tls_options())
+        await self._loop.connect_accepted_socket(self.make_connection, sock, **self._tls_options())
 
     def _tls_options(self) -> dict[str, Any]:
         if self._ssl_context is None:
@@ -354,10 +392,10 @@ class Server:
         options: dict[str, Any] = {"sock": listener.sock, "backlog": self.config.backlog}
         options |= self._tls_options()
         if not listener.is_unix:
-            return await self._loop.create_server(self._make_connection, **options)
+            return await self._loop.create_server(self.make_connection, **options)
         if sys.version_info >= (3, 13):
             options["cleanup_socket"] = False  # the listener knows whether the file is ours
-        return await self._loop.create_unix_server(self._make_connection, **options)
+        return await self._loop.create_unix_server(self.make_connection, **options)
 
     def _close_listeners(self) -> None:
         for server in self._servers:
@@ -375,11 +413,9 @@ class Server:
         )  # fmt: skip
         return max(SHORTEST_TICK, min(LONGEST_TICK, shortest / 4))
 
-    def _tick(self) -> None:
-        now = time.monotonic()
+    def _tick(self, now: float) -> None:
         self._registry.tick(now)
         self._dispatcher.tick(now)
-        self._ticker = self._loop.call_later(self._tick_interval, self._tick)
 
 
 def _reachable(address: Address) -> Address:

@@ -11,7 +11,8 @@ from werkzeug.exceptions import InternalServerError
 
 from asyncwsgi.errors import ApplicationError, RequestBodyError
 from asyncwsgi.requests.exchange import Connection, Exchange
-from asyncwsgi.serving.handler import make_environ, make_handler
+from asyncwsgi.serving.handler import WerkzeugServer, make_environ, make_handler
+from asyncwsgi.serving.responder import WerkzeugResponder
 from asyncwsgi.wsgi.application import run_application
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from asyncwsgi.http1.head import RequestHead
     from asyncwsgi.requests.dispatcher import Dispatcher
     from asyncwsgi.serving.client_socket import ClientSocket
-    from asyncwsgi.serving.connection import WerkzeugConnection
-    from asyncwsgi.serving.servers import BaseWSGIServer
     from asyncwsgi.wsgi.async_body import SuspendedCall
     from asyncwsgi.wsgi.response import Response
 
@@ -45,25 +44,20 @@ class WerkzeugExchange(Exchange):
 
     def __init__(
         self,
-        wsgi_server: BaseWSGIServer,
+        wsgi_server: WerkzeugServer,
+        client_socket: ClientSocket,
+        head: RequestHead,
         dispatcher: Dispatcher,
         connection: Connection,
-        head: RequestHead,
+        responder: WerkzeugResponder,
         environ: dict[str, Any],
-        *,
-        is_only_one: bool = False,
     ) -> None:
-        super().__init__(dispatcher, connection, head, environ)
+        super().__init__(dispatcher, connection, responder, environ)
         self._wsgi_server = wsgi_server
-        self._is_only_one = is_only_one
-        self._socket = cast("WerkzeugConnection", connection).client_socket()
+        self._head = head
+        self._socket = client_socket
         self._handler: WSGIRequestHandler | None = None
-
-    @property
-    def http_version(self) -> str:
-        # A handler that speaks HTTP/1.0 closes behind each response and sends no chunks.
-        protocol = getattr(self._wsgi_server.RequestHandlerClass, "protocol_version", "HTTP/1.1")
-        return "1.0" if protocol < "HTTP/1.1" else self.head.http_version
+        self._responder = responder
 
     @property
     def is_endless(self) -> bool:
@@ -76,24 +70,17 @@ class WerkzeugExchange(Exchange):
 
     def call_application(self, response: Response) -> SuspendedCall | None:
         server = self._wsgi_server
-        handler = self._handler = make_handler(
+        handler = make_handler(
             server,
-            self.head,
+            self._head,
             self._socket,
             rfile=self.environ["wsgi.input"],
             wfile=cast("Any", _RawOutput(self._socket)),
         )
-        handler.environ = self.environ = make_environ(handler, self.head)
+        self._handler = self._responder.handler = handler
+        handler.environ = self.environ = make_environ(handler, self._head)
         self.add_keys()
         return run_application(server.app, self.environ, response)
-
-    def sign(self, status: str) -> tuple[str, str]:
-        handler = self._handler
-        if handler is None or self._socket.was_written:
-            return super().sign(status)
-        # Werkzeug logs a request when the head of its response leaves.
-        handler.log_request(int(status[:3]))
-        return handler.version_string().strip(), handler.date_time_string()
 
     def fail(self, response: Response, error: BaseException) -> None:
         handler, server = self._handler, self._wsgi_server
@@ -115,17 +102,16 @@ class WerkzeugExchange(Exchange):
         super().conclude(response)
         if self._socket.was_written and self._handler is not None:
             self._handler.log_request(101)
+
+    def end_request(self) -> None:
+        """The request is over, and so is the use of its client's socket."""
         self._socket.end_request()
 
-    def _can_keep_connection(self) -> bool:
-        is_last = self._is_only_one or self._socket.is_taken_over
-        return not is_last and super()._can_keep_connection()
-
-    def _transmit(self, data: bytes) -> None:
+    def transmit(self, data: Any) -> None:
         # Werkzeug's sockets and its responses share one stream: what an application answers after
         # it has spoken for itself would be garbage to its client.
         if not self._socket.was_written:
-            super()._transmit(data)
+            super().transmit(data)
 
     def _answer_error(self, response: Response) -> None:
         if response.head_was_sent:

@@ -8,20 +8,46 @@ from __future__ import annotations
 
 import re
 from http.client import HTTPMessage
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    import ssl
+    from wsgiref.types import WSGIApplication
+
     from _typeshed.wsgi import WSGIEnvironment
-    from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler
+    from werkzeug.serving import WSGIRequestHandler
 
     from asyncwsgi.http1.head import HeaderFields, RequestHead
     from asyncwsgi.serving.client_socket import ClientSocket
 
+
+class WerkzeugServer(Protocol):
+    """What requests know of the server object to which they belong.
+
+    An `asyncwsgi.serving.servers.BaseWSGIServer`.
+    """
+
+    app: WSGIApplication
+    passthrough_errors: bool
+    request_queue_size: int
+    server_address: Any
+    ssl_context: ssl.SSLContext | None
+    graceful_timeout: float
+    RequestHandlerClass: Any
+
+    def fileno(self) -> int: ...
+
+    def log(self, type: str, message: str, *args: Any) -> None: ...  # noqa: A002 - its name
+
+    def pass_on(self, error: BaseException, client: ClientSocket) -> None:
+        """Let what an application raised leave the server."""
+
+
 _LEADING_SLASHES = re.compile(r"\A//+")
 
 
-def bare_handler(server: BaseWSGIServer, client: ClientSocket) -> WSGIRequestHandler:
+def bare_handler(server: WerkzeugServer, client: ClientSocket) -> WSGIRequestHandler:
     """A handler that knows its server and its client, and no request yet."""
     handler_class: Any = server.RequestHandlerClass
     handler: Any = handler_class.__new__(handler_class)
@@ -34,7 +60,7 @@ def bare_handler(server: BaseWSGIServer, client: ClientSocket) -> WSGIRequestHan
 
 
 def make_handler(
-    server: BaseWSGIServer,
+    server: WerkzeugServer,
     head: RequestHead,
     client: ClientSocket,
     *,

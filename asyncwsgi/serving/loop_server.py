@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import queue
@@ -14,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 from asyncwsgi.config import Config
 from asyncwsgi.server.server import Server
 from asyncwsgi.serving.connection import WerkzeugConnection
-from asyncwsgi.serving.exchange import WerkzeugExchange
+from asyncwsgi.serving.handler import WerkzeugServer
 
 if TYPE_CHECKING:
     import socket
 
     from asyncwsgi.frontends.http import Frontend
     from asyncwsgi.server.listeners import Listener
-    from asyncwsgi.serving.servers import BaseWSGIServer
 
 MOST_THREADS = 1024
 """Werkzeug has a thread for each connection: a long poll or a WebSocket holds one for its life."""
@@ -36,16 +36,15 @@ class LoopServer(Server):
         executor: runs the application in place of worker threads.
     """
 
-    def __init__(self, wsgi_server: BaseWSGIServer, executor: Executor | None) -> None:
+    def __init__(self, wsgi_server: WerkzeugServer, executor: Executor | None) -> None:
         super().__init__(wsgi_server.app, _config(wsgi_server, executor))
         self._wsgi_server = wsgi_server
-        self.exchange_class = partial(WerkzeugExchange, wsgi_server)
 
-    def _make_connection(self) -> WerkzeugConnection:
-        return WerkzeugConnection(self._frontend, self._wsgi_server)
+    def make_connection(self) -> WerkzeugConnection:
+        return WerkzeugConnection(self.frontend, self._wsgi_server)
 
-    def _make_frontend(self) -> Frontend:
-        frontend = super()._make_frontend()
+    def make_frontend(self) -> Frontend:
+        frontend = super().make_frontend()
         address = self._wsgi_server.server_address
         if isinstance(address, str):
             limits = replace(frontend.limits, own_name=os.fsencode(address))
@@ -61,28 +60,31 @@ class OneRequestServer(LoopServer):
     """
 
     def __init__(
-        self, wsgi_server: BaseWSGIServer, executor: Executor | None, client: socket.socket
+        self, wsgi_server: WerkzeugServer, executor: Executor | None, client: socket.socket
     ) -> None:
         super().__init__(wsgi_server, executor)
-        self.exchange_class = partial(WerkzeugExchange, wsgi_server, is_only_one=True)
         self._client = client
 
     async def start(self) -> None:
         await super().start()
         # Like socketserver: a client that leaves, or cannot speak TLS, was a request, too.
         with contextlib.suppress(OSError):
-            await self._adopt(self._client)
-        self._stopping_behind = self._loop.create_task(self._stop_behind_client())
+            await self.adopt(self._client)
+        loop = asyncio.get_running_loop()
+        self._stopping_behind = loop.create_task(self._stop_behind_client())
 
-    def _open_listeners(self) -> list[Listener]:
+    def make_connection(self) -> WerkzeugConnection:
+        return WerkzeugConnection(self.frontend, self._wsgi_server, is_only_one=True)
+
+    def open_listeners(self) -> list[Listener]:
         return []
 
     async def _stop_behind_client(self) -> None:
-        await self._registry.wait_until_empty()
+        await self.wait_until_disconnected()
         await self.shutdown()
 
 
-def _config(wsgi_server: BaseWSGIServer, executor: Executor | None) -> Config:
+def _config(wsgi_server: WerkzeugServer, executor: Executor | None) -> Config:
     options: dict[str, Any] = {}
     timeout = getattr(wsgi_server.RequestHandlerClass, "timeout", None)
     if timeout is not None:  # seconds that a handler waits for its client

@@ -13,22 +13,22 @@ class Relay(asyncio.Protocol):
 
     Args:
         client: the client's transport.
-        first: bytes that the client had sent already.
         on_end: called when the application sends no more; more than once, perhaps.
     """
 
-    def __init__(self, client: asyncio.Transport, first: bytes, on_end: Callable[[], None]) -> None:
+    def __init__(self, client: asyncio.Transport, on_end: Callable[[], None]) -> None:
         self.has_ended = False
         """Whether the application sends no more."""
         self._client = client
-        self._waiting = first
+        self._waiting = b""
         self._on_end = on_end
         self._transport: asyncio.Transport | None = None
         self._has_client_ended = False
         self._opening: asyncio.Task[object] | None = None
 
-    def open(self, end: socket.socket) -> None:
-        """Begin to pass bytes to and from `end`."""
+    def open(self, end: socket.socket, first: bytes) -> None:
+        """Begin to pass bytes to and from `end`; `first` had come before."""
+        self._waiting = first
         loop = asyncio.get_running_loop()
         self._opening = loop.create_task(loop.connect_accepted_socket(lambda: self, end))
 

@@ -1,15 +1,18 @@
 """What an application may send and when it leaves (PEP 3333, "The start_response() Callable").
 
-Blocking code with one way out: bytes are handed to `transmit`, framed by `encoder`. Knows nothing
-of threads, sockets or the loop.
+Blocking code with one way out: what a `Responder` makes of head, blocks and end is handed to
+`transmit`. The rules of HTTP that hold for every frontend are kept here: no body for HEAD, 204 and
+304, neither more nor less than the Content-Length, no header that is the server's business. How a
+response is framed, and what follows it on the connection, is the responder's. Knows nothing of
+threads, sockets or the loop.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from asyncwsgi.errors import ApplicationError
 
@@ -47,16 +50,37 @@ _MOST_NAMES = 1024
 _names: dict[str, str] = {}
 
 
-class Encoder(Protocol):
-    """How a frontend frames a response."""
+class Responder(Protocol):
+    """Turns a response into what its frontend sends: bytes, or messages that have a size.
 
-    keep_alive: bool
+    Made by the frontend for one response, and used in the worker thread. Its methods return what
+    is to be sent, in order; for whoever transmits it, it is a thing with a length.
+    """
 
-    def head(self, status: str, headers: Headers, *, is_open_ended: bool, date: str) -> bytes: ...
+    def start(
+        self,
+        status: str,
+        headers: Headers,
+        special: Mapping[str, str],
+        *,
+        is_open_ended: bool,
+        block: bytes,
+    ) -> Any:
+        """The head, and the first block of the body behind it, unless that is empty.
 
-    def block(self, data: bytes) -> bytes: ...
+        Args:
+            status: as ``200 OK``.
+            headers: all of them, checked; the responder may change the list.
+            special: those among them that concern the server, by lower-case name: Connection,
+                Content-Length, Date, Keep-Alive, Server.
+            is_open_ended: a body follows whose length no header tells.
+        """
 
-    def end(self) -> bytes: ...
+    def block(self, data: bytes) -> Any:
+        """A further block of the body; never empty."""
+
+    def end(self) -> Any:
+        """The end of a complete response; empty if nothing has to be said."""
 
 
 class Response:
@@ -64,29 +88,20 @@ class Response:
 
     Args:
         method: the request's method; HEAD gets no body.
-        encoder: frames what is sent.
-        transmit: takes encoded bytes in order; may block, and raises if the client is gone.
-        sign: called with the status when the head is about to leave; returns the values of the
-            Server and Date headers.
+        responder: makes of it what is sent.
+        transmit: takes that in order; may block, and raises if the client is gone.
     """
 
     __slots__ = (
-        "_encoder", "_has_body", "_headers", "_is_single", "_length", "_may_have_length", "_method",
-        "_sent_size", "_sign", "_special", "_status", "_transmit", "_was_called", "head_was_sent",
-        "is_finished", "is_truncated",
+        "_has_body", "_headers", "_is_single", "_length", "_may_have_length", "_method",
+        "_responder", "_sent_size", "_special", "_status", "_transmit", "_was_called",
+        "head_was_sent", "is_finished", "is_truncated",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        method: str,
-        encoder: Encoder,
-        transmit: Callable[[bytes], None],
-        sign: Callable[[str], tuple[str, str]],
-    ) -> None:
+    def __init__(self, method: str, responder: Responder, transmit: Callable[[Any], None]) -> None:
         self._method = method
-        self._encoder = encoder
+        self._responder = responder
         self._transmit = transmit
-        self._sign = sign
         self._was_called = False
         self._take_status("")
         self._headers: Headers = []
@@ -98,7 +113,7 @@ class Response:
         self.is_finished = False
         """The last byte was handed over."""
         self.is_truncated = False
-        """The application gave less than its Content-Length: the connection must close."""
+        """The application gave less than its Content-Length."""
 
     @property
     def status(self) -> int:
@@ -106,9 +121,9 @@ class Response:
         return int(self._status[:3] or 0)
 
     @property
-    def keep_alive(self) -> bool:
-        """Whether the next request can follow on the connection."""
-        return self.is_finished and not self.is_truncated and self._encoder.keep_alive
+    def is_complete(self) -> bool:
+        """Whether all of it was handed over, so that its client can tell that it is whole."""
+        return self.is_finished and not self.is_truncated
 
     @property
     def is_endless(self) -> bool:
@@ -175,23 +190,23 @@ class Response:
             block = block[: self._length - self._sent_size]
         if block and self._has_body:
             self._sent_size += len(block)
-            self._transmit(self._encoder.block(block))
-        return not self._is_complete
+            self._transmit(self._responder.block(block))
+        return not self._has_all
 
     def send_head(self) -> bool:
         """Send the head ahead of a body of unknown blocks. False: there is no body to follow."""
         if not self.head_was_sent:
             self._is_single = False
-            self._transmit(self._encode_head())
-        return not self._is_complete
+            self._transmit(self._start(b""))
+        return not self._has_all
 
     def finish(self) -> None:
         """End the response; the head leaves now if nothing else took it along."""
         if not self.head_was_sent:
             if self._length is None and self._has_body:
                 self._add_length(0)
-            self._transmit(self._encode_head() + self._encoder.end())
-        elif end := self._encoder.end():
+            self._transmit(self._start(b""))
+        if end := self._responder.end():
             self._transmit(end)
         self.is_truncated = self._has_body and self._sent_size < (self._length or 0)
         self.is_finished = True
@@ -201,11 +216,11 @@ class Response:
     ) -> None:
         """Answer with an error in place of what the application had begun."""
         self._take_status(status)
+        # What the request has left behind, such as a body that nobody read, is not known.
         self._headers = [("Content-Type", content_type)]
-        self._special = {}
+        self._special = {"connection": "close"}
         self._length = None
         self._is_single = True
-        self._encoder.keep_alive = False
         self.send(body)
         self.finish()
 
@@ -221,7 +236,7 @@ class Response:
         self._has_body = self._may_have_length and self._method != "HEAD"
 
     @property
-    def _is_complete(self) -> bool:
+    def _has_all(self) -> bool:
         return not self._has_body or (self._length is not None and self._sent_size >= self._length)
 
     def _write(self, data: bytes, /) -> None:
@@ -239,49 +254,35 @@ class Response:
         """Send the head and the first block at once: one crossing for a small response."""
         if self._is_single and self._length is None and self._may_have_length:
             self._add_length(len(block))
-        head = self._encode_head()
         if not self._has_body:
-            self._transmit(head)
+            self._transmit(self._start(b""))
             return False
         if self._length is not None:
             block = block[: self._length]
-        self._sent_size = len(block)
-        if 0 < len(block) <= JOINED_SIZE:
-            self._transmit(head + self._encoder.block(block))
-        else:
+        if len(block) <= JOINED_SIZE:
+            head = self._start(block)
+            self._sent_size = len(block)
             self._transmit(head)
-            if block:
-                self._transmit(self._encoder.block(block))
-        return not self._is_complete
+        else:
+            self._transmit(self._start(b""))
+            self._sent_size = len(block)
+            self._transmit(self._responder.block(block))
+        return not self._has_all
 
-    def _encode_head(self) -> bytes:
+    def _start(self, block: bytes) -> Any:
         if not self._status:
             raise ApplicationError("the application has not called start_response() with success")
-        special = self._special
-        if "connection" in special or "keep-alive" in special:
-            self._take_off_connection_headers()
-        if self._status[:3] == "204" and "content-length" in special:
+        if self._status[:3] == "204" and "content-length" in self._special:
             # RFC 9110 8.6: no Content-Length in a 204.
             self._headers = [h for h in self._headers if h[0].lower() != "content-length"]
-        server, date = self._sign(self._status)
-        if server and "server" not in special:
-            self._headers.append(("Server", server))
         self.head_was_sent = True
-        return self._encoder.head(
+        return self._responder.start(
             self._status,
             self._headers,
+            self._special,
             is_open_ended=self._length is None and self._has_body,
-            date="" if "date" in special else date,
+            block=block,
         )
-
-    def _take_off_connection_headers(self) -> None:
-        # PEP 3333 lets a server refuse these; applications set "keep-alive" on event streams,
-        # where it is harmless, and "close", which is honoured.
-        tokens = self._special.get("connection", "").lower().split(",")
-        if "close" in [token.strip() for token in tokens]:
-            self._encoder.keep_alive = False
-        connection = ("connection", "keep-alive")
-        self._headers = [h for h in self._headers if h[0].lower() not in connection]
 
     def _add_length(self, size: int) -> None:
         self._length = size

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from asyncwsgi.coroutines.current import current_exchange
+from asyncwsgi.coroutines.current import current_request
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
 from tests.frontends.helpers import ClientOf, Gate, leavings, messages
@@ -117,19 +117,19 @@ def test_callbacks_are_called_once_on_the_loop(serve: Serve, client_of: ClientOf
     early, other, late = threading.Event(), threading.Event(), threading.Event()
 
     def view(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        exchange = current_exchange()
+        exchange = current_request()
         assert exchange is not None
 
         def note(event: threading.Event) -> None:
             called.append(threading.current_thread().name)
             event.set()
 
-        exchange.departure.call(lambda: note(early))
-        exchange.departure.call(lambda: note(other))
+        exchange.disconnect.call(lambda: note(early))
+        exchange.disconnect.call(lambda: note(other))
         entered.set()
         assert early.wait(TIMEOUT)
         assert other.wait(TIMEOUT)
-        exchange.departure.call(lambda: note(late))
+        exchange.disconnect.call(lambda: note(late))
         assert late.wait(TIMEOUT)
         start_response("200 OK", [("Content-Type", "text/plain")])
         return []

@@ -17,7 +17,9 @@ import pytest
 
 from asyncwsgi import Server, from_thread, serve_in_thread, stream
 from asyncwsgi.access_log import AccessEntry, AccessLogger
-from asyncwsgi.coroutines.current import current_exchange
+from asyncwsgi.clock import clock as server_clock
+from asyncwsgi.coroutines.current import current_request
+from asyncwsgi.requests.exchange import Exchange
 from asyncwsgi.testing import HungApplication
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
@@ -283,7 +285,7 @@ class TestBody:
         server = serve(app_of(prices), validate=False)
         assert client_of(server).get("/stream").body == b"blocked"
         assert "prices has held the server's loop" in warned.lines[-1]
-        assert not server.server._dispatcher.loop_work.watch._has_work.is_set()  # it rests again
+        assert not server.server._dispatcher.watch._has_work.is_set()  # it rests again
 
     def test_a_slow_reader_gets_all_of_it(self, serve: Serve, client_of: ClientOf) -> None:
         async def blocks() -> AsyncIterator[bytes]:
@@ -521,9 +523,9 @@ class TestEnds:
 
             async def aclose(self) -> None:
                 left = asyncio.Event()
-                exchange = current_exchange()
+                exchange = current_request()
                 assert exchange is not None
-                exchange.departure.call(left.set)
+                exchange.disconnect.call(left.set)
                 closing.set()
                 await left.wait()
                 closed.set()
@@ -617,7 +619,7 @@ class TestEnds:
         open_stream(client)
         server.close()
         assert feed.closings == 1
-        assert server.server._dispatcher.abandoned == set()
+        assert server.server._dispatcher.cut_exchanges == set()
 
     @pytest.mark.parametrize("leaves", [True, False], ids=["client leaves", "generator fails"])
     def test_no_cycle_is_left(
@@ -631,7 +633,7 @@ class TestEnds:
 
         def noting(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
             if environ["PATH_INFO"] == "/stream":
-                remains.append(weakref.ref(current_exchange()))
+                remains.append(weakref.ref(current_request()))
             return app(environ, start_response)
 
         gc.disable()
@@ -795,8 +797,8 @@ class TestWrappers:
 
         def app(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
             start_response("200 OK", PLAIN)
-            exchange = current_exchange()
-            assert exchange is not None
+            exchange = current_request()
+            assert isinstance(exchange, Exchange)
             yield from stream(spam())
             try:
                 for _ in range(32):
@@ -827,15 +829,14 @@ def test_silence_is_filled_when_it_was_long_enough_and_the_client_reads(
     serve: Serve, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr("asyncwsgi.coroutines.body_iteration.time", clock)
-    monkeypatch.setattr("asyncwsgi.server.server.time", clock)
+    monkeypatch.setattr(server_clock, "monotonic", clock.monotonic)
 
     class Ticking:
         """Asks the body what is due as the clock goes on."""
 
         def __init__(self) -> None:
-            exchange = current_exchange()
-            assert exchange is not None
+            exchange = current_request()
+            assert isinstance(exchange, Exchange)
             self._exchange = exchange
             self._count = 0
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from asyncwsgi import Server, from_thread
-from asyncwsgi.coroutines.loop_calls import AwaitedCall
-from asyncwsgi.coroutines.loop_work import LoopWork
+from asyncwsgi.coroutines.tasks import AwaitedCall, LoopTasks
+from asyncwsgi.coroutines.watch import LoopWatch
 from asyncwsgi.requests.mailbox import Mailbox
 from tests.client import TIMEOUT, connect
 from tests.coroutines.test_watch import watchers
@@ -25,28 +25,31 @@ from tests.doors.test_from_thread import FOREVER, Cancelled, app_of, for_ever
 from tests.requests.helpers import in_thread
 
 
+def tasks_of(mailbox: Mailbox) -> LoopTasks:
+    return LoopTasks(mailbox, LoopWatch(mailbox))
+
+
 @pytest.fixture
-async def work() -> AsyncIterator[LoopWork]:
+async def tasks() -> AsyncIterator[LoopTasks]:
     loop = asyncio.get_running_loop()
     told: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: told.append(context))
-    work = LoopWork(Mailbox(loop), has_async_views=False)
-    yield work
-    work.close()
-    await work.calls.wait_until_idle()
-    await work.background.wait_until_idle()
+    tasks = tasks_of(Mailbox(loop))
+    yield tasks
+    tasks.close()
+    await tasks.wait_until_idle()
     assert told == []
 
 
 Make = Callable[[], Coroutine[Any, Any, Any]]
-Submit = Callable[[LoopWork, Make], Future[Any]]
+Submit = Callable[[LoopTasks, Make], Future[Any]]
 Errors = list[weakref.ref[BaseException]]
 
 
-def call(work: LoopWork, make: Make) -> Future[Any]:
+def call(tasks: LoopTasks, make: Make) -> Future[Any]:
     """As the thread of a view does; but it is posted when this returns."""
     posted = AwaitedCall(make)
-    work.calls.post(posted)
+    tasks.post(posted)
 
     def outcome() -> Any:
         posted.wait()
@@ -55,8 +58,8 @@ def call(work: LoopWork, make: Make) -> Future[Any]:
     return in_thread(outcome)
 
 
-def in_background(work: LoopWork, make: Make) -> Future[Any]:
-    return work.background.submit(make(), copy_context(), "a test's")
+def in_background(tasks: LoopTasks, make: Make) -> Future[Any]:
+    return tasks.submit(make(), copy_context(), "a test's")
 
 
 both = pytest.mark.parametrize("submit", [call, in_background])
@@ -68,78 +71,77 @@ async def failure(future: Future[None]) -> BaseException | None:
 
 @both
 async def test_one_whose_task_is_cancelled_before_its_first_step_is_told(
-    work: LoopWork, submit: Submit
+    tasks: LoopTasks, submit: Submit
 ) -> None:
-    future = submit(work, for_ever)
-    tasks = work.calls._tasks if submit is call else work.background._tasks
+    future = submit(tasks, for_ever)
+    running = tasks._tasks
     # Behind the delivery that makes the task, before the task's first step.
-    asyncio.get_running_loop().call_soon(lambda: [task.cancel() for task in tasks])
+    asyncio.get_running_loop().call_soon(lambda: [task.cancel() for task in running])
     assert isinstance(await failure(future), asyncio.CancelledError)
 
 
 @both
 async def test_one_that_has_not_begun_when_the_server_stops_is_told(
-    work: LoopWork, submit: Submit
+    tasks: LoopTasks, submit: Submit
 ) -> None:
-    future = submit(work, for_ever)
-    work.close()
+    future = submit(tasks, for_ever)
+    tasks.close()
     assert "the server that ran this request has stopped" in str(await failure(future))
 
 
-async def delivered(work: LoopWork) -> None:
+async def delivered(tasks: LoopTasks) -> None:
     """What was posted to the loop has arrived, and what that has begun has had its first step."""
     arrived = asyncio.Event()
-    work.calls._mailbox.post(lambda _: arrived.set(), None)
+    tasks._mailbox.post(lambda _: arrived.set(), None)
     await arrived.wait()
     await asyncio.sleep(0)
 
 
 @both
 async def test_what_had_not_begun_when_the_server_stopped_never_runs(
-    work: LoopWork, submit: Submit
+    tasks: LoopTasks, submit: Submit
 ) -> None:
     ran: list[str] = []
 
     async def note() -> None:
         ran.append("ran")
 
-    submit(work, note)
-    work.close()
-    await delivered(work)
+    submit(tasks, note)
+    tasks.close()
+    await delivered(tasks)
     assert ran == []
 
 
-async def test_what_was_given_up_when_the_server_stopped_never_runs(work: LoopWork) -> None:
+async def test_what_was_given_up_when_the_server_stopped_never_runs(tasks: LoopTasks) -> None:
     ran: list[str] = []
 
     async def note() -> None:
         ran.append("ran")
 
-    assert in_background(work, note).cancel()
-    work.close()
-    await delivered(work)
+    assert in_background(tasks, note).cancel()
+    tasks.close()
+    await delivered(tasks)
     assert ran == []
 
 
 @both
-async def test_nobody_waits_for_what_was_refused(work: LoopWork, submit: Submit) -> None:
-    work.close()
+async def test_nobody_waits_for_what_was_refused(tasks: LoopTasks, submit: Submit) -> None:
+    tasks.close()
     with pytest.raises(RuntimeError, match="has stopped"):
-        submit(work, for_ever)
-    await asyncio.wait_for(work.calls.wait_until_idle(), TIMEOUT)
-    await asyncio.wait_for(work.background.wait_until_idle(), TIMEOUT)
+        submit(tasks, for_ever)
+    await asyncio.wait_for(tasks.wait_until_idle(), TIMEOUT)
 
 
 @both
-async def test_what_was_posted_is_waited_for(work: LoopWork, submit: Submit) -> None:
+async def test_what_was_posted_is_waited_for(tasks: LoopTasks, submit: Submit) -> None:
     ran: list[str] = []
 
     async def note() -> None:
         await asyncio.sleep(0)
         ran.append("ran")
 
-    submit(work, note)
-    await (work.calls if submit is call else work.background).wait_until_idle()
+    submit(tasks, note)
+    await tasks.wait_until_idle()
     assert ran == ["ran"]
 
 
@@ -150,26 +152,26 @@ async def test_who_waits_for_what_never_begins_hears_of_the_end() -> None:
         def post(self, *_: object) -> None:
             """Deliver nothing."""
 
-    work = LoopWork(Held(loop), has_async_views=False)
-    in_background(work, for_ever)
-    waiting = asyncio.create_task(work.background.wait_until_idle())
+    tasks = tasks_of(Held(loop))
+    in_background(tasks, for_ever)
+    waiting = asyncio.create_task(tasks.wait_until_idle())
     await asyncio.sleep(0)
-    work.close()
+    tasks.close()
     await asyncio.wait_for(waiting, TIMEOUT)
 
 
-async def test_a_task_that_is_cancelled_as_it_begins_hears_of_it(work: LoopWork) -> None:
+async def test_a_task_that_is_cancelled_as_it_begins_hears_of_it(tasks: LoopTasks) -> None:
     # asgiref's callers wait for what the task does in its last moments.
     early, late = Cancelled(), Cancelled()
-    work.calls.create_task(early())
-    work.close()
-    work.calls.create_task(late())
-    await asyncio.wait_for(work.calls.wait_until_idle(), TIMEOUT)
+    tasks.create_task(early())
+    tasks.close()
+    tasks.create_task(late())
+    await asyncio.wait_for(tasks.wait_until_idle(), TIMEOUT)
     assert early.cancelled.is_set()
     assert late.cancelled.is_set()
 
 
-async def test_who_tidies_up_is_not_cancelled_again(work: LoopWork) -> None:
+async def test_who_tidies_up_is_not_cancelled_again(tasks: LoopTasks) -> None:
     go_on, tidied = asyncio.Event(), asyncio.Event()
 
     async def tidy() -> None:
@@ -179,11 +181,11 @@ async def test_who_tidies_up_is_not_cancelled_again(work: LoopWork) -> None:
             await go_on.wait()
             tidied.set()
 
-    task = work.calls.create_task(tidy())
-    work.close()
+    task = tasks.create_task(tidy())
+    tasks.close()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    work.close()
+    tasks.close()
     await asyncio.sleep(0)
     go_on.set()
     await asyncio.wait({task})
@@ -219,28 +221,28 @@ class TestErrorsLeaveNoCycle:
 
         return fail
 
-    async def test_of_calls(self, work: LoopWork, errors: Errors, fail: Make) -> None:
+    async def test_of_calls(self, tasks: LoopTasks, errors: Errors, fail: Make) -> None:
         def call() -> None:
             with contextlib.suppress(Failure):
-                work.calls.run(fail)
+                tasks.run(fail)
 
         await asyncio.to_thread(call)
-        await work.calls.wait_until_idle()
+        await tasks.wait_until_idle()
         assert errors[0]() is None
 
     async def test_of_calls_whose_thread_has_left(
-        self, work: LoopWork, errors: Errors, fail: Make
+        self, tasks: LoopTasks, errors: Errors, fail: Make
     ) -> None:
-        work.calls.post(AwaitedCall(fail))
-        await work.calls.wait_until_idle()
+        tasks.post(AwaitedCall(fail))
+        await tasks.wait_until_idle()
         assert errors[0]() is None
 
     async def test_in_the_background(
-        self, work: LoopWork, errors: Errors, fail: Make, caplog: pytest.LogCaptureFixture
+        self, tasks: LoopTasks, errors: Errors, fail: Make, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.CRITICAL)  # what is logged is held
-        in_background(work, fail)
-        await work.background.wait_until_idle()
+        in_background(tasks, fail)
+        await tasks.wait_until_idle()
         assert errors[0]() is None
 
 
@@ -249,24 +251,24 @@ class TestDrain:
     def cut(self) -> asyncio.Event:
         return asyncio.Event()
 
-    async def test_waits_for_the_last_task(self, work: LoopWork, cut: asyncio.Event) -> None:
+    async def test_waits_for_the_last_task(self, tasks: LoopTasks, cut: asyncio.Event) -> None:
         others = asyncio.all_tasks()
         go_on = asyncio.Event()
-        in_background(work, go_on.wait)
-        draining = asyncio.create_task(work.drain(FOREVER, cut, FOREVER))
-        await delivered(work)
+        in_background(tasks, go_on.wait)
+        draining = asyncio.create_task(tasks.drain(FOREVER, cut, FOREVER))
+        await delivered(tasks)
         assert not draining.done()
         go_on.set()
         await asyncio.wait_for(draining, TIMEOUT)
         await asyncio.sleep(0)
         assert asyncio.all_tasks() == others
         with pytest.raises(RuntimeError, match="has stopped"):
-            in_background(work, for_ever)
+            in_background(tasks, for_ever)
 
     @pytest.mark.parametrize("is_cut", [False, True], ids=["timeout", "cut"])
     async def test_cancels_what_is_left_and_lets_it_tidy_up(
         self,
-        work: LoopWork,
+        tasks: LoopTasks,
         cut: asyncio.Event,
         caplog: pytest.LogCaptureFixture,
         is_cut: bool,
@@ -281,45 +283,44 @@ class TestDrain:
                     await asyncio.sleep(0)
                 outcome.append("tidied up")
 
-        in_background(work, background)
-        await delivered(work)
+        in_background(tasks, background)
+        await delivered(tasks)
         if is_cut:
             cut.set()
         timeout = FOREVER if is_cut else 0.0
-        await asyncio.wait_for(work.drain(timeout, cut, FOREVER), TIMEOUT)
+        await asyncio.wait_for(tasks.drain(timeout, cut, FOREVER), TIMEOUT)
         assert outcome == ["tidied up"]
         assert [r.getMessage() for r in caplog.records if r.levelname == "ERROR"] == []
 
 
-async def test_the_watch_rests_when_nothing_runs_and_ends_with_the_work(work: LoopWork) -> None:
+async def test_the_watch_rests_when_nothing_runs(tasks: LoopTasks) -> None:
     before = set(watchers())
-    task = work.calls.create_task(asyncio.sleep(0))
+    task = tasks.create_task(asyncio.sleep(0))
     (thread,) = set(watchers()) - before
-    assert work.watch._has_work.is_set()
+    assert tasks._watch._has_work.is_set()
     await task
-    await work.calls.wait_until_idle()
-    assert not work.watch._has_work.is_set()
-    work.close()
+    await tasks.wait_until_idle()
+    assert not tasks._watch._has_work.is_set()
+    tasks._watch.stop()
     await asyncio.to_thread(thread.join, TIMEOUT)
     assert not thread.is_alive()
 
 
-async def test_one_that_was_given_up_before_it_began_never_runs(work: LoopWork) -> None:
+async def test_one_that_was_given_up_before_it_began_never_runs(tasks: LoopTasks) -> None:
     ran: list[str] = []
 
     async def note() -> None:
         ran.append("ran")
 
-    assert in_background(work, note).cancel()
+    assert in_background(tasks, note).cancel()
     given_up = AwaitedCall(note)
-    work.calls.post(given_up)
-    work.calls.give_up(given_up)
-    await work.background.wait_until_idle()
-    await work.calls.wait_until_idle()
+    tasks.post(given_up)
+    tasks.cancel(given_up)
+    await tasks.wait_until_idle()
     assert ran == []
 
 
-async def test_who_does_not_heed_its_cancellation_changes_nothing(work: LoopWork) -> None:
+async def test_who_does_not_heed_its_cancellation_changes_nothing(tasks: LoopTasks) -> None:
     begun = asyncio.Event()
 
     async def heedless() -> str:
@@ -328,15 +329,15 @@ async def test_who_does_not_heed_its_cancellation_changes_nothing(work: LoopWork
             await for_ever()
         return "a result that nobody wants"
 
-    future = in_background(work, heedless)
+    future = in_background(tasks, heedless)
     await begun.wait()
     assert future.cancel()
-    await work.background.wait_until_idle()
+    await tasks.wait_until_idle()
     assert future.cancelled()
 
 
 async def test_an_interrupted_thread_leaves_nothing_running(
-    work: LoopWork, monkeypatch: pytest.MonkeyPatch
+    tasks: LoopTasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coroutine = Cancelled()
 
@@ -352,14 +353,14 @@ async def test_an_interrupted_thread_leaves_nothing_running(
         def release(self) -> None:
             """Nobody waits."""
 
-    monkeypatch.setattr("asyncwsgi.coroutines.loop_calls.Lock", Interrupted)
-    thread = in_thread(lambda: work.calls.run(coroutine))
+    monkeypatch.setattr("asyncwsgi.coroutines.tasks.Lock", Interrupted)
+    thread = in_thread(lambda: tasks.run(coroutine))
     assert isinstance(await failure(thread), KeyboardInterrupt)
     assert await asyncio.to_thread(coroutine.cancelled.wait, TIMEOUT)
 
 
 async def test_one_that_ends_at_the_last_moment_has_not_taken_too_long(
-    work: LoopWork, monkeypatch: pytest.MonkeyPatch
+    tasks: LoopTasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = threading.Event()
 
@@ -375,8 +376,8 @@ async def test_one_that_ends_at_the_last_moment_has_not_taken_too_long(
     async def result() -> str:
         return "in time"
 
-    monkeypatch.setattr("asyncwsgi.coroutines.loop_calls.Lock", Late)
-    assert await asyncio.to_thread(work.calls.run, result, timeout=0.0) == "in time"
+    monkeypatch.setattr("asyncwsgi.coroutines.tasks.Lock", Late)
+    assert await asyncio.to_thread(tasks.run, result, timeout=0.0) == "in time"
 
 
 @pytest.mark.usefixtures("patience")

@@ -73,7 +73,7 @@ async def test_one_warning_names_the_coroutine_and_the_place(
     watch.task_ended()
     watch.stop()
     line = next(line for line in warned.lines if "blocking_view" in line)
-    assert "test_loop_watch" in line
+    assert "test_watch" in line
     assert "has held the server's loop for more than 0.05 s" in line
     assert f"{__file__}:{blocking_view.__code__.co_firstlineno + 1}" in line
 

@@ -15,7 +15,9 @@ from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 
 from asyncwsgi import Server, from_thread
 from asyncwsgi.coroutines import asgiref_loop
-from asyncwsgi.coroutines.loop_work import LoopWork
+from asyncwsgi.coroutines.asgiref_loop import AsgirefLoop
+from asyncwsgi.coroutines.tasks import LoopTasks
+from asyncwsgi.coroutines.watch import LoopWatch
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.testing import LiveServer
 from tests.client import TIMEOUT, connect
@@ -100,11 +102,11 @@ def test_older_releases_are_told_whether_the_loop_runs() -> None:
 
     async def main() -> None:
         for _ in range(2):
-            work = LoopWork(Mailbox(asyncio.get_running_loop()), has_async_views=True)
-            assert work.home is not None
-            homes.append(work.home._home)
+            mailbox = Mailbox(asyncio.get_running_loop())
+            tasks = LoopTasks(mailbox, LoopWatch(mailbox))
+            homes.append(AsgirefLoop(tasks)._home)
             assert homes[-1].is_running()
-        work.close()
+        tasks.close()
         assert [home.is_running() for home in homes] == [True, False]
 
     asyncio.run(main())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asyncwsgi import Server
+from asyncwsgi.clock import clock as server_clock
 from asyncwsgi.testing import LiveServer
 from tests.conftest import Serve
 from tests.frontends.helpers import Clock
@@ -39,5 +40,5 @@ def serve(request: pytest.FixtureRequest, serve: Serve) -> Serve:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """For tests in which something has to come before a deadline: the machine may be busy."""
     clock = Clock()
-    monkeypatch.setattr("asyncwsgi.server.server.time", clock)
+    monkeypatch.setattr(server_clock, "monotonic", clock.monotonic)
     return clock

@@ -103,7 +103,7 @@ class Blocks:
 class Clock:
     """The clock by which servers keep their deadlines: it goes on when the test says so.
 
-    In the place of `time` in the server's module, from before its start.
+    In the place of the server's own (`asyncwsgi.clock`), from before its start.
     """
 
     def __init__(self) -> None:

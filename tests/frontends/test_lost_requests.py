@@ -101,8 +101,8 @@ def test_a_request_whose_client_leaves_while_it_is_queued_is_skipped(
     left = threading.Event()
 
     class WatchedExchange(Exchange):
-        def disconnect(self) -> None:
-            super().disconnect()
+        def connection_lost(self) -> None:
+            super().connection_lost()
             left.set()
 
     counting, submitted = counting_submissions()

@@ -15,28 +15,26 @@ from tests.http1.receiving import receive
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 
 
-def keep() -> bool:
-    return True
-
-
-def close() -> bool:
-    return False
-
-
 def encode(
-    encoder: ResponseEncoder, *blocks: bytes, length: int | None = None, status: str = "200 OK"
+    encoder: ResponseEncoder,
+    *blocks: bytes,
+    length: int | None = None,
+    status: str = "200 OK",
+    keep_alive: bool = True,
 ) -> bytes:
     """A whole response; open-ended if it has no length."""
     headers = [] if length is None else [("Content-Length", str(length))]
-    head = encoder.head(status, headers, is_open_ended=length is None, date=DATE)
+    head = encoder.head(
+        status, headers, is_open_ended=length is None, date=DATE, keep_alive=keep_alive
+    )
     return head + b"".join(map(encoder.block, blocks)) + encoder.end()
 
 
 class TestHead:
     def test_status_line_and_headers_come_as_they_were_given(self) -> None:
         headers = [("X-B", "1"), ("Set-Cookie", "a=1"), ("x-a", ""), ("Set-Cookie", "b=2")]
-        head = ResponseEncoder("1.1", keep).head(
-            "404 Not Found", headers, is_open_ended=False, date=DATE
+        head = ResponseEncoder("1.1").head(
+            "404 Not Found", headers, is_open_ended=False, date=DATE, keep_alive=True
         )
         assert head == (
             b"HTTP/1.1 404 Not Found\r\n"
@@ -45,58 +43,50 @@ class TestHead:
         )
 
     def test_without_a_date_there_is_no_date_header(self) -> None:
-        head = ResponseEncoder("1.1", keep).head("200 OK", [], is_open_ended=False, date="")
+        head = ResponseEncoder("1.1").head(
+            "200 OK", [], is_open_ended=False, date="", keep_alive=True
+        )
         assert head == b"HTTP/1.1 200 OK\r\n\r\n"
 
     def test_it_is_latin_1(self) -> None:
-        head = ResponseEncoder("1.1", keep).head(
-            "200 \xe9", [("X-A", "\x80\xff")], is_open_ended=False, date=""
+        head = ResponseEncoder("1.1").head(
+            "200 \xe9", [("X-A", "\x80\xff")], is_open_ended=False, date="", keep_alive=True
         )
         assert head == b"HTTP/1.1 200 \xe9\r\nX-A: \x80\xff\r\n\r\n"
 
     def test_a_client_of_http_1_0_is_told_the_version_of_the_server(self) -> None:
         # RFC 9110 2.5: "a version equal to the highest version to which the server is conformant
         # that has a major version less than or equal to the one received in the request".
-        head = ResponseEncoder("1.0", close).head("200 OK", [], is_open_ended=False, date="")
+        head = ResponseEncoder("1.0").head(
+            "200 OK", [], is_open_ended=False, date="", keep_alive=False
+        )
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 class TestPersistence:
     def test_a_connection_that_is_kept_needs_no_word(self) -> None:
-        encoder = ResponseEncoder("1.1", keep)
+        encoder = ResponseEncoder("1.1")
         assert b"Connection" not in encode(encoder, length=0)
         assert encoder.keep_alive
 
     def test_a_connection_that_cannot_be_kept_is_closed_with_notice(self) -> None:
-        encoder = ResponseEncoder("1.1", close)
-        data = encode(encoder, b"spam", length=4)
+        encoder = ResponseEncoder("1.1")
+        data = encode(encoder, b"spam", length=4, keep_alive=False)
         assert b"\r\nConnection: close\r\n\r\n" in data
         assert not encoder.keep_alive
         assert not receive(data).keep_alive
 
-    def test_a_connection_that_must_not_be_kept_is_closed_with_notice(self) -> None:
-        encoder = ResponseEncoder("1.1", keep)
-        encoder.keep_alive = False
-        assert receive(encode(encoder, length=0)).header(b"connection") == b"close"
-        assert not encoder.keep_alive
-
-    def test_whether_it_can_be_kept_is_asked_when_the_head_is_encoded(self) -> None:
-        answers = [True]
-        encoder = ResponseEncoder("1.1", lambda: answers[-1])
-        answers.append(False)
-        assert receive(encode(encoder, length=0)).header(b"connection") == b"close"
-
 
 class TestFraming:
     def test_a_known_length_needs_no_framing(self) -> None:
-        data = encode(ResponseEncoder("1.1", keep), b"spam", b"eggs", length=8)
+        data = encode(ResponseEncoder("1.1"), b"spam", b"eggs", length=8)
         assert data.endswith(b"\r\n\r\nspameggs")
         received = receive(data)
         assert (received.body, received.keep_alive) == (b"spameggs", True)
         assert received.header(b"transfer-encoding") is None
 
     def test_an_open_end_is_chunked_to_http_1_1(self) -> None:
-        data = encode(ResponseEncoder("1.1", keep), b"spam", b"x" * 26)
+        data = encode(ResponseEncoder("1.1"), b"spam", b"x" * 26)
         assert data == (
             b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n"
@@ -107,7 +97,7 @@ class TestFraming:
     def test_an_open_end_closes_the_connection_to_http_1_0(self) -> None:
         # RFC 9112 6.1: "A server MUST NOT send a response containing Transfer-Encoding unless the
         # corresponding request indicates HTTP/1.1".
-        encoder = ResponseEncoder("1.0", keep)
+        encoder = ResponseEncoder("1.0")
         data = encode(encoder, b"spam", b"eggs")
         assert data == (
             b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
@@ -117,24 +107,24 @@ class TestFraming:
         assert receive(data).body == b"spameggs"
 
     def test_no_chunk_is_a_body_too(self) -> None:
-        received = receive(encode(ResponseEncoder("1.1", keep)))
+        received = receive(encode(ResponseEncoder("1.1")))
         assert (received.body, received.keep_alive) == (b"", True)
 
     def test_chunks_without_their_end_are_not_a_whole_body(self) -> None:
-        data = encode(ResponseEncoder("1.1", keep), b"spam").removesuffix(b"0\r\n\r\n")
+        data = encode(ResponseEncoder("1.1"), b"spam").removesuffix(b"0\r\n\r\n")
         with pytest.raises(h11.RemoteProtocolError, match="without sending complete"):
             receive(data)
 
     def test_a_block_larger_than_any_buffer_is_one_chunk(self) -> None:
         block = b"x" * (1024 * 1024)
-        data = encode(ResponseEncoder("1.1", keep), block)
+        data = encode(ResponseEncoder("1.1"), block)
         assert data.endswith(b"\r\n\r\n100000\r\n" + block + b"\r\n0\r\n\r\n")
 
     @settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(st.binary(min_size=1)))
     def test_a_client_puts_the_blocks_together_again(self, blocks: list[bytes]) -> None:
         behind = b"HTTP/1.1 200 OK"
-        received = receive(encode(ResponseEncoder("1.1", keep), *blocks) + behind)
+        received = receive(encode(ResponseEncoder("1.1"), *blocks) + behind)
         assert (received.body, received.rest) == (b"".join(blocks), behind)
 
 

@@ -15,15 +15,16 @@ import pytest
 from asyncwsgi import Config
 from asyncwsgi.access_log import AccessLogger
 from asyncwsgi.coroutines.body_iteration import BodyIteration
-from asyncwsgi.coroutines.loop_work import LoopWork
-from asyncwsgi.http1.head import HeaderFields, RequestHead
+from asyncwsgi.coroutines.tasks import LoopTasks
+from asyncwsgi.coroutines.watch import LoopWatch
+from asyncwsgi.http1.encoder import ResponseEncoder
 from asyncwsgi.requests.dispatcher import Dispatcher
 from asyncwsgi.requests.exchange import Exchange
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.saturation import SaturationWatch
 from asyncwsgi.requests.worker_threads import WorkerThreads
-from asyncwsgi.wsgi.async_body import AsyncBody, SuspendedCall
+from asyncwsgi.wsgi.async_body import AsyncBody
 from tests.apps import hello
 from tests.client import TIMEOUT
 from tests.conftest import Serve
@@ -41,22 +42,34 @@ class NoConnection:
     def resume_body(self) -> None:
         raise AssertionError("there is no body here")
 
-    def exchange_ended(self, exchange: Exchange) -> None:
+    def response_ended(self, exchange: Exchange) -> None:
         raise AssertionError("no exchange ends here")
 
     def abort(self) -> None:
         raise AssertionError("there is no connection here")
 
 
+class NoResponder(ResponseEncoder):
+    """That of an exchange which is not run."""
+
+    def __init__(self) -> None:
+        super().__init__("1.1")
+
+    def body_is_awaited(self) -> bytes:
+        raise AssertionError("there is no body here")
+
+
 @pytest.fixture
 async def dispatcher() -> Dispatcher:
     mailbox = Mailbox(asyncio.get_running_loop())
+    watch = LoopWatch(mailbox)
     return Dispatcher(
         hello,
         Config(),
         mailbox=mailbox,
         workers=WorkerThreads(mailbox, limit=2, queue_size=1, idle_timeout=60),
-        loop_work=LoopWork(mailbox, has_async_views=False),
+        tasks=LoopTasks(mailbox, watch),
+        watch=watch,
         access_logger=AccessLogger(),
         request_body_class=RequestBody,
     )
@@ -77,8 +90,13 @@ def exchange(
     method: str = "GET",
 ) -> Exchange:
     """A request that waits for its thread since `waited` seconds, or holds one since `held`."""
-    head = RequestHead(method, target, "1.1", HeaderFields([(b"host", b"test")]))
-    made = Exchange(dispatcher, NoConnection(), head, {"REMOTE_ADDR": "127.0.0.1"})
+    environ = {
+        "REQUEST_METHOD": method,
+        "REQUEST_URI": target,
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+    }
+    made = Exchange(dispatcher, NoConnection(), NoResponder(), environ)
     made.submitted_at = NOW - waited - held
     if held:
         made.started_at = NOW - held
@@ -154,7 +172,7 @@ class TestWatch:
     async def test_who_was_cut_and_has_not_noticed_holds_a_thread(
         self, dispatcher: Dispatcher, all_busy: None, caplog: pytest.LogCaptureFixture
     ) -> None:
-        dispatcher.abandoned = {exchange(dispatcher, "/events", held=9.0)}
+        dispatcher.cut_exchanges = {exchange(dispatcher, "/events", held=9.0)}
         dispatcher.exchanges = {exchange(dispatcher, "/next", waited=2.0)}
         dispatcher.tick(NOW)
         (line,) = messages(caplog.records)
@@ -182,8 +200,7 @@ class TestWatch:
 
         streamed = exchange(dispatcher, "/stream", held=100.0)
         offer = AsyncBody(blocks(), Context())
-        suspended = SuspendedCall(offer, lambda _blocks, _rest: None, [], iter([]))
-        streamed.iteration = BodyIteration(streamed, suspended, Context())
+        streamed.iteration = BodyIteration(streamed, offer, dispatcher.watch)
         waiting = exchange(dispatcher, "/next", waited=2.0)
         dispatcher.exchanges = {streamed, exchange(dispatcher, "/slow", held=2.0), waiting}
         dispatcher.tick(NOW)

@@ -145,7 +145,7 @@ class TestARequestInFlight:
             assert (await asyncio.to_thread(client.reply)).body == b"data: the last\n\n"
             await asyncio.to_thread(read.wait)
             stopping = await begin_shutdown(server)
-            cut = set(server._dispatcher.abandoned)
+            cut = set(server._dispatcher.cut_exchanges)
             gate.set()
             await soon(stopping)
             assert cut == set()

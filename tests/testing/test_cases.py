@@ -333,6 +333,8 @@ class TestLeaks:
             from tests.apps import hello
             from tests.client import connect
 
+            left = []
+
             class Case({name}):
                 live_server_options = {{"leaks": "error"}}
                 application = hello
@@ -341,7 +343,7 @@ class TestLeaks:
                     return hello
 
                 def test(self):
-                    client = connect(self.server.addresses[0])
+                    left.append(connect(self.server.addresses[0]))
                     self.fail("for another reason")
         """)
         result.assert_outcomes(failed=1)

@@ -132,7 +132,7 @@ class TestWhatIsNamed:
                 (exchange,) = server.server._dispatcher.exchanges
 
                 def waits() -> bool:
-                    room: Any = exchange._room
+                    room: Any = exchange._room  # type: ignore[attr-defined]
                     return room is not None and not room.is_set()
 
                 # This holds the loop: nothing is sent meanwhile, so its thread comes to wait.
@@ -223,8 +223,8 @@ class TestWhatIsNot:
         def look_before_it_is_closed(_: None) -> None:
             (connection,) = server.server._registry._connections
             assert isinstance(connection, HttpConnection)
-            connection._client.close()
-            seen.set_result(left_connections(server.server))
+            connection.close()
+            seen.set_result(left_connections(server.server, server.server.snapshot()))
 
         Mailbox(server._started.result()).post(look_before_it_is_closed, None)
         assert seen.result(timeout=30) == []

@@ -342,7 +342,7 @@ class TestServerClass:
 
         class OwnExchange(Exchange):
             def run(self) -> None:
-                heads.append(self.head.target)
+                heads.append(self.target)
                 super().run()
 
         class OwnServer(Server):

@@ -16,9 +16,18 @@ DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 PLAIN = [("Content-Type", "text/plain")]
 
 
-def sign(status: str) -> tuple[str, str]:
-    """What the server puts into Server and Date."""
-    return SERVER_NAME, DATE
+class Responder(ResponseEncoder):
+    """Frames for HTTP, as the server does."""
+
+    def __init__(self, version: str, *, can_keep: bool) -> None:
+        super().__init__(version)
+        self._can_keep = can_keep
+
+    def sign(self, status: str) -> tuple[str, str]:
+        return SERVER_NAME, DATE
+
+    def can_keep_alive(self) -> bool:
+        return self._can_keep
 
 
 class Recording(Response):
@@ -27,8 +36,13 @@ class Recording(Response):
     def __init__(self, method: str = "GET", version: str = "1.1", *, can_keep: bool = True) -> None:
         self.transmitted: list[bytes] = []
         self.method = method
-        encoder = ResponseEncoder(version, lambda: can_keep)
-        super().__init__(method, encoder, self.transmitted.append, sign)
+        self.responder = Responder(version, can_keep=can_keep)
+        super().__init__(method, self.responder, self.transmitted.append)
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the next request can follow on the connection."""
+        return self.is_complete and self.responder.keep_alive
 
     @property
     def wire(self) -> bytes:

@@ -15,7 +15,7 @@ from asyncwsgi.http1.encoder import ResponseEncoder
 from asyncwsgi.wsgi.application import run_application
 from asyncwsgi.wsgi.async_body import AsyncBody
 from asyncwsgi.wsgi.response import Headers, Response
-from tests.wsgi.recording import PLAIN, Recording, answer, length, sign
+from tests.wsgi.recording import PLAIN, Recording, answer, length
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
@@ -460,7 +460,7 @@ def response_to_who_leaves(count: int) -> Response:
             raise ClientDisconnected("the client left")
         room.pop()
 
-    return Response("GET", ResponseEncoder("1.1", lambda: True), transmit, sign)
+    return Response("GET", ResponseEncoder("1.1"), transmit)
 
 
 class TestFailures:

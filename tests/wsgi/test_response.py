@@ -12,7 +12,7 @@ import pytest
 from asyncwsgi.errors import ApplicationError, ClientDisconnected
 from asyncwsgi.http1.encoder import ResponseEncoder
 from asyncwsgi.wsgi.response import JOINED_SIZE, Headers, Response
-from tests.wsgi.recording import DATE, PLAIN, Recording, length, sign, started
+from tests.wsgi.recording import DATE, PLAIN, Recording, length, started
 
 
 class TestWhenTheHeadLeaves:
@@ -413,14 +413,14 @@ class Gone:
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_client_that_left_is_told_to_who_sends(count: int) -> None:
-    response = Response("GET", ResponseEncoder("1.1", lambda: True), Gone(count), sign)
+    response = Response("GET", ResponseEncoder("1.1"), Gone(count))
     write = response.start_response("200 OK", PLAIN)
     for _ in range(count):
         write(b"spam")
     with pytest.raises(ClientDisconnected):
         write(b"spam")
     assert not response.is_finished
-    assert not response.keep_alive
+    assert not response.is_complete
 
 
 class TestEndless:

@@ -1,23 +1,19 @@
 """What a faulty server does to single requests: hold them, slow their responses, cut them off.
 
-A `FaultyConnection` asks `Faults` about each request that has arrived; what it is given is a
-`Mishap`, which stands between the exchange and the connection until the request is over. All of it
-runs on the loop. Knows nothing of which requests are meant (see `asyncwsgi.testing.faults.faults`).
+A `FaultyConnection` asks `Faults` about each request that has arrived; what it is given, a
+`FaultyExchange`, stands between exchange and connection until the request is over. All of it runs
+on the loop. Knows nothing of which requests are meant (see `asyncwsgi.testing.faults.faults`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-import socket
-import struct
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
-from asyncwsgi.frontends.http import HttpConnection, State
+from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.http1.encoder import CONTINUE
 from asyncwsgi.wsgi.application import run_application
 
@@ -26,138 +22,107 @@ if TYPE_CHECKING:
 
     from asyncwsgi.frontends.http import Frontend
     from asyncwsgi.requests.exchange import Exchange
-    from asyncwsgi.requests.mailbox import Mailbox
 
 _END_OF_HEAD = b"\r\n\r\n"
-# On Windows the two fields of `struct linger` are u_short.
-_NO_LINGERING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
-class Mishaps(Protocol):
+class FaultSource(Protocol):
     """What decides which requests meet what."""
 
-    def befall(self, connection: FaultyConnection, environ: dict[str, Any]) -> Mishap | None:
+    def meet(self, connection: FaultyConnection, environ: dict[str, Any]) -> FaultyExchange | None:
         """What shall happen to a request that has arrived; None: nothing."""
 
-    def is_over(self, mishap: Mishap) -> None:
+    def is_over(self, faulty: FaultyExchange) -> None:
         """Hear that the request is."""
 
 
 class FaultyConnection(HttpConnection):
-    """Serves one client, and some of its requests badly. Subclassed with the server's `mishaps`."""
+    """Serves one client, and some of its requests badly. Subclassed with the server's `faults`."""
 
-    mishaps: Mishaps
+    faults: FaultSource
 
     def __init__(self, frontend: Frontend) -> None:
         super().__init__(frontend)
-        self._mishap: Mishap | None = None
+        self._faulty: FaultyExchange | None = None
 
     # From the transport.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        super().connection_made(transport)
-
     def eof_received(self) -> bool:
-        if self._mishap is not None and self._mishap.is_waiting:
+        stays_open = super().eof_received()
+        if self._faulty is not None and self._faulty.is_waiting:
             # Half of a connection is no reason to wait: the tools that stall it have given up.
-            self._has_eof = True
-            self._close()
+            self.close()
             return False
-        return super().eof_received()
+        return stays_open
 
     def resume_writing(self) -> None:
-        self._client.is_writable = True
-        if self._mishap is None or self._mishap.is_sent():
+        self.client.is_writable = True
+        if self._faulty is None or self._faulty.is_sent():
             super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._mishap is not None:
-            self._mishap.stop()
+        if self._faulty is not None:
+            self._faulty.stop()
             self.recover()
         super().connection_lost(exc)
 
     # From the exchange.
 
     def write(self, data: bytes | memoryview) -> bool:
-        if self._mishap is None:
+        if self._faulty is None:
             return super().write(data)
-        return self._mishap.write(data)
+        return self._faulty.write(data)
 
-    def exchange_ended(self, exchange: Exchange) -> None:
-        if self._mishap is None or self._mishap.may_end(exchange):
+    def response_ended(self, exchange: Exchange) -> None:
+        if self._faulty is None or self._faulty.may_end(exchange):
             self.recover()
-            super().exchange_ended(exchange)
+            super().response_ended(exchange)
 
     # From the registry.
 
     def close_if_idle(self) -> None:
         """Besides: when the server stops, nobody waits for what a fault holds back."""
-        if self._mishap is not None:
-            self._mishap.give_up()
+        if self._faulty is not None:
+            self._faulty.give_up()
         super().close_if_idle()
 
-    # From the mishap.
-
-    @property
-    def mailbox(self) -> Mailbox:
-        """The way from any thread to the loop."""
-        return self._dispatcher.mailbox
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether the client keeps up."""
-        return self._client.is_writable
-
-    @property
-    def room_size(self) -> int:
-        """Bytes of a response that may wait."""
-        return self._dispatcher.room_size
+    # From the fault.
 
     def send(self, data: bytes | memoryview) -> bool:
         """Write as an ordinary connection does."""
         return super().write(data)
 
-    def serve(self, exchange: Exchange) -> None:
-        """Have the application answer."""
-        super()._submit(exchange)
-
     def let_room(self) -> None:
         """Let the exchange go on writing."""
-        if self._exchange is not None:
-            self._exchange.resume()
+        if self.exchange is not None:
+            self.exchange.resume()
 
     def recover(self) -> None:
         """Be an ordinary connection again."""
-        if self._mishap is not None:
-            self.mishaps.is_over(self._mishap)
-            self._mishap = None
+        if self._faulty is not None:
+            self.faults.is_over(self._faulty)
+            self._faulty = None
 
     def cut(self, *, reset: bool) -> None:
         """End the connection behind what was sent; with a reset, if asked for."""
-        if not reset:
-            self._client.close()
-            return
-        sock = self._transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
-        self._client.abort()
+        if reset:
+            self.reset()
+        else:
+            self.close()
 
     # Requests.
 
-    def _submit(self, exchange: Exchange) -> None:
+    def request_arrived(self, exchange: Exchange) -> None:
         # A server that stops lets its requests end.
-        if not self._dispatcher.is_draining:
-            self._mishap = self.mishaps.befall(self, exchange.environ)
-        if self._mishap is None:
-            super()._submit(exchange)
-            return
-        self._state = State.RESPONDING
-        self._deadline = math.inf
-        self._exchange = exchange
-        self._mishap.begin(exchange)
+        if not self.dispatcher.is_draining:
+            self._faulty = self.faults.meet(self, exchange.environ)
+        if self._faulty is None:
+            super().request_arrived(exchange)
+        else:
+            self._faulty.begin(exchange)
 
 
-class Mishap:
+class FaultyExchange:
     """What happens to one request; this one: nothing."""
 
     is_waiting = False
@@ -168,7 +133,7 @@ class Mishap:
 
     def begin(self, exchange: Exchange) -> None:
         """Deal with a request that has arrived."""
-        self.connection.serve(exchange)
+        self.connection.submit(exchange)
 
     def write(self, data: bytes | memoryview) -> bool:
         """Send some of the response. False: see `Connection.write`."""
@@ -193,7 +158,7 @@ class Mishap:
         """The connection is lost."""
 
 
-class Stall(Mishap):
+class Stall(FaultyExchange):
     """Nothing is answered."""
 
     is_waiting = True
@@ -203,13 +168,13 @@ class Stall(Mishap):
 
     def let_go(self) -> None:
         self.connection.recover()
-        self.connection.serve(self._exchange)
+        self.connection.submit(self._exchange)
 
     def give_up(self) -> None:
         self.connection.abort()
 
 
-class Trickle(Mishap):
+class Trickle(FaultyExchange):
     """The response leaves `size` bytes at a time, `interval` seconds apart."""
 
     def __init__(self, size: int, interval: float, connection: FaultyConnection) -> None:
@@ -244,7 +209,7 @@ class Trickle(Mishap):
         if self.connection.send(bytes(self._unsent)):
             self.connection.let_room()
         if self._ended is not None:
-            self.connection.exchange_ended(self._ended)
+            self.connection.response_ended(self._ended)
 
     def stop(self) -> None:
         if self._timer is not None:
@@ -253,11 +218,11 @@ class Trickle(Mishap):
 
     @property
     def _has_little(self) -> bool:
-        return len(self._unsent) < self.connection.room_size
+        return len(self._unsent) < self.connection.dispatcher.high_water_size
 
     def _step(self) -> None:
         self._timer = None
-        if not self._unsent or not self.connection.is_writable:
+        if not self._unsent or not self.connection.client.is_writable:
             return
         had_little = self._has_little
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._step)
@@ -266,10 +231,10 @@ class Trickle(Mishap):
         if self._has_little and not had_little:
             self.connection.let_room()
         if self._ended is not None and not self._unsent:
-            self.connection.exchange_ended(self._ended)
+            self.connection.response_ended(self._ended)
 
 
-class Cut(Mishap):
+class Cut(FaultyExchange):
     """The connection ends inside the response: `after` bytes into its head or its body."""
 
     def __init__(
@@ -328,14 +293,14 @@ class Cut(Mishap):
         return bytes(head[start:size])
 
 
-class Refusal(Mishap):
+class Refusal(FaultyExchange):
     """The connection is reset; the application hears of nothing."""
 
     def begin(self, exchange: Exchange) -> None:
         self.connection.cut(reset=True)
 
 
-class Answer(Mishap):
+class Answer(FaultyExchange):
     """A response of the test's; the application hears of nothing."""
 
     def __init__(
@@ -351,7 +316,7 @@ class Answer(Mishap):
         # lines, records - is what it is for the server's own.
         answer = partial(run_application, self._application, exchange.environ)
         exchange.call_application = answer  # type: ignore[method-assign]
-        self.connection.serve(exchange)
+        self.connection.submit(exchange)
 
     def _application(self, _environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
         phrases = {status.value: status.phrase for status in HTTPStatus}
@@ -363,4 +328,4 @@ class Answer(Mishap):
         return [self._body]
 
 
-MakeMishap = Callable[[FaultyConnection], Mishap]
+MakeFaultyExchange = Callable[[FaultyConnection], FaultyExchange]

@@ -16,8 +16,8 @@ from asyncwsgi.testing.faults.connection import (
     Answer,
     Cut,
     FaultyConnection,
-    MakeMishap,
-    Mishap,
+    FaultyExchange,
+    MakeFaultyExchange,
     Refusal,
     Stall,
     Trickle,
@@ -37,7 +37,7 @@ class Fault:
         path: str | None,
         method: str | None,
         times: int | None,
-        make: MakeMishap,
+        make: MakeFaultyExchange,
         change: threading.Condition,
     ) -> None:
         if path is not None and not path.startswith("/"):
@@ -49,7 +49,7 @@ class Fault:
         self._method = method and method.upper()
         self._make = make
         self._change = change
-        self._held: set[Mishap] = set()
+        self._held: set[FaultyExchange] = set()
         self.remaining: int | None = times
         """Requests that are still to meet it; None: all, until it is cancelled."""
         self.hits = 0
@@ -80,8 +80,8 @@ class Fault:
         with self._change:
             self.remaining = 0
             held = list(self._held)
-        for mishap in held:
-            mishap.connection.mailbox.post(self._let_go, mishap)
+        for faulty in held:
+            faulty.connection.dispatcher.mailbox.post(self._let_go, faulty)
 
     def __enter__(self) -> Self:
         return self
@@ -105,22 +105,22 @@ class Fault:
         is_meant = self._path in (None, path) and self._method in (None, method)
         return is_meant and self.remaining != 0
 
-    def meet(self, connection: FaultyConnection) -> Mishap:
+    def meet(self, connection: FaultyConnection) -> FaultyExchange:
         """What a request that is meant gets. With the lock of `change` held."""
         if self.remaining is not None:
             self.remaining -= 1
         self.hits += 1
-        mishap = self._make(connection)
-        self._held.add(mishap)
-        return mishap
+        faulty = self._make(connection)
+        self._held.add(faulty)
+        return faulty
 
-    def is_over(self, mishap: Mishap) -> None:
+    def is_over(self, faulty: FaultyExchange) -> None:
         """Forget a request that has ended. With the lock of `change` held."""
-        self._held.discard(mishap)
+        self._held.discard(faulty)
 
-    def _let_go(self, mishap: Mishap) -> None:
-        if mishap in self._held:  # else it has ended meanwhile
-            mishap.let_go()
+    def _let_go(self, faulty: FaultyExchange) -> None:
+        if faulty in self._held:  # else it has ended meanwhile
+            faulty.let_go()
 
 
 class Faults:
@@ -143,7 +143,7 @@ class Faults:
     def __init__(self) -> None:
         self._change = threading.Condition()
         self._faults: list[Fault] = []
-        self._fault_of: dict[Mishap, Fault] = {}
+        self._fault_of: dict[FaultyExchange, Fault] = {}
 
     def stall(
         self, path: str | None = None, *, method: str | None = None, times: int | None = 1
@@ -252,7 +252,7 @@ class Faults:
         path: str | None,
         method: str | None,
         times: int | None,
-        make: MakeMishap,
+        make: MakeFaultyExchange,
     ) -> Fault:
         fault = Fault(kind, path, method, times, make, self._change)
         with self._change:
@@ -261,7 +261,7 @@ class Faults:
 
     # On the loop: what connections ask.
 
-    def befall(self, connection: FaultyConnection, environ: dict[str, Any]) -> Mishap | None:
+    def meet(self, connection: FaultyConnection, environ: dict[str, Any]) -> FaultyExchange | None:
         """What a request that has arrived meets, if anything."""
         if not self._faults:
             return None
@@ -271,19 +271,19 @@ class Faults:
         with self._change:
             for fault in self._faults:
                 if fault.takes(method, decoded):
-                    mishap = fault.meet(connection)
-                    self._fault_of[mishap] = fault
+                    faulty = fault.meet(connection)
+                    self._fault_of[faulty] = fault
                     self._change.notify_all()
                     break
             else:
-                mishap = None
+                faulty = None
             self._faults = [fault for fault in self._faults if fault.remaining != 0]
-        return mishap
+        return faulty
 
-    def is_over(self, mishap: Mishap) -> None:
+    def is_over(self, faulty: FaultyExchange) -> None:
         """Forget what a request that has ended has met."""
         with self._change:
-            self._fault_of.pop(mishap).is_over(mishap)
+            self._fault_of.pop(faulty).is_over(faulty)
 
 
 def _check_after(after: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-import time
 import warnings
 import weakref
 from collections.abc import Iterable
@@ -18,11 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from asyncwsgi.errors import AsyncWSGIError
-from asyncwsgi.frontends.http import HttpConnection, State
-from asyncwsgi.requests.exchange import Exchange
 from asyncwsgi.requests.mailbox import Mailbox
+from asyncwsgi.server.snapshot import ConnectionSnapshot, RequestSnapshot, Snapshot
+from asyncwsgi.server.stacks import place_of, stack_of
 from asyncwsgi.testing.leaks.clients import peers_in_this_process
-from asyncwsgi.testing.leaks.stacks import owners_of_threads, place_of, stack_of, stack_of_awaitable
 from asyncwsgi.testing.leaks.threads import threads_of_nobody
 
 if TYPE_CHECKING:
@@ -164,62 +162,52 @@ class LeakCheck:
 
     async def _look(self) -> list[Leak]:
         server = self._server
-        dispatcher = server._dispatcher
-        if dispatcher.exchanges:
+        if server.snapshot().requests:
             # A client may have read the last byte before the thread that sent it says so.
-            idle = asyncio.ensure_future(dispatcher.wait_until_idle())
+            idle = asyncio.ensure_future(server.wait_until_idle())
             await asyncio.wait({idle}, timeout=MOMENT)
             idle.cancel()
+        snapshot = server.snapshot()
         requests = [
             Leak(
-                f"{_name(exchange)} is still being answered",
+                f"{_name(request)} is still being answered",
                 "read or close its response before the test is over",
             )
-            for exchange in dispatcher.exchanges
-            if _is_left(exchange)
+            for request in snapshot.requests
+            if not (request.was_cut or request.is_answered or request.has_disconnected)
         ]
-        return requests + left_connections(server)
+        return requests + left_connections(server, snapshot)
 
     def _note_hanging(self) -> None:
         """Requests are about to be cut: say where those stand that hang in the application."""
-        dispatcher = self._server._dispatcher
-        self._note(e for e in dispatcher.exchanges if not _waits_for_client(e))
+        snapshot = self._server.snapshot(stacks=True)
+        self._note(r for r in snapshot.requests if not (r.was_cut or r.waits_for_client))
         if self._hanging:  # before the cut cancels them
             self._coroutines = [
-                f"a coroutine on the server's loop:\n{stack_of_awaitable(coroutine)}"
-                for coroutine in dispatcher.loop_work.calls.awaited()
+                f"a coroutine on the server's loop:\n{stack}" for stack in snapshot.coroutines
             ]
 
     # In the thread that closes.
 
     def _note_running(self) -> None:
         """Say where those stand that were cut and did not notice."""
-        dispatcher = self._server._dispatcher
-        left = [*dispatcher.exchanges, *dispatcher.abandoned]
-        running = owners_of_threads(_RUNS)
-        self._note(e for e in left if id(e) in running and id(e) not in self._hanging)
+        requests = self._server.snapshot(stacks=True).requests
+        self._note(r for r in requests if r.thread and r.key not in self._hanging)
 
-    def _note(self, exchanges: Iterable[Exchange]) -> None:
-        running = owners_of_threads(_RUNS)
-        names = {thread.ident: thread.name for thread in threading.enumerate()}
-        now = time.monotonic()
-        for exchange in exchanges:
-            thread_id = running.get(id(exchange))
-            lasted = now - exchange.submitted_at
+    def _note(self, requests: Iterable[RequestSnapshot]) -> None:
+        for request in requests:
             where = "and waits for a worker thread"
-            iteration = exchange.iteration  # a worker thread may take it away at any moment
-            if iteration is not None:  # the thread that handed over may still be on its way out
-                where = f"on the server's loop:\n{stack_of_awaitable(iteration.blocks)}"
-            elif thread_id is not None:
-                where = f"in the thread {names.get(thread_id)}:\n{stack_of(thread_id)}"
-            self._hanging[id(exchange)] = f"{_name(exchange)}, for {lasted:.1f} s, {where}"
+            if request.state == "streaming":
+                where = f"on the server's loop:\n{request.stack}"
+            elif request.thread is not None:
+                where = f"in the thread {request.thread}:\n{request.stack}"
+            self._hanging[request.key] = f"{_name(request)}, for {request.age:.1f} s, {where}"
 
     def _what_holds(self, seconds: float) -> str:
         """What keeps the thread of a server from ending whose requests have ended."""
-        leaving = self._server._lifespan.leaving
-        if leaving is None:
+        stack = self._server.snapshot(stacks=True).lifespan
+        if not stack:
             return self._stack_of_loop(seconds)
-        stack = stack_of_awaitable(leaving)
         return f"the lifespan, which has not been left within {seconds:g} s:\n{stack}"
 
     def _stack_of_loop(self, seconds: float) -> str:
@@ -235,59 +223,38 @@ class LeakCheck:
         )
 
 
-_RUNS = frozenset({Exchange.run.__code__, Exchange.resume_in_thread.__code__})
-"""Frames of these are the outermost of a request in its thread."""
-
-
 def _pass_on(task: asyncio.Task[Any], future: concurrent.futures.Future[Any]) -> None:
     if not task.cancelled():
         future.set_result(task.result())
 
 
-def _name(exchange: Exchange) -> str:
-    return f"{exchange.head.method} {exchange.head.target}"
+def _name(request: RequestSnapshot) -> str:
+    return f"{request.method} {request.target}"
 
 
-def _is_left(exchange: Exchange) -> bool:
-    """Whether its client is there and has not got all of the response."""
-    response = exchange._response
-    is_answered = response is not None and response.is_finished
-    return not (is_answered or exchange.is_disconnected or exchange.departure.has_happened)
+_IN_REQUEST = frozenset({"head", "body"})
+_NOT_WAITING = frozenset({"responding", "taken_over", "closing", "closed"})
 
 
-def _waits_for_client(exchange: Exchange) -> bool:
-    return exchange._room is not None or (exchange.body is not None and exchange.body.is_awaited)
-
-
-_IN_REQUEST = frozenset({State.HEAD, State.BODY})
-
-
-def _state_of(connection: HttpConnection) -> str:
-    if connection._state in _IN_REQUEST:
+def _state_of(connection: ConnectionSnapshot) -> str:
+    if connection.state in _IN_REQUEST:
         return "in the middle of a request"
-    return "kept open after its last response" if connection._had_request else "never used"
+    return "kept open after its last response" if connection.had_request else "never used"
 
 
-def left_connections(server: Server) -> list[Leak]:
+def left_connections(server: Server, snapshot: Snapshot) -> list[Leak]:
     """The connections to `server` that wait for their client, which is in this process."""
-    open_ones = [
-        connection
-        for connection in server._registry._connections
-        if isinstance(connection, HttpConnection)
-        and (connection._exchange is None or connection._state in _IN_REQUEST)
-        and not connection._client.is_closing
-    ]
+    open_ones = [c for c in snapshot.connections if c.state not in _NOT_WAITING]
     if not open_ones:
         return []
     ours = peers_in_this_process(server.addresses)
     found = []
     for connection in open_ones:
-        peer = connection._client.peer
-        if peer in ours:
-            ours.remove(peer)
+        if connection.peer in ours:
+            ours.remove(connection.peer)
             found.append(
                 Leak(
-                    f"a connection from {peer} to {server.url}, {_state_of(connection)}",
+                    f"a connection from {connection.peer} to {server.url}, {_state_of(connection)}",
                     "close the client, session or socket before the server closes",
                 )
             )

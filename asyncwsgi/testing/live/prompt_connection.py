@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from asyncwsgi.frontends.http import HttpConnection
-
-if TYPE_CHECKING:
-    from asyncwsgi.requests.exchange import Exchange
+from asyncwsgi.requests.exchange import Exchange
 
 
 class PromptConnection(HttpConnection):
     """Leaves an idle TLS client without waiting for its part of the leave-taking."""
 
     def close_if_idle(self) -> None:
-        was_open = not self._client.is_closing
+        was_open = not self.client.is_closing
         super().close_if_idle()
         if was_open:
             self._leave()
 
-    def exchange_ended(self, exchange: Exchange) -> None:
-        was_open = not self._client.is_closing
-        super().exchange_ended(exchange)
+    def response_ended(self, exchange: Exchange) -> None:
+        was_open = not self.client.is_closing
         # A client that was promised the connection does not look for its end, either.
-        if was_open and exchange.keep_alive and self._dispatcher.is_draining:
+        was_promised = self.was_promised_connection(exchange)
+        super().response_ended(exchange)
+        if was_open and was_promised and self.dispatcher.is_draining:
             self._leave()
 
     def _leave(self) -> None:
-        client = self._client
+        client = self.client
         if client.is_tls and client.is_closing and not client.unsent_size:
             # Behind our close_notify. Theirs comes when they next use the connection.
             asyncio.get_running_loop().call_soon(self.abort)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from asyncwsgi.coroutines.current import current_exchange
+from asyncwsgi.coroutines.current import current_request
 from asyncwsgi.errors import RequestBodyError
 from asyncwsgi.frontends.http import HttpConnection
-from asyncwsgi.requests.exchange import Connection, Exchange
+from asyncwsgi.frontends.http_response import HttpResponder
+from asyncwsgi.requests.exchange import Exchange
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.testing.live.extending import extend
 from asyncwsgi.testing.live.records import Journal, Record
@@ -39,6 +40,7 @@ def record(server: Server, journal: Journal) -> Callable[[], None]:
     server.exchange_class = extend(
         server.exchange_class, RecordingExchange, journal=journal, signals=signals
     )
+    server.responder_class = extend(server.responder_class, RecordingResponder)
 
     def end() -> None:
         signals.disconnect()
@@ -67,17 +69,17 @@ class RecordingExchange(Exchange):
     journal: ClassVar[Journal]
     signals: ClassVar[ErrorSignals]
 
-    def __init__(
-        self, dispatcher: Any, connection: Connection, head: RequestHead, environ: dict[str, Any]
-    ) -> None:
-        super().__init__(dispatcher, connection, head, environ)
+    record: Record
+
+    def begin_record(self, head: RequestHead) -> Record:
+        """Note that the request has arrived."""
         self.signals.connect()
-        dispatcher.loop_work.background.on_failed = self.signals.record
+        self.tasks.on_background_error = self.signals.record
         fields = head.fields.items
         headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in fields)
-        self.record = self.journal.begin(head.method, head.target, headers, self.client)
-        if isinstance(connection, RecordingConnection):
-            connection.record = self.record
+        self.record = self.journal.begin(self.method, self.target, headers, self.client)
+        cast("RecordingResponder", self.responder).record = self.record
+        return self.record
 
     def expect_body(self) -> RequestBody:
         body = super().expect_body()
@@ -86,14 +88,10 @@ class RecordingExchange(Exchange):
         self.record.expects_body = True
         return body
 
-    def disconnect(self) -> None:
-        super().disconnect()
+    def connection_lost(self) -> None:
+        super().connection_lost()
         if not self.submitted_at:
             self.record.finish()  # it never will be
-
-    def sign(self, status: str) -> tuple[str, str]:
-        self.record.status = int(status[:3])
-        return super().sign(status)
 
     def fail(self, response: Response, error: BaseException) -> None:
         self.record_error(error)
@@ -101,7 +99,7 @@ class RecordingExchange(Exchange):
 
     def conclude(self, response: Response) -> None:
         super().conclude(response)
-        if not self._posted_size:
+        if not self.response_size:
             self.record.status = None  # nobody was left to get it
 
     def record_error(self, error: BaseException) -> None:
@@ -110,22 +108,38 @@ class RecordingExchange(Exchange):
         self.record.fail(error, is_fault=not is_of_client)
 
 
+class RecordingResponder(HttpResponder):
+    """Notes the status when the head of a response leaves."""
+
+    record: Record
+
+    def sign(self, status: str) -> tuple[str, str]:
+        self.record.status = int(status[:3])
+        return super().sign(status)
+
+
 class RecordingConnection(HttpConnection):
     """Says when a request is over, and when the server has answered in the application's place."""
 
     record: Record | None = None
     """That of the newest request."""
 
-    def exchange_ended(self, exchange: Exchange) -> None:
+    def make_exchange(self, head: RequestHead, environ: dict[str, Any]) -> Exchange:
+        exchange = super().make_exchange(head, environ)
+        assert isinstance(exchange, RecordingExchange)
+        self.record = exchange.begin_record(head)
+        return exchange
+
+    def response_ended(self, exchange: Exchange) -> None:
         if isinstance(exchange, RecordingExchange) and not exchange.was_cancelled:
             exchange.record.finish()
-        super().exchange_ended(exchange)
+        super().response_ended(exchange)
 
-    def log_refusal(self, refused: RequestRefused) -> None:
+    def request_refused(self, refused: RequestRefused) -> None:
         if self.record is not None:
             self.record.status = refused.status
             self.record.finish()
-        super().log_refusal(refused)
+        super().request_refused(refused)
 
 
 class ErrorSignals:
@@ -155,7 +169,7 @@ class ErrorSignals:
 
     def record(self, error: BaseException) -> None:
         """Record an error of code that belongs to a request, with the server of that request."""
-        exchange = current_exchange()
+        exchange = current_request()
         if isinstance(exchange, RecordingExchange):
             exchange.record_error(error)
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+from asyncwsgi.clock import clock
 from asyncwsgi.requests.mailbox import Mailbox
 
 RECORDED_BODY_SIZE = 1024 * 1024
@@ -80,7 +81,7 @@ class Record:
         self._target = target
         self._headers = headers
         self._client = client
-        self._began = time.monotonic()
+        self._began = clock.monotonic()
         self._body = bytearray()
         self._is_body_cut = False
         self._final: RecordedRequest | None = None
@@ -117,7 +118,7 @@ class Record:
         """The request is over; what happens later is not recorded."""
         with self._journal.lock:
             if self._final is None:
-                self._final = self._snapshot(time.monotonic() - self._began)
+                self._final = self._snapshot(clock.monotonic() - self._began)
                 self._body.clear()
                 self._journal.changed()
 

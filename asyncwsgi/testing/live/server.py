@@ -117,7 +117,7 @@ class LiveServer(ServerThread):
         # A browser opens connections ahead of requests; no test is to wait for those.
         server.arrival_timeout = 0.0
         base = extend(server.connection_class, PromptConnection)
-        server.connection_class = extend(base, FaultyConnection, mishaps=self.faults)
+        server.connection_class = extend(base, FaultyConnection, faults=self.faults)
         return record(server, self._journal)
 
     # Life.

@@ -14,7 +14,7 @@ from typing import Any
 MOST_FRAMES = 12
 """The innermost frames are the ones that say where code hangs."""
 
-_PACKAGE = str(Path(__file__).parents[2])
+_PACKAGE = str(Path(__file__).parents[1])
 _LIBRARY = str(Path(threading.__file__).parent)
 _CARRIERS = (
     _PACKAGE,

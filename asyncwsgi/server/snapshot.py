@@ -1,0 +1,176 @@
+"""What a server is doing at this moment, for whoever looks: leak checks, diagnostics, metrics.
+
+A snapshot is read-only and made of plain values, so that it can be kept, compared and written down.
+It may be taken from any thread while the loop goes on: collections are copied before they are
+looked at, and each field of a request is read once. What it says was true a moment ago; requests
+and connections that it names may have ended since.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from asyncwsgi.clock import clock
+from asyncwsgi.frontends.registry import Registry
+from asyncwsgi.requests.dispatcher import DispatchedExchange, Dispatcher
+from asyncwsgi.requests.exchange import Exchange
+from asyncwsgi.server.stacks import owners_of_threads, stack_of, stack_of_awaitable
+
+RequestState = Literal["queued", "running", "streaming"]
+
+_RUNS = frozenset({Exchange.run.__code__, Exchange.run_rest.__code__})
+"""Frames of these are the outermost of a request in its thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSnapshot:
+    """One connection."""
+
+    peer: str
+    """The address of the client, as log lines name it."""
+    state: str
+    """What it waits for: the name of a `asyncwsgi.frontends.states.State`, in lower case."""
+    age: float
+    """Seconds for which it has waited."""
+    had_request: bool
+    """Whether a request has arrived by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSnapshot:
+    """One request in flight."""
+
+    key: int
+    """Tells it from all others that are in flight."""
+    method: str
+    target: str
+    """The request target as the client sent it."""
+    client: str
+    """The address of the client; empty for a Unix socket."""
+    age: float
+    """Seconds since it was complete enough to be handed to a worker thread."""
+    state: RequestState
+    """Whether it waits for a thread, runs in one, or its body is iterated by the loop."""
+    is_answered: bool
+    """Whether the last byte of its response was handed over; its thread may still be at work."""
+    has_disconnected: bool
+    """Whether its client has left."""
+    was_cut: bool
+    """Whether the server has given it up, and waits for its thread to notice."""
+    waits_for_client: bool
+    """Whether its thread waits for the client, to send some of its body or to read on."""
+    thread: str | None
+    """The name of its thread; None without one, or where no stacks were asked for."""
+    stack: str
+    """Where it stands, the innermost frame last; empty where no stacks were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a server does."""
+
+    connections: tuple[ConnectionSnapshot, ...]
+    requests: tuple[RequestSnapshot, ...]
+    coroutines: tuple[str, ...]
+    """The stacks of coroutines for which requests wait; empty where no stacks were asked for."""
+    lifespan: str
+    """The stack of the lifespan, if it is being left and stacks were asked for."""
+    thread_limit: int | None
+    """Most worker threads; None for an executor of the program's."""
+    thread_count: int | None
+    """Worker threads now; None for an executor of the program's."""
+    is_draining: bool
+    """Whether the server stops."""
+    accepted_count: int
+    """Connections since the start."""
+    submitted_count: int
+    """Requests that were handed to worker threads since the start."""
+    refused_count: int
+    """Requests and connections that were answered in the application's place since the start."""
+
+    @property
+    def queue_size(self) -> int:
+        """Requests that wait for a worker thread."""
+        return sum(request.state == "queued" for request in self.requests)
+
+    @property
+    def stream_count(self) -> int:
+        """Responses whose bodies the loop iterates."""
+        return sum(request.state == "streaming" for request in self.requests)
+
+
+EMPTY = Snapshot((), (), (), "", None, None, False, 0, 0, 0)
+"""That of a server which has not started."""
+
+
+def take_snapshot(
+    dispatcher: Dispatcher, registry: Registry, leaving_lifespan: Any, *, stacks: bool
+) -> Snapshot:
+    """What is there now. From any thread."""
+    now = clock.monotonic()
+    in_flight, cut = list(dispatcher.exchanges), list(dispatcher.cut_exchanges)
+    workers = dispatcher.workers
+    return Snapshot(
+        connections=tuple(_connections(registry, now)),
+        requests=tuple(_requests(in_flight, cut, now, stacks=stacks)),
+        coroutines=_coroutines(dispatcher) if stacks else (),
+        lifespan=stack_of_awaitable(leaving_lifespan) if stacks else "",
+        thread_limit=workers.limit,
+        thread_count=workers.count,
+        is_draining=dispatcher.is_draining,
+        accepted_count=registry.accepted_count,
+        submitted_count=dispatcher.submitted_count,
+        refused_count=registry.refused_count,
+    )
+
+
+def _connections(registry: Registry, now: float) -> Iterable[ConnectionSnapshot]:
+    connections: Iterable[Any] = registry.connections
+    for connection in connections:
+        yield ConnectionSnapshot(
+            peer=connection.client.peer,
+            state=connection.state.name.lower(),
+            age=max(0.0, now - connection.entered_at),
+            had_request=connection.had_request,
+        )
+
+
+def _requests(
+    in_flight: list[DispatchedExchange],
+    cut: list[DispatchedExchange],
+    now: float,
+    *,
+    stacks: bool,
+) -> Iterable[RequestSnapshot]:
+    threads = owners_of_threads(_RUNS) if stacks else {}
+    names = {thread.ident: thread.name for thread in threading.enumerate()} if stacks else {}
+    for exchange in (*in_flight, *cut):
+        iteration, body = exchange.iteration, exchange.body
+        thread_id = threads.get(id(exchange))
+        state: RequestState = "running" if exchange.started_at else "queued"
+        stack = stack_of(thread_id) if thread_id is not None else ""
+        if iteration is not None:
+            # The thread that left the body to the loop may still be on its way out.
+            state, thread_id = "streaming", None
+            stack = stack_of_awaitable(iteration.blocks) if stacks else ""
+        yield RequestSnapshot(
+            key=id(exchange),
+            method=exchange.method,
+            target=exchange.target,
+            client=exchange.client,
+            age=max(0.0, now - exchange.submitted_at),
+            state=state,
+            is_answered=exchange.is_answered,
+            has_disconnected=exchange.is_connection_lost or exchange.disconnect.has_happened,
+            was_cut=exchange in cut,
+            waits_for_client=exchange.waits_for_room or (body is not None and body.is_awaited),
+            thread=names.get(thread_id),
+            stack=stack,
+        )
+
+
+def _coroutines(dispatcher: Dispatcher) -> tuple[str, ...]:
+    return tuple(stack_of_awaitable(coroutine) for coroutine in dispatcher.tasks.awaited())

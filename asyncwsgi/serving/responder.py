@@ -1,0 +1,54 @@
+"""A response as a Werkzeug server sends it: signed and logged by the handler's hooks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asyncwsgi.frontends.date import DateClock
+from asyncwsgi.frontends.http_response import HttpResponder
+from asyncwsgi.http1.head import RequestHead
+from asyncwsgi.requests.dispatcher import Dispatcher
+from asyncwsgi.serving.client_socket import ClientSocket
+
+if TYPE_CHECKING:
+    from werkzeug.serving import WSGIRequestHandler
+
+
+class WerkzeugResponder(HttpResponder):
+    """Makes the response to one request of a Werkzeug server.
+
+    Args:
+        client: the client's socket, for which the application may have other use.
+        http_version: the version whose framing the client gets.
+        is_only_one: whether no other request is to be answered on the connection.
+    """
+
+    __slots__ = ("_client", "_is_only_one", "handler")
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        request: RequestHead,
+        clock: DateClock,
+        client: ClientSocket,
+        *,
+        http_version: str,
+        is_only_one: bool,
+    ) -> None:
+        super().__init__(dispatcher, request, clock, http_version=http_version)
+        self._client = client
+        self._is_only_one = is_only_one
+        self.handler: WSGIRequestHandler | None = None
+        """The request's, once the application is called."""
+
+    def sign(self, status: str) -> tuple[str, str]:
+        handler = self.handler
+        if handler is None or self._client.was_written:
+            return super().sign(status)
+        # Werkzeug logs a request when the head of its response leaves.
+        handler.log_request(int(status[:3]))
+        return handler.version_string().strip(), handler.date_time_string()
+
+    def can_keep_alive(self) -> bool:
+        is_last = self._is_only_one or self._client.is_taken_over
+        return not is_last and super().can_keep_alive()
