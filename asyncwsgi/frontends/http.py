@@ -105,7 +105,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _enter(self, state: State, timeout: float = math.inf) -> None:
         """Wait for what `state` says, for up to `timeout` seconds."""
-        assert state in self._state.leads_to, f"{self._state.name} does not lead to {state.name}"
+        before = self._state
+        assert state in before.leads_to, f"{before.name} does not lead to {state.name}"
         self._state = state
         self._entered_at = now = clock.monotonic()
         self._deadline = now + timeout

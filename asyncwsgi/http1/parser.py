@@ -103,6 +103,10 @@ class RequestParser:
         """
         if self._refused is not None:
             raise self._refused
+        if self._h11 is None and self._memory is not None:
+            head = self._recall()
+            if head is not None:
+                return head
         try:
             return self._next()
         except RequestRefused as refused:
@@ -111,29 +115,23 @@ class RequestParser:
 
     def _next(self) -> ParserEvent:
         if self._h11 is None:
-            if not self._skip_empty_lines():
+            if self._buffer.startswith(b"\r\n"):
+                # RFC 9112 2.2: ignore empty lines before a request line.
+                self._buffer = _EMPTY_LINES.sub(b"", self._buffer, count=1)
+                return self.next_event()
+            if self._buffer in (b"", b"\r"):
                 return NEED_DATA
-            head = self._recall()
-            if head is not None:
-                return head
             self._h11 = h11.Connection(
                 h11.SERVER, max_incomplete_event_size=self._limits.max_head_size
             )
             self._h11.receive_data(self._buffer)
         return self._next_from_h11(self._h11)
 
-    def _skip_empty_lines(self) -> bool:
-        # RFC 9112 2.2: ignore empty lines before a request line. True: a request has begun.
-        if self._buffer.startswith(b"\r\n"):
-            self._buffer = _EMPTY_LINES.sub(b"", self._buffer, count=1)
-        return self._buffer not in (b"", b"\r")
-
     def _recall(self) -> RequestHead | None:
-        if self._memory is None:
-            return None
         line = _PLAIN_REQUEST_LINE.match(self._buffer)
         if line is None:
             return None
+        assert self._memory is not None, "there is something to recall"
         block, fields = self._memory
         start = line.end()
         end = start + len(block)
