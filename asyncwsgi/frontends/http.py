@@ -23,7 +23,7 @@ from asyncwsgi.clock import clock
 from asyncwsgi.errors import RequestBodyError, RequestRefused, WorkersBusy
 from asyncwsgi.frontends.date import DateClock
 from asyncwsgi.frontends.http_response import HttpResponder
-from asyncwsgi.frontends.registry import DrainPhase, Registry
+from asyncwsgi.frontends.registry import ConnectionSnapshot, DrainPhase, Registry
 from asyncwsgi.frontends.states import State
 from asyncwsgi.frontends.transport import ClientTransport
 from asyncwsgi.http1.encoder import refusal
@@ -260,21 +260,6 @@ class HttpConnection(asyncio.Protocol):
         """Whether all of the request in hand has arrived."""
         return self._body is None
 
-    @property
-    def state(self) -> State:
-        """What it waits for. From any thread."""
-        return self._state
-
-    @property
-    def entered_at(self) -> float:
-        """Since when, monotonic. From any thread."""
-        return self._entered_at
-
-    @property
-    def had_request(self) -> bool:
-        """Whether a request has arrived by it. From any thread."""
-        return self._had_request
-
     def close(self) -> None:
         """Close when everything is sent."""
         if self._state not in (State.CLOSING, State.CLOSED):
@@ -311,6 +296,15 @@ class HttpConnection(asyncio.Protocol):
         """Close unless a request is in hand, or may still be sent (see `DrainPhase`)."""
         if self._state not in _BUSY and not self._may_send_request:
             self.close()
+
+    def snapshot(self, now: float) -> ConnectionSnapshot:
+        """What it is doing. From any thread."""
+        return ConnectionSnapshot(
+            peer=self.client.peer,
+            state=self._state.name.lower(),
+            age=max(0.0, now - self._entered_at),
+            had_request=self._had_request,
+        )
 
     @property
     def _may_send_request(self) -> bool:

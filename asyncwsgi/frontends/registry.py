@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -22,6 +23,20 @@ class DrainPhase(enum.Enum):
     CLOSED = "nobody"
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionSnapshot:
+    """What a connection is doing at one moment."""
+
+    peer: str
+    """The address of the client, as log lines name it."""
+    state: str
+    """What it waits for; of an HTTP connection the name of a `State`, in lower case."""
+    age: float
+    """Seconds for which it has waited."""
+    had_request: bool
+    """Whether a request has arrived by it."""
+
+
 class RegisteredConnection(Protocol):
     """What the registry asks of a connection."""
 
@@ -33,6 +48,9 @@ class RegisteredConnection(Protocol):
 
     def abort(self) -> None:
         """Close at once; what is unsent is lost."""
+
+    def snapshot(self, now: float) -> ConnectionSnapshot:
+        """What it is doing; `now` is monotonic. From any thread."""
 
 
 class Registry:

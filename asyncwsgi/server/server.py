@@ -363,8 +363,11 @@ class Server:
         assert self._frontend is not None, "the server has started"
         return self._frontend
 
-    def make_connection(self) -> HttpConnection:
-        """What serves a client. May be overridden; called for each."""
+    def make_connection(self) -> asyncio.Protocol:
+        """What serves a client. May be overridden; called for each.
+
+        What it returns adds itself to the registry of `frontend`.
+        """
         return self.connection_class(self.frontend)
 
     def open_listeners(self) -> list[Listener]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from asyncwsgi.clock import clock
-from asyncwsgi.frontends.registry import Registry
+from asyncwsgi.frontends.registry import ConnectionSnapshot, Registry
 from asyncwsgi.requests.dispatcher import DispatchedExchange, Dispatcher
 from asyncwsgi.requests.exchange import Exchange
 from asyncwsgi.server.stacks import owners_of_threads, stack_of, stack_of_awaitable
@@ -23,20 +23,6 @@ RequestState = Literal["queued", "running", "streaming"]
 
 _RUNS = frozenset({Exchange.run.__code__, Exchange.run_rest.__code__})
 """Frames of these are the outermost of a request in its thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionSnapshot:
-    """One connection."""
-
-    peer: str
-    """The address of the client, as log lines name it."""
-    state: str
-    """What it waits for: the name of a `asyncwsgi.frontends.states.State`, in lower case."""
-    age: float
-    """Seconds for which it has waited."""
-    had_request: bool
-    """Whether a request has arrived by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +100,7 @@ def take_snapshot(
     in_flight, cut = list(dispatcher.exchanges), list(dispatcher.cut_exchanges)
     workers = dispatcher.workers
     return Snapshot(
-        connections=tuple(_connections(registry, now)),
+        connections=tuple(c.snapshot(now) for c in registry.connections),
         requests=tuple(_requests(in_flight, cut, now, stacks=stacks)),
         coroutines=_coroutines(dispatcher) if stacks else (),
         lifespan=stack_of_awaitable(leaving_lifespan) if stacks else "",
@@ -125,17 +111,6 @@ def take_snapshot(
         submitted_count=dispatcher.submitted_count,
         refused_count=registry.refused_count,
     )
-
-
-def _connections(registry: Registry, now: float) -> Iterable[ConnectionSnapshot]:
-    connections: Iterable[Any] = registry.connections
-    for connection in connections:
-        yield ConnectionSnapshot(
-            peer=connection.client.peer,
-            state=connection.state.name.lower(),
-            age=max(0.0, now - connection.entered_at),
-            had_request=connection.had_request,
-        )
 
 
 def _requests(

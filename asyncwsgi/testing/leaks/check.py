@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from asyncwsgi.errors import AsyncWSGIError
+from asyncwsgi.frontends.registry import ConnectionSnapshot
 from asyncwsgi.requests.mailbox import Mailbox
-from asyncwsgi.server.snapshot import ConnectionSnapshot, RequestSnapshot, Snapshot
+from asyncwsgi.server.snapshot import RequestSnapshot, Snapshot
 from asyncwsgi.server.stacks import place_of, stack_of
 from asyncwsgi.testing.leaks.clients import peers_in_this_process
 from asyncwsgi.testing.leaks.threads import threads_of_nobody
