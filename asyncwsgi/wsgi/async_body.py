@@ -3,6 +3,17 @@
 Frameworks wrap what an application returns, so a server does not see whether a body could be
 iterated without a thread. A block passes through their wrappers as it is: an empty one, which any
 other reader takes for nothing.
+
+The life of such a body. The application returns an iterable whose first block is an `AsyncBody`; by
+yielding it, it offers the async iterator that has the others. Whoever iterates decides. The server
+takes the offer (`is_taken`) as soon as it sees the block: it sends the head, and keeps what is left
+of the application's call as a `SuspendedCall`, in whose thread another request may run meanwhile.
+Anybody else - another server, a middleware that changes blocks and so must see all of them - just
+asks for the next block; the offer is then void (`is_void`), and the iterable yields the blocks of
+the same iterator itself, one by one, in the thread that asks. Behind a taken offer the server goes
+on with the very same application iterator: it ends there, or raises what the async iterator has
+raised, so that the wrappers in between see the errors and the end of a body whose blocks they never
+saw. `close()` is called last, as of any iterable.
 """
 
 from __future__ import annotations
