@@ -8,8 +8,8 @@ parser remembers the last block of headers: the bytes behind the request line, u
 empty line. Why that is safe: h11 judges a header block by its bytes alone, and these very bytes it
 has accepted before, on this connection, so that it would do so again and come to the same fields.
 What it judges besides is the request line, and that has to match a strict subset of its grammar
-(`_PLAIN_REQUEST_LINE`: an origin-form target of visible ASCII, HTTP/1.1, CRLF). What depends on more
-than the two is never remembered: a body (its framing is h11's state), Expect, Upgrade, another
+(`_PLAIN_REQUEST_LINE`: an origin-form target of visible ASCII, HTTP/1.1, CRLF). What depends on
+more than the two is never remembered: a body (its framing is h11's state), Expect, Upgrade, another
 version. A single odd byte anywhere, and h11 parses all of it; nothing is repaired or guessed here.
 The memory ends with the connection, since a hit is faster than a miss and would tell one client
 what another has sent.

@@ -2,11 +2,11 @@
 
 How the threads of a Werkzeug server relate. Werkzeug's programs know one thread: the one that calls
 ``serve_forever()``. It hears Ctrl+C, it is where exceptions come out, and without ``threaded=True``
-it runs the application, so that what is bound to a thread (a SQLite connection, a debugger) is found
-there. A loop must not stand still while the application runs. So the loop gets a thread of its own,
-for the length of ``serve_forever()``, and the caller's thread either waits for its end (threaded: the
-application runs in the worker threads of `LoopServer`) or does the work itself: it is the executor
-(`CallingThread`) to which the loop hands one request at a time.
+it runs the application, so that what is bound to a thread (a SQLite connection, a debugger) is
+found there. A loop must not stand still while the application runs. So the loop gets a thread of
+its own, for the length of ``serve_forever()``, and the caller's thread either waits for its end
+(threaded: the application runs in the worker threads of `LoopServer`) or does the work itself: it
+is the executor (`CallingThread`) to which the loop hands one request at a time.
 """
 
 from __future__ import annotations
