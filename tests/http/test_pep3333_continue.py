@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.apps import Held, echo, hello
 from tests.conftest import Serve
-from tests.wsgi.staging import PLAIN, ClientOf, Environ, Reads, take, wait_for
+from tests.http.staging import PLAIN, ClientOf, Environ, Reads, take, wait_for
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse

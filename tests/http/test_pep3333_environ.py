@@ -14,7 +14,7 @@ import trustme
 
 from tests.client import connect
 from tests.conftest import Serve
-from tests.wsgi.staging import GET, PLAIN, ClientOf, Environ, Recorder
+from tests.http.staging import GET, PLAIN, ClientOf, Environ, Recorder
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse

@@ -15,7 +15,7 @@ from asyncwsgi.testing import HungApplication
 from tests.apps import Endless
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
-from tests.wsgi.staging import (
+from tests.http.staging import (
     PLAIN,
     Blocks,
     ClientOf,

@@ -13,7 +13,7 @@ import pytest
 
 from tests.client import TIMEOUT, Client, Reply
 from tests.conftest import Serve
-from tests.frontends.helpers import (
+from tests.http.helpers import (
     MIB,
     ClientOf,
     Gate,

@@ -15,7 +15,7 @@ import pytest
 
 from tests.apps import Endless, echo
 from tests.conftest import Serve
-from tests.wsgi.staging import (
+from tests.http.staging import (
     GET,
     PLAIN,
     ClientOf,

@@ -10,7 +10,7 @@ import pytest
 
 from tests.apps import hello
 from tests.conftest import Serve
-from tests.wsgi.staging import (
+from tests.http.staging import (
     GET,
     PLAIN,
     ClientOf,

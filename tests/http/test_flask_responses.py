@@ -14,7 +14,7 @@ from flask.typing import ResponseReturnValue
 
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
-from tests.wsgi.staging import ClientOf, read_head, take
+from tests.http.staging import ClientOf, read_head, take
 
 CONTENT = bytes(range(256)) * 1000
 

@@ -15,7 +15,7 @@ import pytest
 from asyncwsgi import serve_in_thread
 from tests.client import Reply, connect
 from tests.conftest import Serve
-from tests.wsgi.staging import (
+from tests.http.staging import (
     PLAIN,
     Blocks,
     ClientOf,

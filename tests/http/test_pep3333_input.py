@@ -12,7 +12,7 @@ from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.testing import LiveServer
 from tests.apps import echo
 from tests.conftest import Serve
-from tests.wsgi.staging import (
+from tests.http.staging import (
     CHUNKED,
     SIZED,
     ClientOf,

@@ -9,7 +9,7 @@ import pytest
 
 from tests.client import Reply
 from tests.conftest import Serve
-from tests.wsgi.staging import PLAIN, ClientOf, Environ, Headers, answer, read_head
+from tests.http.staging import PLAIN, ClientOf, Environ, Headers, answer, read_head
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication

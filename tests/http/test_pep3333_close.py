@@ -11,7 +11,7 @@ import pytest
 from asyncwsgi import ClientDisconnected
 from tests.apps import hello
 from tests.conftest import Serve
-from tests.wsgi.staging import (
+from tests.http.staging import (
     PLAIN,
     Blocks,
     ClientOf,

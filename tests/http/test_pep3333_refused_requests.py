@@ -6,7 +6,7 @@ import pytest
 
 from tests.apps import hello
 from tests.conftest import Serve
-from tests.wsgi.staging import GET, ClientOf, Recorder
+from tests.http.staging import GET, ClientOf, Recorder
 
 REFUSED = [
     pytest.param(b"spam\r\n\r\n", 400, id="no request line"),

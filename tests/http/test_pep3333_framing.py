@@ -9,7 +9,7 @@ import pytest
 
 from tests.client import Client, Reply
 from tests.conftest import Serve
-from tests.wsgi.staging import (
+from tests.http.staging import (
     GET,
     PLAIN,
     Blocks,

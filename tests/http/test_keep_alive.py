@@ -7,7 +7,7 @@ import pytest
 from tests.apps import hello
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
-from tests.frontends.helpers import MIB, Blocks, ClientOf, Gate, Paths, messages
+from tests.http.helpers import MIB, Blocks, ClientOf, Gate, Paths, messages
 
 
 def test_a_connection_is_kept_for_the_next_request(serve: Serve, client_of: ClientOf) -> None:

@@ -31,7 +31,7 @@ import pytest
 from tests.apps import Held, echo, show_environ
 from tests.client import Client
 from tests.conftest import Serve
-from tests.wsgi.staging import PLAIN, ClientOf, Environ, Recorder, read_head
+from tests.http.staging import PLAIN, ClientOf, Environ, Recorder, read_head
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse

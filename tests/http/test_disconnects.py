@@ -10,7 +10,7 @@ import pytest
 from asyncwsgi import ClientDisconnected
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
-from tests.frontends.helpers import (
+from tests.http.helpers import (
     MIB,
     Blocks,
     ClientOf,

@@ -14,7 +14,7 @@ from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.requests.exchange import Exchange
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
-from tests.frontends.helpers import (
+from tests.http.helpers import (
     ClientOf,
     Gate,
     Paths,

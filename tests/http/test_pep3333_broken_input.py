@@ -9,7 +9,7 @@ import pytest
 
 from tests.client import Client
 from tests.conftest import Serve
-from tests.wsgi.staging import CHUNKED, SIZED, ClientOf, Reads, Recorder, chunk, take
+from tests.http.staging import CHUNKED, SIZED, ClientOf, Reads, Recorder, chunk, take
 
 
 def read_to_the_end(body: Any) -> bytes:

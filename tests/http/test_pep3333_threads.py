@@ -16,7 +16,7 @@ from asyncwsgi.requests.worker_threads import Job, WorkerThreads
 from tests.apps import Held, hello
 from tests.client import Client
 from tests.conftest import Serve
-from tests.wsgi.staging import GET, PLAIN, ClientOf, Environ, take
+from tests.http.staging import GET, PLAIN, ClientOf, Environ, take
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse

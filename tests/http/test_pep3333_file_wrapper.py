@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import Serve
-from tests.wsgi.staging import PLAIN, ClientOf, Environ, Headers, read_head, sized
+from tests.http.staging import PLAIN, ClientOf, Environ, Headers, read_head, sized
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication

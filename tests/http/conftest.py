@@ -1,8 +1,9 @@
-"""Every connection test runs on every event loop there is: their transports differ."""
+"""Every test over a socket runs on every event loop there is: their transports differ."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from asyncwsgi import Server
 from asyncwsgi.testing import LiveServer
 from tests.conftest import Serve
-from tests.frontends.helpers import Clock
+from tests.http.helpers import Clock
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -33,6 +34,12 @@ def serve(request: pytest.FixtureRequest, serve: Serve) -> Serve:
         return serve(application, validate=validate, server_class=server_class, **options)
 
     return start
+
+
+@pytest.fixture(params=["TCP", "Unix socket"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """Options of a server on each kind of listener."""
+    return {} if request.param == "TCP" else {"bind": f"unix:{tmp_path / 'socket'}"}
 
 
 @pytest.fixture

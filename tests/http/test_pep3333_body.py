@@ -11,7 +11,7 @@ import pytest
 
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
-from tests.wsgi.staging import (
+from tests.http.staging import (
     GET,
     PLAIN,
     ClientOf,

@@ -11,7 +11,7 @@ import pytest
 from tests.apps import echo, hello
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
-from tests.frontends.helpers import (
+from tests.http.helpers import (
     MIB,
     TURNS,
     ClientOf,

@@ -11,7 +11,7 @@ import pytest
 from tests.apps import echo, show_environ
 from tests.client import Client
 from tests.conftest import Serve
-from tests.frontends.helpers import MIB, Blocks, ClientOf, bytewise, messages, whole
+from tests.http.helpers import MIB, Blocks, ClientOf, bytewise, messages, whole
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse

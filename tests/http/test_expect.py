@@ -11,7 +11,7 @@ import pytest
 from tests.apps import echo, hello
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
-from tests.frontends.helpers import TURNS, ClientOf, Gate, Paths, messages, nothing_came
+from tests.http.helpers import TURNS, ClientOf, Gate, Paths, messages, nothing_came
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
