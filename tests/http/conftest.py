@@ -36,10 +36,16 @@ def serve(request: pytest.FixtureRequest, serve: Serve) -> Serve:
     return start
 
 
+@pytest.fixture
+def unix(tmp_path: Path) -> dict[str, Any]:
+    """Options of a server on a Unix socket."""
+    return {"bind": f"unix:{tmp_path / 'socket'}"}
+
+
 @pytest.fixture(params=["TCP", "Unix socket"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+def where(request: pytest.FixtureRequest, unix: dict[str, Any]) -> dict[str, Any]:
     """Options of a server on each kind of listener."""
-    return {} if request.param == "TCP" else {"bind": f"unix:{tmp_path / 'socket'}"}
+    return {} if request.param == "TCP" else unix
 
 
 @pytest.fixture

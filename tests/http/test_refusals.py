@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.apps import echo
 from tests.client import TIMEOUT, Client, Reply
 from tests.conftest import Serve
 from tests.http.helpers import (
@@ -18,19 +19,16 @@ from tests.http.helpers import (
     ClientOf,
     Gate,
     Paths,
-    bytewise,
     counting_submissions,
     listen,
     messages,
-    whole,
 )
+from tests.http.wire import CHUNKED, LAST_CHUNK, SIZED, bytewise, chunk, whole
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
 Feed = Callable[[Client, bytes], None]
-
-CHUNKED = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 # A ClientHello as openssl begins one.
 TLS = b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + bytes(range(32)) + b"\r\n\r\n" * 30
@@ -53,8 +51,11 @@ TABLE = [
         CHUNKED + b"spam\r\nspam\r\n", {}, 400, "malformed request body", id="a malformed chunk"
     ),
     pytest.param(
-        b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 11\r\n\r\nspam and eg",
-        {"max_body_size": 10}, 413, "request body of 11 bytes, at most 10", id="a long body",
+        SIZED % 11, {"max_body_size": 10}, 413, "request body of 11 bytes, at most 10",
+        id="a long body",
+    ),
+    pytest.param(
+        SIZED % (10**20 - 1), {"max_body_size": 10}, 413, "at most 10", id="a length beyond 64 bits"
     ),
     pytest.param(
         CHUNKED + b"b\r\nspam and eg\r\n0\r\n\r\n",
@@ -134,6 +135,19 @@ def test_tls_on_a_plain_port_is_told_apart(
     reply = client.reply()
     assert client.is_closed()
     check_refusal(reply, caplog.records, 400, "TLS handshake on a plain HTTP listener")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [SIZED % 10 + b"spam, eggs", CHUNKED + chunk(b"spam, eggs") + LAST_CHUNK],
+    ids=["with a length", "in chunks"],
+)
+def test_a_body_of_the_largest_size_is_served(
+    serve: Serve, client_of: ClientOf, body: bytes
+) -> None:
+    client = client_of(serve(echo, max_body_size=10))
+    client.send(body)
+    assert client.reply().body == b"spam, eggs"
 
 
 def test_a_refused_client_that_sends_on_sees_the_whole_answer(

@@ -16,7 +16,7 @@ from asyncwsgi.testing import LiveServer, RecordedRequest
 from asyncwsgi.testing.live import records
 from tests.apps import Held, echo, hello
 from tests.client import Client, connect
-from tests.http.staging import CHUNKED, chunk, read_head
+from tests.http.wire import CHUNKED, chunk, read_head
 from tests.server.helpers import TwoBlocks
 
 if TYPE_CHECKING:
