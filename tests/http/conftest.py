@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from asyncwsgi import Server
-from asyncwsgi.testing import LiveServer
-from tests.conftest import Serve
+from tests.conftest import Serve, serve_on
 from tests.http.helpers import Clock
-
-if TYPE_CHECKING:
-    from wsgiref.types import WSGIApplication
-
-LOOPS = ["asyncio", "uvloop"] if find_spec("uvloop") else ["asyncio"]
+from tests.server.helpers import LOOPS
 
 
 @pytest.fixture(params=LOOPS)
 def serve(request: pytest.FixtureRequest, serve: Serve) -> Serve:
     """As everywhere, on the loop that is the test's turn."""
-
-    def start(
-        application: WSGIApplication,
-        *,
-        validate: bool = True,
-        server_class: type[Server] = Server,
-        **options: Any,
-    ) -> LiveServer:
-        options.setdefault("loop", request.param)
-        return serve(application, validate=validate, server_class=server_class, **options)
-
-    return start
+    return serve_on(request.param, serve)
 
 
 @pytest.fixture

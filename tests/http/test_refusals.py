@@ -183,6 +183,16 @@ def swallow(environ: dict[str, Any], start_response: StartResponse) -> list[byte
     raise AssertionError("the body was taken for complete")
 
 
+def reply_to_body_in_two_parts(client: Client, gate: Gate, rest: bytes) -> Reply:
+    """The reply to a request whose `rest` comes when the application waits for it."""
+    client.request("POST", "/held", Transfer_Encoding="chunked")
+    client.send(chunk(b"x"))
+    gate.wait_until_entered()
+    gate.open()
+    client.send(rest)
+    return client.reply()
+
+
 class TestWhileTheApplicationReads:
     """A body turns out to be bad when the application has begun to read it."""
 
@@ -209,12 +219,7 @@ class TestWhileTheApplicationReads:
         gate = Gate(read_all)
         client = client_of(serve(gate, body_buffer_size=1, max_body_size=10))
         listen(caplog)
-        client.request("POST", "/held", Transfer_Encoding="chunked")
-        client.send(b"1\r\nx\r\n")
-        gate.wait_until_entered()
-        gate.open()
-        client.send(rest)
-        reply = client.reply()
+        reply = reply_to_body_in_two_parts(client, gate, rest)
         assert (reply.status, reply.header("Connection")) == (status, "close")
         assert client.is_closed()
         (line,) = messages(caplog.records)
@@ -234,12 +239,7 @@ class TestWhileTheApplicationReads:
         gate = Gate(swallow)
         client = client_of(serve(gate, body_buffer_size=1, max_body_size=10))
         listen(caplog)
-        client.request("POST", "/held", Transfer_Encoding="chunked")
-        client.send(b"1\r\nx\r\n")
-        gate.wait_until_entered()
-        gate.open()
-        client.send(rest)
-        reply = client.reply()
+        reply = reply_to_body_in_two_parts(client, gate, rest)
         assert reply.status == 422
         assert reply.body.startswith(reason.encode())
         assert client.is_closed()

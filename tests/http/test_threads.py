@@ -56,69 +56,29 @@ def options(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
             yield {"executor": executor}
 
 
-def test_call_iteration_and_close_run_in_one_thread(
-    options: dict[str, Any], serve: Serve, client_of: ClientOf
-) -> None:
-    application = Steps(lambda step: threading.get_ident())
-    client = client_of(serve(application, **options))
-    client.get()
-    take(application.has_closed)
-    assert len(application.results) == 5
-    assert len(set(application.results)) == 1
-    assert application.results[0] != threading.get_ident()
-
-
-def test_a_thread_local_of_the_call_is_there_until_close(
-    options: dict[str, Any], serve: Serve, client_of: ClientOf
-) -> None:
-    local = threading.local()
-
-    def step(name: str) -> object:
-        if name.startswith("call"):
-            local.name = name
-        return local.name
-
-    application = Steps(step)
-    client = client_of(serve(application, **options))
-    for path in ("/first", "/second"):
-        client.get(path)
-        take(application.has_closed)
-    assert application.results == ["call /first"] * 5 + ["call /second"] * 5
-
-
-def test_call_iteration_and_close_run_in_one_context(
+def test_call_iteration_and_close_run_in_one_thread_and_one_context(
     options: dict[str, Any], serve: Serve, client_of: ClientOf
 ) -> None:
     # Flask resets in close() the token it got in the call; another Context would refuse it.
+    local = threading.local()
     tokens: list[contextvars.Token[str]] = []
 
     def step(name: str) -> object:
         if name.startswith("call"):
+            local.name = name
             tokens.append(variable.set(name))
-        value = variable.get()
+        values = (local.name, variable.get())
         if name == "close":
             variable.reset(tokens.pop())
-        return value
+        return values
 
     application = Steps(step)
     client = client_of(serve(application, **options))
     for path in ("/first", "/second"):
         client.get(path)
         take(application.has_closed)
-    assert application.results == ["call /first"] * 5 + ["call /second"] * 5
-
-
-def test_a_generator_keeps_its_context_from_block_to_block(
-    serve: Serve, client_of: ClientOf
-) -> None:
-    def application(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
-        start_response("200 OK", PLAIN)
-        token = variable.set("spam")
-        yield variable.get().encode()
-        yield variable.get().encode()
-        variable.reset(token)
-
-    assert client_of(serve(application)).get().body == b"spamspam"
+    first, second = ("call /first",) * 2, ("call /second",) * 2
+    assert application.results == [first] * 5 + [second] * 5
 
 
 @pytest.mark.parametrize("is_same_connection", [True, False], ids=["keep-alive", "reconnected"])
