@@ -78,6 +78,22 @@ def serve() -> Iterator[Serve]:
         yield start
 
 
+def serve_on(loop: str, serve: Serve) -> Serve:
+    """As `serve`, on a loop of the kind that is named."""
+
+    def start(
+        application: WSGIApplication,
+        *,
+        validate: bool = True,
+        server_class: type[Server] = Server,
+        **options: Any,
+    ) -> LiveServer:
+        options.setdefault("loop", loop)
+        return serve(application, validate=validate, server_class=server_class, **options)
+
+    return start
+
+
 @pytest.fixture
 def client_of() -> Iterator[Callable[[LiveServer], Client]]:
     """Connections to servers, closed when the test ends."""

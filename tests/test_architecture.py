@@ -14,6 +14,7 @@ import asyncwsgi
 
 ROOT = Path(asyncwsgi.__file__).parent
 PACKAGE = "asyncwsgi"
+TESTS = Path(__file__).parent
 
 # From the ground up. A package stands for all of its modules.
 FLOORS: tuple[tuple[str, ...], ...] = (
@@ -144,6 +145,27 @@ def threadsafe_calls(modules: dict[str, Module]) -> list[str]:
     ]
 
 
+def impure_test_imports(folder: Path) -> list[str]:
+    """What tests in `folder` import that could start a server, or wait for one."""
+    return [
+        f"{module.path.name} imports {target}"
+        for module in read_modules(folder).values()
+        for node in ast.walk(module.tree)
+        for target in imported_names(node, module)
+        if not is_pure(target)
+    ]
+
+
+def is_pure(target: str) -> bool:
+    """Whether an imported name is that of a pure module of ours, or foreign and never waits."""
+    package, *names = target.split(".")
+    if package == PACKAGE:
+        return names != [] and FLOOR_OF.get(names[0], len(FLOORS)) <= FLOOR_OF["wsgi"]
+    if package == TESTS.name:
+        return names != [] and names[0] in PURE
+    return package not in IMPURE_MODULES
+
+
 def test_every_module_is_on_a_floor() -> None:
     homeless = [module.name for module in MODULES.values() if module.place not in FLOOR_OF]
     assert not homeless, "give them a floor in FLOORS"
@@ -178,6 +200,12 @@ def test_http1_knows_nothing_of_wsgi() -> None:
 )
 def test_http1_and_wsgi_neither_read_nor_wait(module: Module) -> None:
     assert not module.foreign & IMPURE_MODULES, f"{module.name} is meant to be pure"
+
+
+@pytest.mark.parametrize("place", PURE)
+def test_tests_of_http1_and_wsgi_start_no_server(place: str) -> None:
+    # Tests over sockets are in tests/http.
+    assert impure_test_imports(TESTS / place) == []
 
 
 def test_only_two_rooms_call_a_loop_from_a_thread() -> None:
@@ -295,6 +323,28 @@ class TestTheseChecks:
         assert foreign_private_names(read_modules(house)) == [
             "http1.parser:1 uses _run of requests"
         ]
+
+    @pytest.mark.parametrize(
+        ("source", "target"),
+        [
+            pytest.param("import socket", "socket", id="a socket"),
+            pytest.param("import asyncwsgi", "asyncwsgi", id="the package"),
+            pytest.param("from asyncwsgi import Server", "asyncwsgi.Server", id="a door"),
+            pytest.param(
+                "def f():\n    from asyncwsgi.testing import LiveServer",
+                "asyncwsgi.testing.LiveServer",
+                id="in a function",
+            ),
+            pytest.param("from tests.conftest import Serve", "tests.conftest.Serve", id="a server"),
+            pytest.param("import tests.http.wire", "tests.http.wire", id="a test over sockets"),
+        ],
+    )
+    def test_a_server_in_a_pure_test_is_found(
+        self, tmp_path: Path, source: str, target: str
+    ) -> None:
+        pure = "import pytest\nfrom asyncwsgi.http1 import head\nfrom tests.http1 import feeding\n"
+        (tmp_path / "test_spam.py").write_text(pure + source)
+        assert impure_test_imports(tmp_path) == [f"test_spam.py imports {target}"]
 
     @pytest.mark.parametrize(
         "source",

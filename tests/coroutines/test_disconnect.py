@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asyncwsgi.coroutines.current import current_request
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
-from tests.frontends.helpers import ClientOf, Gate, leavings, messages
+from tests.http.helpers import ClientOf, Gate, leavings, messages
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse

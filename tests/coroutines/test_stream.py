@@ -26,7 +26,7 @@ from tests.conftest import Serve
 from tests.coroutines.streams import EVENTS, PLAIN, Feed, app_of, open_stream
 from tests.coroutines.test_watch import Warned
 from tests.coroutines.test_watch import warned as warned
-from tests.frontends.helpers import MIB, ClientOf, Gate, leavings, messages
+from tests.http.helpers import MIB, ClientOf, Gate, leavings, messages
 from tests.requests.helpers import worker_threads
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from asyncwsgi import Event, EventStream
 from tests.conftest import Serve
-from tests.frontends.helpers import ClientOf, messages
+from tests.http.helpers import ClientOf, messages
 
 
 @pytest.fixture(autouse=True)

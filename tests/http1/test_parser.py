@@ -216,6 +216,11 @@ SERVED = [
         chunked(b"spam"),
         id="chunk extensions",
     ),
+    pytest.param(
+        CHUNKED_HEAD + b"4;\r\nspam\r\n0;a=\r\n\r\n",
+        chunked(b"spam"),
+        id="malformed chunk extensions",
+    ),
     # RFC 9110 6.5.1: trailers may be dropped, and those that frame or route must not be merged.
     pytest.param(
         CHUNKED_HEAD + b"1\r\nx\r\n0\r\nA: 1\r\nHost: evil\r\nContent-Length: 99\r\n\r\n",

@@ -16,7 +16,7 @@ from asyncwsgi.access_log import AccessEntry, AccessLogger
 from tests.apps import hello
 from tests.client import TIMEOUT
 from tests.conftest import Serve
-from tests.frontends.helpers import ClientOf, Gate, Paths, messages
+from tests.http.helpers import ClientOf, Gate, Paths, messages
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse

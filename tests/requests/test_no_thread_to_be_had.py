@@ -9,7 +9,7 @@ import pytest
 
 from asyncwsgi.errors import WorkersBusy
 from tests.conftest import Serve
-from tests.frontends.helpers import ClientOf, Gate, Paths, messages
+from tests.http.helpers import ClientOf, Gate, Paths, messages
 from tests.requests.helpers import Pool
 
 

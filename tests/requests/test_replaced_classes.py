@@ -16,7 +16,7 @@ from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.worker_threads import Job, WorkerThreads
 from tests.apps import echo, hello, show_environ
 from tests.conftest import Serve
-from tests.frontends.helpers import ClientOf
+from tests.http.helpers import ClientOf
 
 
 def test_connection_class(serve: Serve, client_of: ClientOf) -> None:

@@ -28,7 +28,7 @@ from asyncwsgi.wsgi.async_body import AsyncBody
 from tests.apps import hello
 from tests.client import TIMEOUT
 from tests.conftest import Serve
-from tests.frontends.helpers import ClientOf, Gate, messages
+from tests.http.helpers import ClientOf, Gate, messages
 
 NOW = 1000.0
 

@@ -13,7 +13,7 @@ from asyncwsgi.testing import HungApplication
 from tests.apps import hello
 from tests.client import TIMEOUT
 from tests.conftest import Serve
-from tests.frontends.helpers import ClientOf, Gate, Paths, messages
+from tests.http.helpers import ClientOf, Gate, Paths, messages
 from tests.requests.helpers import worker_threads
 
 if TYPE_CHECKING:

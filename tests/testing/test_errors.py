@@ -19,7 +19,7 @@ from asyncwsgi import from_thread
 from asyncwsgi.testing import LiveServer
 from tests.apps import Endless, echo, hello
 from tests.client import Client
-from tests.wsgi.staging import CHUNKED, PLAIN
+from tests.http.wire import CHUNKED, PLAIN
 
 if TYPE_CHECKING:
     from pathlib import Path

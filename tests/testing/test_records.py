@@ -16,8 +16,8 @@ from asyncwsgi.testing import LiveServer, RecordedRequest
 from asyncwsgi.testing.live import records
 from tests.apps import Held, echo, hello
 from tests.client import Client, connect
+from tests.http.wire import CHUNKED, chunk, read_head
 from tests.server.helpers import TwoBlocks
-from tests.wsgi.staging import CHUNKED, chunk, read_head
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse

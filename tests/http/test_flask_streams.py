@@ -14,7 +14,7 @@ from flask import Flask, Response, g, request, session, stream_with_context, url
 from asyncwsgi import EventStream, stream
 from tests.client import TIMEOUT
 from tests.conftest import Serve
-from tests.frontends.helpers import ClientOf
+from tests.http.helpers import ClientOf
 
 
 class Shop:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asyncwsgi import ClientDisconnected
+from asyncwsgi import ClientDisconnected, Server
+from asyncwsgi.frontends.http import HttpConnection
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
-from tests.frontends.helpers import (
+from tests.http.helpers import (
     MIB,
     Blocks,
     ClientOf,
@@ -18,6 +20,7 @@ from tests.frontends.helpers import (
     Witness,
     leavings,
     messages,
+    take,
 )
 
 if TYPE_CHECKING:
@@ -67,21 +70,33 @@ def test_a_stream_of_tiny_blocks_ends_too(
     assert messages(caplog.records) == []
 
 
+@leavings
 def test_an_application_that_is_held_by_a_slow_reader_is_released(
-    serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+    serve: Serve,
+    client_of: ClientOf,
+    caplog: pytest.LogCaptureFixture,
+    leave: Callable[[Client], None],
 ) -> None:
+    is_held_up = threading.Semaphore(0)
+
+    class PausingConnection(HttpConnection):
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            is_held_up.release()
+
+    class PausingServer(Server):
+        connection_class = PausingConnection
+
     app = Blocks(TOTAL)
-    server = serve(app, threads=2)
-    client, other = client_of(server), client_of(server)
+    server = serve(app, server_class=PausingServer)
+    client = client_of(server)
     client.request()
-    client.read(1)
-    for _ in range(20):
-        other.request("HEAD")
-        other.reply("HEAD")
-    client.reset()
-    server.close()
+    take(is_held_up)
+    leave(client)
     assert app.was_closed.wait(TIMEOUT)
+    server.close()
     assert app.produced < TOTAL
+    assert app.closings == 1
     assert messages(caplog.records) == []
 
 

@@ -17,7 +17,7 @@ from flask.typing import ResponseReturnValue
 from asyncwsgi import Server
 from tests.client import TIMEOUT, Client, Reply, connect
 from tests.conftest import Serve
-from tests.wsgi.staging import ClientOf, take
+from tests.http.helpers import ClientOf, take
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from flask.typing import ResponseReturnValue
 
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
-from tests.wsgi.staging import ClientOf, read_head, take
+from tests.http.helpers import ClientOf, take
+from tests.http.wire import read_head
 
 CONTENT = bytes(range(256)) * 1000
 

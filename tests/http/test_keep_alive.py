@@ -7,7 +7,8 @@ import pytest
 from tests.apps import hello
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
-from tests.frontends.helpers import MIB, Blocks, ClientOf, Gate, Paths, messages
+from tests.http.helpers import MIB, Blocks, ClientOf, Gate, Paths, answer, messages
+from tests.http.wire import PLAIN, read_head
 
 
 def test_a_connection_is_kept_for_the_next_request(serve: Serve, client_of: ClientOf) -> None:
@@ -26,51 +27,35 @@ def test_every_request_of_a_connection_gets_its_own_answer(
     assert bodies == [b"/%d" % n for n in range(12)]
 
 
-@pytest.mark.parametrize(
-    "connection",
-    [
-        pytest.param("close", id="close"),
-        pytest.param("Close", id="in capitals"),
-        pytest.param("keep-alive, close", id="in a list"),  # RFC 9110 7.6.1
-        pytest.param("keep-alive,\tCLOSE ,x", id="in an odd list"),
-    ],
-)
 def test_a_client_that_asks_to_close_is_answered_and_the_connection_closes(
-    serve: Serve, client_of: ClientOf, connection: str
-) -> None:
-    client = client_of(serve(hello))
-    reply = client.get(Connection=connection)
-    assert (reply.body, reply.header("Connection")) == (b"Hello, world!", "close")
-    assert client.is_closed()
-
-
-def test_close_as_a_part_of_another_word_keeps_the_connection(
     serve: Serve, client_of: ClientOf
 ) -> None:
     client = client_of(serve(hello))
-    assert client.get(Connection="x-close-later").status == 200
-    assert client.get().status == 200
-
-
-@pytest.mark.parametrize("connection", ["", "Connection: keep-alive\r\n"], ids=["bare", "asking"])
-def test_http_1_0_is_answered_and_the_connection_closes(
-    serve: Serve, client_of: ClientOf, connection: str
-) -> None:
-    client = client_of(serve(hello))
-    client.send(f"GET / HTTP/1.0\r\n{connection}\r\n".encode())
-    reply = client.reply()
-    # RFC 9112 9.3: whoever does not say keep-alive to an HTTP/1.0 client closes.
+    reply = client.get(Connection="keep-alive,\tCLOSE ,x")  # RFC 9110 7.6.1: a list
     assert (reply.body, reply.header("Connection")) == (b"Hello, world!", "close")
     assert client.is_closed()
 
 
-def test_http_1_0_never_sees_a_chunk(serve: Serve, client_of: ClientOf) -> None:
-    # RFC 9112 6.1: no Transfer-Encoding unless the request was HTTP/1.1 or later.
+def test_an_application_that_asks_to_close_is_heard(serve: Serve, client_of: ClientOf) -> None:
+    headers = [*PLAIN, ("connection", "Close")]
+    client = client_of(serve(answer(lambda: [b"spam"], headers)))
+    reply = client.get()
+    assert (reply.body, reply.header("Connection")) == (b"spam", "close")
+    assert client.is_closed()
+
+
+@pytest.mark.parametrize("connection", ["", "Connection: keep-alive\r\n"], ids=["bare", "asking"])
+def test_http_1_0_is_answered_without_chunks_and_the_connection_closes(
+    serve: Serve, client_of: ClientOf, connection: str
+) -> None:
     client = client_of(serve(Blocks(3, block_size=1)))
-    client.send(b"GET / HTTP/1.0\r\n\r\n")
-    head, _, body = client.read_all().partition(b"\r\n\r\n")
-    assert b"transfer-encoding" not in head.lower()
-    assert body == b"xxx"
+    client.send(f"GET / HTTP/1.0\r\n{connection}\r\n".encode())
+    head = read_head(client)
+    # RFC 9112 9.3: whoever does not say keep-alive to an HTTP/1.0 client closes. 6.1: no
+    # Transfer-Encoding unless the request was HTTP/1.1 or later.
+    assert b"Connection: close" in head
+    assert not any(line.startswith(b"Transfer-Encoding") for line in head)
+    assert client.read_all() == b"xxx"
 
 
 @pytest.mark.parametrize(
@@ -81,13 +66,24 @@ def test_http_1_0_never_sees_a_chunk(serve: Serve, client_of: ClientOf) -> None:
         pytest.param(b"\x00" * MIB, id="more than is buffered"),
     ],
 )
+@pytest.mark.parametrize(
+    "last",
+    [
+        pytest.param(b"HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n", id="close"),
+        pytest.param(b"HTTP/1.0\r\nContent-Length: 4\r\n\r\nspam", id="HTTP/1.0"),
+    ],
+)
 def test_what_follows_a_last_request_is_ignored_and_resets_nothing(
-    serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture, leftover: bytes
+    serve: Serve,
+    client_of: ClientOf,
+    caplog: pytest.LogCaptureFixture,
+    last: bytes,
+    leftover: bytes,
 ) -> None:
     # RFC 9112 9.6: no request behind close is answered; a reset could overtake the response.
     app = Paths()
     client = client_of(serve(app))
-    client.send(b"GET /last HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n" + leftover)
+    client.send(b"GET /last " + last + leftover)
     assert client.reply().body == b"/last"
     assert client.is_closed()
     assert (app.calls, messages(caplog.records)) == (["GET /last"], [])

@@ -10,7 +10,7 @@ import pytest
 from tests.apps import echo, hello
 from tests.client import Client
 from tests.conftest import Serve
-from tests.frontends.helpers import MIB, ClientOf, Clock, Paths, messages
+from tests.http.helpers import MIB, ClientOf, Clock, Paths, messages
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse

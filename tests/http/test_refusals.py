@@ -11,26 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.apps import echo
 from tests.client import TIMEOUT, Client, Reply
 from tests.conftest import Serve
-from tests.frontends.helpers import (
+from tests.http.helpers import (
     MIB,
     ClientOf,
     Gate,
     Paths,
-    bytewise,
     counting_submissions,
     listen,
     messages,
-    whole,
 )
+from tests.http.wire import CHUNKED, LAST_CHUNK, SIZED, bytewise, chunk, whole
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
 Feed = Callable[[Client, bytes], None]
-
-CHUNKED = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 # A ClientHello as openssl begins one.
 TLS = b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + bytes(range(32)) + b"\r\n\r\n" * 30
@@ -53,8 +51,11 @@ TABLE = [
         CHUNKED + b"spam\r\nspam\r\n", {}, 400, "malformed request body", id="a malformed chunk"
     ),
     pytest.param(
-        b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 11\r\n\r\nspam and eg",
-        {"max_body_size": 10}, 413, "request body of 11 bytes, at most 10", id="a long body",
+        SIZED % 11, {"max_body_size": 10}, 413, "request body of 11 bytes, at most 10",
+        id="a long body",
+    ),
+    pytest.param(
+        SIZED % (10**20 - 1), {"max_body_size": 10}, 413, "at most 10", id="a length beyond 64 bits"
     ),
     pytest.param(
         CHUNKED + b"b\r\nspam and eg\r\n0\r\n\r\n",
@@ -136,6 +137,19 @@ def test_tls_on_a_plain_port_is_told_apart(
     check_refusal(reply, caplog.records, 400, "TLS handshake on a plain HTTP listener")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [SIZED % 10 + b"spam, eggs", CHUNKED + chunk(b"spam, eggs") + LAST_CHUNK],
+    ids=["with a length", "in chunks"],
+)
+def test_a_body_of_the_largest_size_is_served(
+    serve: Serve, client_of: ClientOf, body: bytes
+) -> None:
+    client = client_of(serve(echo, max_body_size=10))
+    client.send(body)
+    assert client.reply().body == b"spam, eggs"
+
+
 def test_a_refused_client_that_sends_on_sees_the_whole_answer(
     serve: Serve, client_of: ClientOf
 ) -> None:
@@ -169,6 +183,16 @@ def swallow(environ: dict[str, Any], start_response: StartResponse) -> list[byte
     raise AssertionError("the body was taken for complete")
 
 
+def reply_to_body_in_two_parts(client: Client, gate: Gate, rest: bytes) -> Reply:
+    """The reply to a request whose `rest` comes when the application waits for it."""
+    client.request("POST", "/held", Transfer_Encoding="chunked")
+    client.send(chunk(b"x"))
+    gate.wait_until_entered()
+    gate.open()
+    client.send(rest)
+    return client.reply()
+
+
 class TestWhileTheApplicationReads:
     """A body turns out to be bad when the application has begun to read it."""
 
@@ -195,12 +219,7 @@ class TestWhileTheApplicationReads:
         gate = Gate(read_all)
         client = client_of(serve(gate, body_buffer_size=1, max_body_size=10))
         listen(caplog)
-        client.request("POST", "/held", Transfer_Encoding="chunked")
-        client.send(b"1\r\nx\r\n")
-        gate.wait_until_entered()
-        gate.open()
-        client.send(rest)
-        reply = client.reply()
+        reply = reply_to_body_in_two_parts(client, gate, rest)
         assert (reply.status, reply.header("Connection")) == (status, "close")
         assert client.is_closed()
         (line,) = messages(caplog.records)
@@ -220,12 +239,7 @@ class TestWhileTheApplicationReads:
         gate = Gate(swallow)
         client = client_of(serve(gate, body_buffer_size=1, max_body_size=10))
         listen(caplog)
-        client.request("POST", "/held", Transfer_Encoding="chunked")
-        client.send(b"1\r\nx\r\n")
-        gate.wait_until_entered()
-        gate.open()
-        client.send(rest)
-        reply = client.reply()
+        reply = reply_to_body_in_two_parts(client, gate, rest)
         assert reply.status == 422
         assert reply.body.startswith(reason.encode())
         assert client.is_closed()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tests.apps import hello
 from tests.client import TIMEOUT
 from tests.conftest import Serve
-from tests.frontends.helpers import (
+from tests.http.helpers import (
     MIB,
     Blocks,
     ClientOf,

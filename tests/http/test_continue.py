@@ -11,7 +11,15 @@ import pytest
 from tests.apps import echo, hello
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
-from tests.frontends.helpers import TURNS, ClientOf, Gate, Paths, messages, nothing_came
+from tests.http.helpers import (
+    TURNS,
+    ClientOf,
+    Gate,
+    Paths,
+    Reads,
+    messages,
+    nothing_came,
+)
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -67,6 +75,19 @@ def test_a_client_that_does_not_wait_is_served(serve: Serve, client_of: ClientOf
     client = client_of(serve(echo))
     client.request("POST", body=b"spam", Expect="100-continue")
     assert client.reply().body == b"spam"
+
+
+def test_a_body_that_was_asked_for_and_read_in_part_keeps_the_connection(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    # After the 100 the rest is sure to come, so what follows it can be told from it.
+    client = client_of(serve(Reads(lambda body: body.read(2))))
+    expect(client)
+    assert client.read(len(CONTINUE)) == CONTINUE
+    client.send(b"sp")
+    assert client.reply().header("Connection") is None
+    client.send(b"am")
+    assert client.get().status == 200
 
 
 def test_a_body_that_is_not_read_gets_the_final_status_alone_and_the_connection_closes(

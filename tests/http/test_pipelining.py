@@ -11,20 +11,19 @@ import pytest
 from tests.apps import echo, hello
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
-from tests.frontends.helpers import (
+from tests.http.helpers import (
     MIB,
     TURNS,
     ClientOf,
     Clock,
     Gate,
     Paths,
-    bytewise,
     fill,
     messages,
     nothing_came,
     watched,
-    whole,
 )
+from tests.http.wire import CHUNKED, LAST_CHUNK, SIZED, bytewise, chunk, get, whole
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -32,10 +31,6 @@ if TYPE_CHECKING:
 Feed = Callable[[Client, bytes], None]
 
 feedings = pytest.mark.parametrize("feed", [whole, bytewise])
-
-
-def get(target: str) -> bytes:
-    return f"GET {target} HTTP/1.1\r\nHost: test\r\n\r\n".encode()
 
 
 @feedings
@@ -65,11 +60,8 @@ def test_bodies_of_pipelined_requests_go_to_their_own_requests(
     serve: Serve, client_of: ClientOf, feed: Feed
 ) -> None:
     client = client_of(serve(echo))
-    sized = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nspam"
-    chunked = (
-        b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b"3\r\neg \r\n2\r\ngs\r\n0\r\n\r\n"
-    )
+    sized = SIZED % 4 + b"spam"
+    chunked = CHUNKED + chunk(b"eg ") + chunk(b"gs") + LAST_CHUNK
     feed(client, sized + chunked + get("/") + sized)
     assert [client.reply().body for _ in range(4)] == [b"spam", b"eg gs", b"", b"spam"]
 

@@ -1,10 +1,9 @@
-"""What the connection tests share: applications that tell what they saw, ways to stage a stall."""
+"""What tests over sockets share: applications that tell what they saw, ways to stage a stall."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,11 +16,14 @@ from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.requests.worker_threads import Job, WorkerThreads
 from asyncwsgi.testing import LiveServer
 from tests.client import TIMEOUT, Client
+from tests.http.wire import PLAIN, Headers
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse
+    from wsgiref.types import StartResponse, WSGIApplication
 
+Environ = dict[str, Any]
 Application = Callable[..., Iterable[bytes]]
+Read = Callable[[Any], object]
 ClientOf = Callable[[LiveServer], Client]
 MIB = 1024 * 1024
 
@@ -29,6 +31,62 @@ leavings = pytest.mark.parametrize("leave", [Client.close, Client.reset], ids=["
 """The two ways in which a client leaves."""
 TURNS = 20
 """Rounds of the server's loop after which it has done all that it is going to do."""
+
+
+def wait_for(event: threading.Event) -> None:
+    """Wait for what another thread must do."""
+    assert event.wait(TIMEOUT), "it never happened"
+
+
+def take(semaphore: threading.Semaphore, count: int = 1) -> None:
+    """Wait for something that another thread must do `count` times."""
+    for _ in range(count):
+        assert semaphore.acquire(timeout=TIMEOUT), "it never happened"
+
+
+def answer(
+    blocks: Callable[[], Any], headers: Headers = PLAIN, status: str = "200 OK"
+) -> WSGIApplication:
+    """An application that returns what `blocks` makes."""
+
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response(status, headers)
+        body: Iterable[bytes] = blocks()
+        return body
+
+    return application
+
+
+class Recorder:
+    """Keeps every environ it is called with; answers with an empty body."""
+
+    def __init__(self) -> None:
+        self.environs: list[Environ] = []
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        self.environs.append(environ)
+        start_response("200 OK", PLAIN)
+        return []
+
+
+class Reads:
+    """Does something with ``wsgi.input`` and keeps what comes of it."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self.entered = threading.Semaphore(0)
+        self.result: object = None
+        self.error: BaseException | None = None
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        self.entered.release()
+        try:
+            self.result = self._read(environ["wsgi.input"])
+        except Exception as error:
+            self.error = error
+            raise
+        start_response("200 OK", PLAIN)
+        return []
 
 
 class Paths:
@@ -155,18 +213,6 @@ class Witness:
     def wait(self) -> BaseException | None:
         assert self.is_done.wait(TIMEOUT), "the application was never told"
         return self.raised
-
-
-def whole(client: Client, data: bytes) -> None:
-    """Send in one piece."""
-    client.send(data)
-
-
-def bytewise(client: Client, data: bytes) -> None:
-    """Send byte by byte, each as a segment of its own."""
-    client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for index in range(len(data)):
-        client.send(data[index : index + 1])
 
 
 def fill(client: Client, data: bytes, turn: Callable[[], object], *, limit: int) -> int:

@@ -14,7 +14,7 @@ import pytest
 from tests.apps import echo
 from tests.client import TIMEOUT
 from tests.conftest import Serve
-from tests.frontends.helpers import (
+from tests.http.helpers import (
     MIB,
     TURNS,
     Blocks,

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from werkzeug.local import Local
 
-from asyncwsgi import Server
-from asyncwsgi.requests.worker_threads import Job, WorkerThreads
 from tests.apps import Held, hello
-from tests.client import Client
+from tests.client import TIMEOUT
 from tests.conftest import Serve
-from tests.wsgi.staging import GET, PLAIN, ClientOf, Environ, take
+from tests.http.helpers import ClientOf, Environ, counting_submissions, take
+from tests.http.wire import PLAIN
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -57,69 +56,29 @@ def options(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
             yield {"executor": executor}
 
 
-def test_call_iteration_and_close_run_in_one_thread(
-    options: dict[str, Any], serve: Serve, client_of: ClientOf
-) -> None:
-    application = Steps(lambda step: threading.get_ident())
-    client = client_of(serve(application, **options))
-    client.get()
-    take(application.has_closed)
-    assert len(application.results) == 5
-    assert len(set(application.results)) == 1
-    assert application.results[0] != threading.get_ident()
-
-
-def test_a_thread_local_of_the_call_is_there_until_close(
-    options: dict[str, Any], serve: Serve, client_of: ClientOf
-) -> None:
-    local = threading.local()
-
-    def step(name: str) -> object:
-        if name.startswith("call"):
-            local.name = name
-        return local.name
-
-    application = Steps(step)
-    client = client_of(serve(application, **options))
-    for path in ("/first", "/second"):
-        client.get(path)
-        take(application.has_closed)
-    assert application.results == ["call /first"] * 5 + ["call /second"] * 5
-
-
-def test_call_iteration_and_close_run_in_one_context(
+def test_call_iteration_and_close_run_in_one_thread_and_one_context(
     options: dict[str, Any], serve: Serve, client_of: ClientOf
 ) -> None:
     # Flask resets in close() the token it got in the call; another Context would refuse it.
+    local = threading.local()
     tokens: list[contextvars.Token[str]] = []
 
     def step(name: str) -> object:
         if name.startswith("call"):
+            local.name = name
             tokens.append(variable.set(name))
-        value = variable.get()
+        values = (local.name, variable.get())
         if name == "close":
             variable.reset(tokens.pop())
-        return value
+        return values
 
     application = Steps(step)
     client = client_of(serve(application, **options))
     for path in ("/first", "/second"):
         client.get(path)
         take(application.has_closed)
-    assert application.results == ["call /first"] * 5 + ["call /second"] * 5
-
-
-def test_a_generator_keeps_its_context_from_block_to_block(
-    serve: Serve, client_of: ClientOf
-) -> None:
-    def application(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
-        start_response("200 OK", PLAIN)
-        token = variable.set("spam")
-        yield variable.get().encode()
-        yield variable.get().encode()
-        variable.reset(token)
-
-    assert client_of(serve(application)).get().body == b"spamspam"
+    first, second = ("call /first",) * 2, ("call /second",) * 2
+    assert application.results == [first] * 5 + [second] * 5
 
 
 @pytest.mark.parametrize("is_same_connection", [True, False], ids=["keep-alive", "reconnected"])
@@ -184,7 +143,7 @@ def test_requests_that_run_at_a_time_see_nothing_of_each_other(
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         variable.set(environ["PATH_INFO"])
-        all_inside.wait(10)
+        all_inside.wait(TIMEOUT)
         seen.append((environ["PATH_INFO"], variable.get()))
         return hello(environ, start_response)
 
@@ -211,20 +170,18 @@ class Inside:
 
 
 class Counted:
-    """Counts how many requests are inside the application at most, and notes their order."""
+    """Counts how many requests are inside the application at most."""
 
-    def __init__(self, application: Callable[..., Iterable[bytes]] = hello) -> None:
+    def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
         self._application = application
         self._lock = threading.Lock()
         self._inside = 0
         self.most_inside = 0
-        self.order: list[str] = []
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         with self._lock:
             self._inside += 1
             self.most_inside = max(self.most_inside, self._inside)
-            self.order.append(environ["PATH_INFO"])
         return Inside(self._application(environ, start_response), self._leave)
 
     def _leave(self) -> None:
@@ -233,19 +190,10 @@ class Counted:
 
 
 def test_one_thread_serves_one_request_at_a_time(serve: Serve, client_of: ClientOf) -> None:
-    submitted = threading.Semaphore(0)
-
-    class Threads(WorkerThreads):
-        def submit(self, job: Job) -> None:
-            super().submit(job)
-            submitted.release()
-
-    class TellingServer(Server):
-        worker_threads_class = Threads
-
+    counting_server, submitted = counting_submissions()
     held = Held()
     counted = Counted(held)
-    server = serve(counted, threads=1, server_class=TellingServer)
+    server = serve(counted, threads=1, server_class=counting_server)
     clients = [client_of(server) for _ in range(8)]
     for client in clients:
         client.request()
@@ -254,44 +202,3 @@ def test_one_thread_serves_one_request_at_a_time(serve: Serve, client_of: Client
     held.release()
     assert [client.reply().status for client in clients] == [200] * 8
     assert counted.most_inside == 1
-
-
-def test_several_threads_serve_as_many_requests_at_a_time(
-    serve: Serve, client_of: ClientOf
-) -> None:
-    held = Held()
-    server = serve(held, threads=4)
-    clients: list[Client] = [client_of(server) for _ in range(4)]
-    for client in clients:
-        client.request()
-    held.wait_until_entered(4)
-    held.release()
-    assert [client.reply().status for client in clients] == [200] * 4
-
-
-def test_pipelined_requests_are_answered_in_order_and_one_at_a_time(
-    serve: Serve, client_of: ClientOf
-) -> None:
-    application = Counted()
-    client = client_of(serve(application, threads=8))
-    paths = [f"/{number}" for number in range(100)]
-    client.send(b"".join(GET.replace(b"/", path.encode(), 1) for path in paths))
-    assert [client.reply().status for _ in paths] == [200] * 100
-    assert application.order == paths
-    assert application.most_inside == 1
-
-
-def test_a_pipelined_request_waits_for_the_one_before_it(serve: Serve, client_of: ClientOf) -> None:
-    held = Held()
-    counted = Counted(held)
-    server = serve(counted, threads=8)
-    client = client_of(server)
-    client.request(target="/first")
-    held.wait_until_entered()
-    client.request(target="/second")
-    client_of(server).request(target="/elsewhere")
-    held.wait_until_entered()
-    assert counted.order == ["/first", "/elsewhere"]
-    held.release()
-    assert [client.reply().status for _ in range(2)] == [200] * 2
-    assert counted.order[2:] == ["/second"]
