@@ -23,6 +23,7 @@ from asyncwsgi.coroutines.current import enter_exchange
 from asyncwsgi.coroutines.disconnect import Disconnect
 from asyncwsgi.errors import ClientDisconnected, RequestBodyError
 from asyncwsgi.http1.encoder import CONTINUE, SERVER_NAME, ResponseEncoder
+from asyncwsgi.requests import forks
 from asyncwsgi.wsgi.application import run_application
 from asyncwsgi.wsgi.response import Response
 
@@ -239,6 +240,8 @@ class Exchange:
         try:
             suspended = self.call_application(response)
         except BaseException as raised:
+            if self.dispatcher.mailbox.is_of_parent:
+                forks.end_child(raised)
             suspended = None
             self.fail(response, raised)
         if suspended is None:
@@ -252,6 +255,8 @@ class Exchange:
         try:
             rest = suspended.resume(is_cut=is_cut)
         except BaseException as raised:
+            if self.dispatcher.mailbox.is_of_parent:
+                forks.end_child(raised)
             self.fail(response, raised)
         if rest is None:
             self.conclude(response)
