@@ -43,7 +43,7 @@ except ImportError:
 
 logger = logging.getLogger("asyncwsgi.server")
 
-JOIN_TIMEOUT = 5.0
+JOIN_TIMEOUT = 3.0
 """Seconds that threads which have left have to end. Who hangs there is like who hangs in a job."""
 
 _numbers = itertools.count(1)
@@ -194,7 +194,8 @@ class WorkerThreads:
         while len(self._threads) > self._unfinished:
             self._has_one_left.clear()
             await self._has_one_left.wait()
-        await self._join([thread for thread in self._leaving if thread.is_alive()])
+        if leaving := [thread for thread in self._leaving if thread.is_alive()]:
+            await self._join(leaving)
 
     def _end(self, count: int) -> None:
         for _ in range(count):
@@ -272,11 +273,12 @@ class WorkerThreads:
         try:
             await asyncio.wait_for(joined.wait(), JOIN_TIMEOUT)
         except TimeoutError:
-            logger.warning(
-                "worker threads have not ended %g s after their last request: what they keep in "
-                "thread-locals takes long to be let go of, or hangs",
-                JOIN_TIMEOUT,
-            )
+            with contextlib.suppress(Exception):  # see `_report`
+                logger.warning(
+                    "worker threads have not ended %g s after their last request: what they keep "
+                    "in thread-locals takes long to be let go of, or hangs",
+                    JOIN_TIMEOUT,
+                )
 
 
 class ExecutorWorkers:
