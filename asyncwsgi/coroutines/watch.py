@@ -1,12 +1,20 @@
 """Notices when code on the loop keeps it from everything else, and says which.
 
 A thread looks, and only while there are coroutines of the application: a request without one pays
-nothing, one with them pays no more for each step.
+nothing, one with them pays no more for each step. It has the loop set an event, and if that takes
+too long it looks what the loop's thread is at. To measure on the loop would cost each step of each
+task, and it would tell afterwards, when nobody can see any more where the coroutine stood; one that
+never lets go would never be told of.
+
+It looks at frames of a thread that runs on meanwhile. The interpreter's lock makes that safe; on a
+free-threaded build nothing does, and it may crash the process (Python's documentation says so of
+``sys._current_frames()``). There nobody looks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import sys
@@ -67,6 +75,8 @@ class LoopWatch:
         self._has_work.set()
 
     def _start(self) -> None:
+        if not getattr(sys, "_is_gil_enabled", lambda: True)():
+            return
         thread = threading.Thread(target=self._look, name="asyncwsgi-watch", daemon=True)
         try:
             thread.start()
@@ -102,13 +112,17 @@ class LoopWatch:
         where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         site = f"{code.co_filename}:{coroutine.f_lineno}"
         del frame, coroutine
-        logger.warning(
-            "%s has held the server's loop for more than %g s, and no client was served meanwhile; "
-            "it stood at %s%s; await there, or move what blocks into asyncio.to_thread()",
-            name, PATIENCE, site, "" if where == site else f", in {where}",
-        )  # fmt: skip
+        # Logging runs code of the program: if that fails, it costs the line and not the watch.
+        with contextlib.suppress(Exception):
+            logger.warning(
+                "%s has held the server's loop for more than %g s, and no client was served "
+                "meanwhile; it stood at %s%s; await there, or move what blocks into "
+                "asyncio.to_thread()",
+                name, PATIENCE, site, "" if where == site else f", in {where}",
+            )  # fmt: skip
         self._wait(beat)
-        logger.info("%s held the loop for %.1f s", name, time.monotonic() - began)
+        with contextlib.suppress(Exception):
+            logger.info("%s held the loop for %.1f s", name, time.monotonic() - began)
 
     def _wait(self, beat: threading.Event) -> None:
         while not beat.wait(PATIENCE) and not self._is_over():

@@ -44,6 +44,7 @@ from asyncwsgi.coroutines.current import enter_request
 from asyncwsgi.coroutines.disconnect import Disconnect
 from asyncwsgi.coroutines.tasks import LoopTasks
 from asyncwsgi.errors import ClientDisconnected, RequestBodyError
+from asyncwsgi.requests import forks
 from asyncwsgi.requests.dispatcher import Dispatcher
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.wsgi import response as wsgi_response
@@ -306,6 +307,8 @@ class Exchange:
         try:
             suspended = self.call_application(response)
         except BaseException as raised:
+            if self.dispatcher.mailbox.is_of_parent:
+                forks.end_child(raised)
             suspended = None
             self.fail(response, raised)
         if suspended is None:
@@ -319,6 +322,8 @@ class Exchange:
         try:
             rest = suspended.resume(is_cut=is_cut)
         except BaseException as raised:
+            if self.dispatcher.mailbox.is_of_parent:
+                forks.end_child(raised)
             self.fail(response, raised)
         if rest is None:
             self.conclude(response)

@@ -3,6 +3,19 @@
 Guarantees: bytes come out in the order they went in; a reader blocks until there are some, the body
 ends or it fails; the loop never blocks. Holds no more than the loop feeds: whoever feeds asks
 `is_full`, and is told by `on_room` when there is room again.
+
+Who may call what. `feed`, `finish` and `fail` are the loop's. `open` is called once, by the worker
+thread, before the application; `collect` and reading are for any thread but the loop's. Mostly that
+is the worker thread alone, but an application may read in a thread of its own, and a thread that it
+left behind may still read when the request is over. The properties may be asked from anywhere; what
+they say may be old by then.
+
+Why a lock here, where exchanges do without. A reader has to sleep until one of three things has
+happened, and "nothing has happened yet, so I sleep" must be one step, or it sleeps through what
+happens in between; a condition is made for that. And the loop appends to the last block while a
+reader may be about to take it away. Nobody holds the lock for longer than it takes to move bytes in
+memory, and nobody calls anything while holding it: `on_wait` may itself wait for a slow client, and
+then the loop must be able to feed.
 """
 
 from __future__ import annotations
@@ -37,13 +50,16 @@ class RequestBody(io.RawIOBase):
     ) -> None:
         super().__init__()
         self._buffer_size = buffer_size
+        # Both lead to the request, which knows its body. When the body has come to its end there is
+        # nothing left to tell, and they are dropped: the memory of an upload is free at once then,
+        # and not when the garbage collector comes round.
         self._on_wait: Callable[[], None] | None = on_wait
-        self._on_room = on_room
+        self._on_room: Callable[[], None] | None = on_room
         self._blocks: deque[bytes] = deque()
         self._size = 0
         self._is_complete = False
         self._was_full = False
-        self._is_awaited = False
+        self._waiting = 0
         self._error: Exception | None = None
         self._changed = threading.Condition(threading.Lock())
         self._loop_thread = threading.get_ident()
@@ -56,7 +72,7 @@ class RequestBody(io.RawIOBase):
     @property
     def is_awaited(self) -> bool:
         """Whether a reader waits for bytes that have not come."""
-        return self._is_awaited
+        return self._waiting > 0
 
     @property
     def is_complete(self) -> bool:
@@ -72,20 +88,25 @@ class RequestBody(io.RawIOBase):
                 self._blocks.append(data)
             self._size += len(data)
             self._was_full = self._was_full or self.is_full
-            self._changed.notify()
+            # All of them: one may wait for the first byte, another for the whole.
+            self._changed.notify_all()
 
     def finish(self) -> None:
         """Say that the body is complete. On the loop."""
         with self._changed:
             self._is_complete = True
-            self._changed.notify_all()
+            self._settle()
 
     def fail(self, error: Exception) -> None:
         """Let readers fail with `error` once they have read what came. On the loop."""
         with self._changed:
             if not self._is_complete and self._error is None:
                 self._error = error
-                self._changed.notify_all()
+                self._settle()
+
+    def _settle(self) -> None:
+        self._on_wait = self._on_room = None
+        self._changed.notify_all()
 
     def collect(self) -> bool:
         """Wait for the rest, so that whoever reads does not have to. In the worker thread.
@@ -95,21 +116,23 @@ class RequestBody(io.RawIOBase):
         """
         if self._is_settled or threading.get_ident() == self._loop_thread:
             return True  # on the loop nobody may wait, and reading says so
-        size = self._buffer_size = max(self._buffer_size, COLLECTED_SIZE)
-        self._tell_of_wait()
-        self._on_room()  # the loop may have stopped to feed at the bound before
         with self._changed:
-            while not (self._is_settled or self._size >= size):
-                self._is_awaited = True
-                self._changed.wait()
-            self._is_awaited = False
+            size = self._buffer_size = max(self._buffer_size, COLLECTED_SIZE)
+            on_room = self._on_room
+        self._tell_of_wait()
+        if on_room is not None:
+            on_room()  # the loop may have stopped to feed at the bound before
+        with self._changed:
+            self._wait_for(lambda: self._is_settled or self._size >= size)
             return self._is_settled
 
     def open(self) -> BinaryIO:
         """The body as ``wsgi.input``; in memory at once if it has arrived whole."""
-        if self._is_complete:
-            return io.BytesIO(b"".join(self._blocks))
-        return io.BufferedReader(self, READ_SIZE)
+        if not self._is_complete:
+            return io.BufferedReader(self, READ_SIZE)
+        data = b"".join(self._blocks)
+        self._blocks.clear()  # held once
+        return io.BytesIO(data)
 
     def readable(self) -> bool:
         return True
@@ -131,25 +154,36 @@ class RequestBody(io.RawIOBase):
                     "or by asyncio.to_thread()"
                 )
             self._tell_of_wait()
+        on_room = None
         with self._changed:
-            while not self._is_ready:
-                self._is_awaited = True
-                self._changed.wait()
-            self._is_awaited = False
+            self._wait_for(lambda: self._is_ready)
             if not self._blocks:
                 return self._end()
             count = self._take(view)
-            has_room = self._was_full and self._size * 2 <= self._buffer_size
-            if has_room:
+            if self._was_full and self._size * 2 <= self._buffer_size:
                 self._was_full = False
-        if has_room:
-            self._on_room()
+                on_room = self._on_room
+        if on_room is not None:
+            on_room()
         return count
 
     def _tell_of_wait(self) -> None:
-        if self._on_wait is not None:
+        if self._on_wait is None:
+            return
+        # Taken under the lock: of two readers one tells, and the loop may drop it at any moment.
+        with self._changed:
             on_wait, self._on_wait = self._on_wait, None
+        if on_wait is not None:
             on_wait()
+
+    def _wait_for(self, predicate: Callable[[], bool]) -> None:
+        """Wait until `predicate` holds; with the lock, and whoever asks is told that one waits."""
+        if not predicate():
+            self._waiting += 1
+            try:
+                self._changed.wait_for(predicate)
+            finally:
+                self._waiting -= 1
 
     @property
     def _is_settled(self) -> bool:
@@ -161,7 +195,7 @@ class RequestBody(io.RawIOBase):
 
     def _end(self) -> int:
         if self._error is not None:
-            raise self._error
+            raise _again(self._error)
         return 0
 
     def _take(self, view: memoryview) -> int:
@@ -175,3 +209,16 @@ class RequestBody(io.RawIOBase):
                 self._blocks.appendleft(block[len(part) :])
         self._size -= count
         return count
+
+
+def _again(error: Exception) -> Exception:
+    """One like `error`, to be raised once.
+
+    An exception that is raised gets to know the frames it passes, and those know the body. If that
+    knew the exception, too, all that an upload holds would be a cycle. And each reader has frames
+    of its own.
+    """
+    again = type(error).__new__(type(error), *error.args)
+    again.args = error.args
+    again.__dict__.update(error.__dict__)
+    return again

@@ -1,7 +1,23 @@
-"""Notices when all worker threads are busy while requests wait, and says what holds them."""
+"""Notices when all worker threads are busy while requests wait, and says what holds them.
+
+A server whose threads are all held looks from outside as if it hung, and nothing in its log says
+why: requests that wait write no access line, and those that hold the threads write theirs when it
+is over. What the operator needs to know is which endpoints hold the threads; so that is said, once,
+while it is so.
+
+How it is told from a busy machine, where requests wait, too, but more threads would only make it
+worse: threads take requests in the order in which they came. So if one has waited for longer than
+`PATIENCE`, every thread was busy with something older for as long. If no request holds a thread at
+all, the threads are there and were not let run. And the dispatcher asks only if there are more
+requests than threads.
+
+Nothing is measured or counted for it. The server's coarse clock looks at times that each request
+has anyway, a few times a second at most.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Collection
@@ -34,8 +50,6 @@ class SaturationWatch:
     def look(self, exchanges: Collection[WatchedExchange], now: float) -> None:
         """Look at the exchanges that have not ended; `now` is monotonic."""
         waiting = [exchange for exchange in exchanges if not exchange.started_at]
-        # Threads take requests in order: one that waits for long means that all were busy for long.
-        # If none holds a thread, it is the machine that is busy.
         is_late = any(now - exchange.submitted_at > PATIENCE for exchange in waiting)
         is_saturated = is_late and len(waiting) < len(exchanges)
         if is_saturated and not self._has_warned:
@@ -44,13 +58,16 @@ class SaturationWatch:
 
     def _warn(self, exchanges: Collection[WatchedExchange], waiting: int, now: float) -> None:
         limit = self._thread_limit
-        logger.warning(
-            "all %s busy for more than %g s and %d requests wait; held by %s; "
-            "%s, or make these requests faster",
-            f"{limit} worker threads are" if limit else "threads of the executor are",
-            PATIENCE, waiting, _holders(exchanges, now),
-            "raise threads" if limit else "give the executor more workers",
-        )  # fmt: skip
+        # Called by the clock that enforces deadlines: a program's logging that fails must not stop
+        # that.
+        with contextlib.suppress(Exception):
+            logger.warning(
+                "all %s busy for more than %g s and %d requests wait; held by %s; "
+                "%s, or make these requests faster",
+                f"{limit} worker threads are" if limit else "threads of the executor are",
+                PATIENCE, waiting, _holders(exchanges, now),
+                "raise threads" if limit else "give the executor more workers",
+            )  # fmt: skip
 
 
 def _holders(exchanges: Collection[WatchedExchange], now: float) -> str:

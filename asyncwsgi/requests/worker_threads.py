@@ -1,24 +1,50 @@
 """The threads that run the application.
 
-Why not a `ThreadPoolExecutor`: its exit hook joins workers that hang, it cannot be drained with a
-deadline, and its futures cost a quarter of the throughput of small requests.
+Why threads of our own and no ``ThreadPoolExecutor``: its exit hook joins every worker, so a view
+that hangs keeps the process from ending; it cannot be stopped with a deadline; its threads never
+expire; and the future it makes for each job, with a condition and a lock, costs a quarter of the
+throughput of small requests, although nobody waits for it: what became of a request is told by the
+request itself. Whoever has an executor to share may still pass it, see `ExecutorWorkers`.
+
+Why daemons: a thread that hangs in the application, or in what it calls, cannot be ended from
+outside. A graceful shutdown waits for it as long as it was told to; after that the process must be
+able to end. Those that do not hang are told to end, and waited for, by `WorkerThreads.stop`, so
+nothing of theirs is cut off.
+
+The loop decides how many threads there are; all counts are its own, and change on the loop alone.
+A thread only takes jobs from a queue until it takes the None that tells it to end, and says as the
+last thing it does that it leaves. That it has left does not mean that it has ended: now Python lets
+go of the thread's locals, and that may take its time (a database's connection is closed, say). So
+the loop never joins a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import threading
-from concurrent.futures import Executor
-from queue import SimpleQueue
-from typing import Protocol
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any, Protocol
 
 from asyncwsgi.coroutines.asgiref_loop import AsgirefLoop
 from asyncwsgi.errors import WorkersBusy
+from asyncwsgi.requests import forks
 from asyncwsgi.requests.mailbox import Mailbox
 
+try:
+    # Python's own also where gevent has put another one in the place of `queue.SimpleQueue`: that
+    # one wakes greenlets, and these are threads.
+    from _queue import SimpleQueue
+except ImportError:
+    from queue import SimpleQueue
+
 logger = logging.getLogger("asyncwsgi.server")
+
+JOIN_TIMEOUT = 3.0
+"""Seconds that threads which have left have to end. Who hangs there is like who hangs in a job."""
 
 _numbers = itertools.count(1)
 
@@ -101,11 +127,14 @@ class WorkerThreads:
         # None tells the thread that takes it to end.
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._threads: set[threading.Thread] = set()
+        """Those that take jobs, or will, or were told to end and have not heard of it."""
+        self._leaving: set[threading.Thread] = set()
+        """Those that have left, some of which have not ended."""
         self._ending = 0
         self._unfinished = 0
         self._peak = 0
         self._peak_since: float | None = None
-        self._ended = asyncio.Event()
+        self._has_one_left = asyncio.Event()
 
     @property
     def count(self) -> int:
@@ -140,8 +169,12 @@ class WorkerThreads:
         self._unfinished += 1
         if self._unfinished > self._peak:
             self._peak = self._unfinished
-        # All jobs of one round of the loop are handed over at once: a worker that is woken by the
-        # first takes the interpreter from the loop, and each further one costs two switches.
+        # All jobs of one round of the loop are handed over at its end. A job that is put into the
+        # queue wakes a worker, which wants the interpreter at once; the loop loses it, and has to
+        # ask for it back, for each job anew, while it still has sockets to read. With many clients
+        # a round has many jobs: so they are gathered, the loop has done what it has to do, and then
+        # the workers run while it waits for the next bytes. A job alone is handed over in the same
+        # round and loses nothing.
         if not self._batch:
             self._loop.call_soon(self._hand_over)
         self._batch.append(job)
@@ -167,8 +200,10 @@ class WorkerThreads:
         self._hand_over()
         self._end(len(self._threads) - self._ending)
         while len(self._threads) > self._unfinished:
-            self._ended.clear()
-            await self._ended.wait()
+            self._has_one_left.clear()
+            await self._has_one_left.wait()
+        if leaving := [thread for thread in self._leaving if thread.is_alive()]:
+            await self._join(leaving)
 
     def _end(self, count: int) -> None:
         for _ in range(count):
@@ -189,27 +224,77 @@ class WorkerThreads:
             self._threads.add(thread)
 
     def _work(self) -> None:
+        """Run jobs until told to end, whatever they raise.
+
+        The loop counts on a thread that it has started: were it to die, jobs would be queued to
+        nobody, and a stop would wait for ever. SystemExit, too, only ends its job; in a thread it
+        has never ended the program. In a process that a view has forked it ends the child.
+        """
         take = self._queue.get
-        enter = None if self._home is None else self._home.entrance()
+        forks_before = forks.count
+        enter = self._entrance()
         while (job := take()) is not None:
+            has_begun = False
             try:
                 if enter is not None:
                     enter()
+                has_begun = True
                 job.run()
-            except BaseException:
-                logger.exception("a worker thread's job failed")
+            except BaseException as error:
+                if forks.count != forks_before:
+                    forks.end_child(error)
+                _report("a worker thread's job failed")
+                if not has_begun:
+                    job.cancel()
             del job  # an idle thread keeps no request alive
-        self._mailbox.post(self._thread_ended, threading.current_thread())
+        self._mailbox.post(self._thread_left, threading.current_thread())
 
-    def _thread_ended(self, thread: threading.Thread) -> None:
-        thread.join()
+    def _entrance(self) -> Callable[[], None] | None:
+        if self._home is None:
+            return None
+        try:
+            return self._home.entrance()
+        except BaseException:
+            _report("asgiref could not be told of the server's loop")
+            return None
+
+    def _thread_left(self, thread: threading.Thread) -> None:
         self._threads.discard(thread)
+        self._leaving = {leaving for leaving in self._leaving if leaving.is_alive()}
+        self._leaving.add(thread)
         self._ending -= 1
-        self._ended.set()
+        self._has_one_left.set()
+
+    async def _join(self, threads: list[threading.Thread]) -> None:
+        """Wait for the end of threads that have left; in a thread, for the loop must not."""
+        joined = asyncio.Event()
+
+        def join() -> None:
+            for thread in threads:
+                thread.join()
+            self._mailbox.post(lambda _: joined.set(), None)
+
+        try:
+            threading.Thread(target=join, name="asyncwsgi-joining", daemon=True).start()
+        except RuntimeError:  # a container's limit: they end all the same
+            return
+        try:
+            await asyncio.wait_for(joined.wait(), JOIN_TIMEOUT)
+        except TimeoutError:
+            with contextlib.suppress(Exception):  # see `_report`
+                logger.warning(
+                    "worker threads have not ended %g s after their last request: what they keep "
+                    "in thread-locals takes long to be let go of, or hangs",
+                    JOIN_TIMEOUT,
+                )
 
 
 class ExecutorWorkers:
-    """Any `concurrent.futures.Executor` in place of the worker threads. It stays its owner's."""
+    """Any `concurrent.futures.Executor` in place of the worker threads. It stays its owner's.
+
+    Its owner may shut it down, its initializer may fail, it may lose a thread: whatever becomes of
+    a job that it has taken, the job is run or cancelled, once.
+    """
 
     def __init__(
         self, executor: Executor, *, queue_size: int, home: AsgirefLoop | None = None
@@ -241,18 +326,17 @@ class ExecutorWorkers:
             job.cancel()
 
     def _submit(self, job: Job) -> None:
+        submission = _Submission(job, self._home)
         try:
-            future = self._executor.submit(self._run, job)
-        except RuntimeError as error:
-            raise WorkersBusy(f"the executor takes no more requests: {error}") from error
-        self._unfinished += 1
-        future.add_done_callback(lambda done: job.cancel() if done.cancelled() else None)
-
-    def _run(self, job: Job) -> None:
-        if self._home is None:
-            job.run()
+            future = self._executor.submit(submission.run)
+        except Exception as error:
+            # A ThreadPoolExecutor that cannot start a thread says so after it has queued the job,
+            # and a thread that it has may take that.
+            if submission.take() is not None:
+                raise WorkersBusy(f"the executor takes no more requests: {error}") from error
         else:
-            self._home.run(job.run)
+            future.add_done_callback(submission.done)
+        self._unfinished += 1
 
     def job_ended(self) -> None:
         self._unfinished -= 1
@@ -262,3 +346,60 @@ class ExecutorWorkers:
 
     async def stop(self) -> None:
         """The executor's own affair."""
+
+
+class _Submission:
+    """A job that an executor was given: who takes it runs it, cancels it or refuses it."""
+
+    __slots__ = ("_forks", "_home", "_jobs")
+
+    def __init__(self, job: Job, home: AsgirefLoop | None) -> None:
+        # In a list, because to take it out of that is one step, whichever threads try to.
+        self._jobs = [job]
+        self._home = home
+        self._forks = forks.count
+
+    def take(self) -> Job | None:
+        """The job, for the first to ask."""
+        try:
+            return self._jobs.pop()
+        except IndexError:
+            return None
+
+    def run(self) -> None:
+        """What the executor runs."""
+        if self._home is None:
+            self._run()
+        else:
+            self._home.run(self._run)
+
+    def _run(self) -> None:
+        job = self.take()
+        if job is None:
+            return
+        try:
+            job.run()
+        except BaseException as error:
+            if forks.count != self._forks:
+                forks.end_child(error)
+            raise
+
+    def done(self, future: Future[Any]) -> None:
+        """Be told that the executor is through with it. In any thread."""
+        job = self.take()
+        if job is None:
+            return
+        job.cancel()
+        if not future.cancelled():
+            logger.error("the executor has not run a request: %r", future.exception())
+
+
+def _report(message: str) -> None:
+    """Log the exception in hand.
+
+    Logging runs code of the program, which may fail like any other: a filter that asks for the
+    request at hand where there is none, a clock that a test has replaced. A line that cannot be
+    written costs that line and nothing else.
+    """
+    with contextlib.suppress(BaseException):
+        logger.exception(message)

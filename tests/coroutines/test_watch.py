@@ -15,6 +15,7 @@ import pytest
 from asyncwsgi.coroutines.watch import LoopWatch
 from asyncwsgi.requests.mailbox import Mailbox
 from tests.client import TIMEOUT
+from tests.requests.helpers import broken_logging
 
 
 class Warned(logging.Handler):
@@ -162,6 +163,19 @@ async def test_without_a_thread_to_be_had_coroutines_run_all_the_same(
     await ended(watch._thread)
 
 
+async def test_nobody_looks_where_frames_of_other_threads_are_not_safe_to_look_at(
+    watch: LoopWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a free-threaded build of Python.
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    before = set(watchers())
+    watch.task_began()
+    assert watch._thread is None
+    assert set(watchers()) <= before
+    watch.task_ended()
+    watch.stop()
+
+
 def test_its_thread_ends_with_the_loop() -> None:
     before = set(watchers())
 
@@ -222,6 +236,16 @@ async def test_each_coroutine_is_named_once_by_the_outermost(
         await asyncio.create_task(view())
     names = [line.partition(" ")[0].rpartition(".")[2] for line in warned.lines]
     assert [name for name in names if "view" in name] == ["view", "other_view"]
+
+
+async def test_a_warning_that_cannot_be_written_is_not_the_last(
+    holding: Holding, warned: Warned
+) -> None:
+    with broken_logging("asyncwsgi.server") as was_asked:
+        await asyncio.create_task(holding.view())
+    assert was_asked.is_set()
+    await asyncio.create_task(holding.other_view())
+    assert any("other_view has held" in line for line in warned.lines)
 
 
 async def test_how_long_it_was_is_told_afterwards(

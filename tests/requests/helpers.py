@@ -1,15 +1,18 @@
-"""What the bridge tests share."""
+"""What the tests of this room share."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TypeVar
 
 from asyncwsgi.config import Loop
+from asyncwsgi.coroutines.asgiref_loop import AsgirefLoop
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.requests.worker_threads import WorkerThreads
 from tests.client import TIMEOUT
@@ -33,6 +36,23 @@ def in_thread(call: Callable[[], T]) -> Future[T]:
     return future
 
 
+@contextmanager
+def broken_logging(name: str) -> Iterator[threading.Event]:
+    """Have every line of the logger `name` raise, as a program's filter may; set when one has."""
+    was_asked = threading.Event()
+
+    def need_request(_: logging.LogRecord) -> bool:
+        was_asked.set()
+        raise RuntimeError("working outside of request context")
+
+    logger = logging.getLogger(name)
+    logger.addFilter(need_request)
+    try:
+        yield was_asked
+    finally:
+        logger.removeFilter(need_request)
+
+
 def worker_threads() -> set[threading.Thread]:
     """The worker threads of this process that are alive."""
     return {
@@ -41,13 +61,15 @@ def worker_threads() -> set[threading.Thread]:
 
 
 class Pool:
-    """Worker threads, and the part of the bridge that they cannot do without."""
+    """Worker threads, and the mailbox that they cannot do without."""
 
-    def __init__(self, *, limit: int = 10, queue_size: int = 100) -> None:
+    def __init__(
+        self, *, limit: int = 10, queue_size: int = 100, home: AsgirefLoop | None = None
+    ) -> None:
         self._others = worker_threads()
         self.mailbox = Mailbox(asyncio.get_running_loop())
         self.workers = WorkerThreads(
-            self.mailbox, limit=limit, queue_size=queue_size, idle_timeout=60
+            self.mailbox, limit=limit, queue_size=queue_size, idle_timeout=60, home=home
         )
 
     @property
@@ -77,6 +99,7 @@ class PoolJob:
         self._started = asyncio.Event()
         self._ended = asyncio.Event()
         self.thread: threading.Thread | None = None
+        self.was_cancelled = False
 
     def run(self) -> None:
         self.thread = threading.current_thread()
@@ -87,7 +110,8 @@ class PoolJob:
             self._pool.mailbox.post(self._end, None)
 
     def cancel(self) -> None:
-        raise AssertionError("a thread of ours runs every job it was given")
+        self.was_cancelled = True
+        self._pool.mailbox.post(self._end, None)
 
     def _end(self, _: None) -> None:
         self._pool.workers.job_ended()

@@ -16,7 +16,7 @@ from asyncwsgi.config import Loop
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.running import loop_factory
 from tests.client import TIMEOUT
-from tests.requests.helpers import LOOPS
+from tests.requests.helpers import LOOPS, broken_logging
 
 Ts = TypeVarTuple("Ts")
 
@@ -130,6 +130,55 @@ async def test_a_call_that_fails_is_reported_and_loses_no_other(mailbox: Mailbox
     assert received == [1, 2, 3]
     assert [report["exception"] for report in reports] == [failure]
     assert "fail" in reports[0]["message"]
+
+
+async def test_a_report_that_fails_loses_no_call(mailbox: Mailbox) -> None:
+    def fail(_: None) -> None:
+        raise ValueError("spam")
+
+    received: list[int] = []
+    for number in range(3):
+        mailbox.post(fail, None)
+        mailbox.post(received.append, number)
+    with broken_logging("asyncio") as was_asked:
+        await a_round()
+    assert was_asked.is_set()
+    assert received == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_call_that_ends_the_loop_loses_no_other(name: Loop, error: type[BaseException]) -> None:
+    # What has ended it, `asyncio.run` for one, has it run on until everything is tidied up.
+    def fail(_: None) -> None:
+        raise error
+
+    loop = loop_factory(name)()
+    mailbox = Mailbox(loop)
+    received: list[int] = []
+    mailbox.post(fail, None)
+    mailbox.post(received.append, 1)
+    with pytest.raises(error):
+        loop.run_forever()
+    loop.run_until_complete(a_round())
+    loop.close()
+    assert received == [1]
+
+
+async def test_a_post_that_a_signal_interrupts_keeps_no_other_from_waking_the_loop(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    received: list[int] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio.get_running_loop(), "call_soon_threadsafe", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            mailbox.post(received.append, 1)
+    mailbox.post(received.append, 2)
+    await a_round()
+    assert received == [1, 2]
 
 
 class Thing:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
 import threading
-from collections.abc import Callable
-from typing import BinaryIO
+import weakref
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 
+from asyncwsgi import Server
+from asyncwsgi.errors import RequestBodyError
 from asyncwsgi.requests.request_body import RequestBody
-from tests.client import TIMEOUT
+from asyncwsgi.running import ServerThread
+from tests.apps import hello
+from tests.client import TIMEOUT, Client, connect
+from tests.http.helpers import leavings
 from tests.requests.helpers import in_thread
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse
 
 
 class Body(RequestBody):
@@ -163,6 +174,49 @@ class TestWaiting:
         assert body.read(4) == b"spam"
         assert (body.waits, body.is_awaited) == (0, False)
 
+    def test_of_two_that_begin_to_wait_at_once_one_tells(self) -> None:
+        # The client would be sent a second 100 (Continue), or one of the readers an error.
+        class Racing(Body):
+            """Has both readers look before either goes on."""
+
+            def __init__(self) -> None:
+                self._both = threading.Barrier(2)
+                self._has_met = threading.local()
+                super().__init__()
+
+            @property
+            def _on_wait(self) -> Callable[[], None] | None:
+                on_wait: Callable[[], None] | None = self.__dict__["on_wait"]
+                if not hasattr(self._has_met, "before"):
+                    self._has_met.before = True
+                    self._both.wait(TIMEOUT)
+                return on_wait
+
+            @_on_wait.setter
+            def _on_wait(self, on_wait: Callable[[], None] | None) -> None:
+                self.__dict__["on_wait"] = on_wait
+
+        body = Racing()
+        results = [in_thread(lambda: body.read(4)) for _ in range(2)]
+        wait_for_reader(body)
+        body.feed(b"spam")
+        body.feed(bytes(1024))
+        assert sorted(result.result(TIMEOUT) for result in results) == [bytes(4), b"spam"]
+        assert body.waits == 1
+
+    def test_what_one_is_given_wakes_another_who_waits_for_more(self) -> None:
+        body = Body()
+        whole = in_thread(body.collect)
+        wait_for_reader(body)
+        part = in_thread(lambda: body.read(4))
+        while body._waiting < 2:
+            assert {whole.done(), part.done()} == {False}
+        body.feed(b"spam")
+        assert part.result(TIMEOUT) == b"spam"
+        assert body.is_awaited  # by the one who waits for the whole
+        body.finish()
+        assert whole.result(TIMEOUT)
+
     def test_a_wait_shows_until_bytes_come(self) -> None:
         body = Body()
         result = in_thread(lambda: body.read(4))
@@ -259,6 +313,17 @@ class TestFailure:
         with pytest.raises(ConnectionResetError):
             read(io.BufferedReader(body))
 
+    def test_a_failure_is_told_whole_to_each_reader(self) -> None:
+        body = Body()
+        body.fail(RequestBodyError(413, "too large"))
+        errors = []
+        for _ in range(2):
+            with pytest.raises(RequestBodyError, match="too large") as raised:
+                body.read(10)
+            errors.append(raised.value)
+        assert [(error.status, error.reason) for error in errors] == [(413, "too large")] * 2
+        assert errors[0] is not errors[1]  # each knows the frames of its reader
+
     def test_a_complete_body_cannot_fail(self) -> None:
         body = Body()
         body.feed(b"spam")
@@ -272,6 +337,95 @@ class TestFailure:
         body.fail(ConnectionResetError("second"))
         with pytest.raises(ConnectionResetError, match="first"):
             body.read(1)
+
+
+class Request:
+    """What a body's callbacks lead to: it knows the body, and the body knows it."""
+
+    def __init__(self) -> None:
+        self.body = RequestBody(1000, on_wait=self.note, on_room=self.note)
+        self.body.feed(bytes(2000))
+
+    def note(self) -> None:
+        """Nobody counts here."""
+
+
+def read_and_fail(request: Request) -> None:
+    request.body.fail(RequestBodyError(400, "spam"))
+    with contextlib.suppress(RequestBodyError):
+        while request.body.read(1500):
+            pass
+
+
+class TestMemory:
+    @pytest.mark.parametrize(
+        "end",
+        [
+            pytest.param(lambda request: request.body.finish(), id="complete"),
+            pytest.param(lambda request: request.body.fail(OSError("gone")), id="failed"),
+            pytest.param(read_and_fail, id="read until it failed"),
+        ],
+    )
+    def test_a_body_at_its_end_needs_no_collector(self, end: Callable[[Request], None]) -> None:
+        gc.disable()
+        try:
+            request = Request()
+            remains = weakref.ref(request.body)
+            end(request)
+            del request
+            assert remains() is None
+        finally:
+            gc.enable()
+
+    def test_what_arrived_whole_is_held_once(self) -> None:
+        body = Body()
+        for block in (bytes(1024), b"spam"):
+            body.feed(block)
+        body.finish()
+        assert len(body.open().read()) == 1028
+        assert body.read(10) == b""
+
+    @leavings
+    @pytest.mark.parametrize("is_caught", [True, False], ids=["caught", "raised"])
+    def test_an_upload_that_breaks_off_while_it_is_read_needs_no_collector(
+        self, leave: Callable[[Client], None], is_caught: bool
+    ) -> None:
+        bodies: list[weakref.ref[RequestBody]] = []
+        is_read, is_gone = threading.Event(), threading.Event()
+
+        class WatchedBody(RequestBody):
+            def __init__(self, *args: Any, **options: Any) -> None:
+                super().__init__(*args, **options)
+                bodies.append(weakref.ref(self, lambda _: is_gone.set()))
+
+        class WatchedServer(Server):
+            request_body_class = WatchedBody
+
+        def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            environ["wsgi.input"].read(4)
+            is_read.set()
+            try:
+                environ["wsgi.input"].read(1000)
+            except OSError:
+                if not is_caught:
+                    raise
+            return hello(environ, start_response)
+
+        gc.disable()
+        try:
+            # Not one that records what is raised.
+            with ServerThread(WatchedServer(application, port=0)) as server:
+                with connect(server.addresses[0]) as client:
+                    client.send(
+                        b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n"
+                        b"Expect: 100-continue\r\n\r\nspam"
+                    )
+                    assert is_read.wait(TIMEOUT)
+                    leave(client)
+                assert is_gone.wait(TIMEOUT)
+        finally:
+            gc.enable()
+        assert [body() for body in bodies] == [None]
 
 
 class TestCollecting:

@@ -29,6 +29,7 @@ from tests.apps import hello
 from tests.client import TIMEOUT
 from tests.conftest import Serve
 from tests.http.helpers import ClientOf, Gate, messages
+from tests.requests.helpers import broken_logging
 
 NOW = 1000.0
 
@@ -125,6 +126,12 @@ class TestWatch:
             assert part in line
         assert "secret" not in line
         assert "/next" not in line
+
+    def test_a_warning_that_cannot_be_written_stops_no_clock(self, dispatcher: Dispatcher) -> None:
+        busy = [exchange(dispatcher, "/slow", held=2.0), exchange(dispatcher, "/next", waited=2.0)]
+        with broken_logging("asyncwsgi.server") as was_asked:
+            SaturationWatch(1).look(busy, NOW)
+        assert was_asked.is_set()
 
     def test_it_names_the_five_that_hold_most(
         self, dispatcher: Dispatcher, caplog: pytest.LogCaptureFixture

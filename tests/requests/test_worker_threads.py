@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from textwrap import dedent
+from typing import cast
 
 import pytest
 
+from asyncwsgi.coroutines.asgiref_loop import AsgirefLoop
 from asyncwsgi.errors import WorkersBusy
 from tests.client import TIMEOUT
-from tests.requests.helpers import Pool
+from tests.requests.helpers import Pool, broken_logging
 
 
 async def have_ended(threads: Iterable[threading.Thread]) -> bool:
@@ -123,6 +128,55 @@ async def test_a_thread_survives_what_its_job_raises(
     await pool.workers.stop()
 
 
+async def test_a_thread_survives_a_line_that_cannot_be_written() -> None:
+    def fail() -> None:
+        raise ValueError("spam")
+
+    pool = Pool(limit=1)
+    with broken_logging("asyncwsgi.server") as was_asked:
+        job = pool.submit(fail)
+        await job.has_ended()
+        await pool.submit().has_ended()
+    assert was_asked.is_set()
+    assert {job.thread} == pool.threads
+    await asyncio.wait_for(pool.workers.stop(), TIMEOUT)
+
+
+class BrokenHome:
+    """In the place of what tells asgiref of the loop: another release may know nothing of it."""
+
+    def __init__(self, *, has_entrance: bool) -> None:
+        self._has_entrance = has_entrance
+
+    def entrance(self) -> Callable[[], None]:
+        if not self._has_entrance:
+            raise AttributeError("main_event_loop")
+        return self.fail
+
+    def run(self, call: Callable[[], None]) -> None:
+        self.fail()
+
+    def fail(self) -> None:
+        raise AttributeError("main_event_loop")
+
+
+async def test_a_job_that_its_thread_cannot_begin_is_cancelled() -> None:
+    pool = Pool(home=cast("AsgirefLoop", BrokenHome(has_entrance=True)))
+    jobs = [pool.submit(), pool.submit()]
+    for job in jobs:
+        await job.has_ended()
+    assert [job.was_cancelled for job in jobs] == [True, True]
+    await asyncio.wait_for(pool.workers.stop(), TIMEOUT)
+
+
+async def test_a_thread_that_cannot_tell_asgiref_of_the_loop_runs_jobs_all_the_same() -> None:
+    pool = Pool(home=cast("AsgirefLoop", BrokenHome(has_entrance=False)))
+    job = pool.submit()
+    await job.has_ended()
+    assert job.thread in pool.threads
+    await asyncio.wait_for(pool.workers.stop(), TIMEOUT)
+
+
 async def test_an_idle_thread_keeps_no_job_alive() -> None:
     pool = Pool()
     job = pool.submit()
@@ -135,7 +189,53 @@ async def test_an_idle_thread_keeps_no_job_alive() -> None:
     await pool.workers.stop()
 
 
+class SlowToLetGo:
+    """A thread-local's value that takes its time when its thread ends: a database's connection."""
+
+    def __init__(self) -> None:
+        self.is_let_go = threading.Event()
+        self.may_end = threading.Event()
+        self._local = threading.local()
+        self._was_in_time: list[bool] = []
+
+    def keep(self) -> None:
+        """Have the thread that runs this keep it."""
+        self._local.value = _Value(self)
+
+    def let_go(self) -> None:
+        self.is_let_go.set()
+        self._was_in_time.append(self.may_end.wait(TIMEOUT))
+
+    async def end(self, thread: threading.Thread | None) -> None:
+        """Let it end, which has not been waited for, and `thread` with it."""
+        self.may_end.set()
+        assert thread is not None
+        assert await have_ended([thread])
+        assert self._was_in_time == [True]
+
+
+class _Value:
+    def __init__(self, owner: SlowToLetGo) -> None:
+        self._owner = owner
+
+    def __del__(self) -> None:
+        self._owner.let_go()
+
+
 class TestExpiry:
+    async def test_the_loop_goes_on_while_a_thread_takes_its_time_to_end(self) -> None:
+        pool, slow = Pool(), SlowToLetGo()
+        job = pool.submit(slow.keep)
+        await job.has_ended()
+        for now in (1000.0, 1060.0, 1120.0):
+            pool.workers.expire_idle(now)
+        assert await asyncio.to_thread(slow.is_let_go.wait, TIMEOUT)
+        following = pool.submit()
+        await following.has_ended()
+        assert following.thread is not job.thread
+        await slow.end(job.thread)
+        await pool.workers.stop()
+
     async def test_threads_end_after_a_period_without_need_of_them(self) -> None:
         pool = Pool()
         release = threading.Event()
@@ -187,6 +287,43 @@ class TestStop:
         await asyncio.wait_for(pool.workers.stop(), TIMEOUT)
         assert pool.threads == set()
 
+    async def test_a_thread_that_takes_its_time_to_end_is_waited_for_and_holds_nobody(self) -> None:
+        pool, slow = Pool(), SlowToLetGo()
+        job = pool.submit(slow.keep)
+        await job.has_ended()
+        stopping = asyncio.create_task(pool.workers.stop())
+        assert await asyncio.to_thread(slow.is_let_go.wait, TIMEOUT)
+        assert not stopping.done()
+        await slow.end(job.thread)
+        await asyncio.wait_for(stopping, TIMEOUT)
+        assert pool.threads == set()
+
+    async def test_a_thread_that_hangs_while_it_ends_is_not_waited_for_long(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr("asyncwsgi.requests.worker_threads.JOIN_TIMEOUT", 0.0)
+        pool, slow = Pool(), SlowToLetGo()
+        job = pool.submit(slow.keep)
+        await job.has_ended()
+        await asyncio.wait_for(pool.workers.stop(), TIMEOUT)
+        (line,) = [record.getMessage() for record in caplog.records]
+        assert "worker threads have not ended 0 s after their last request" in line
+        await slow.end(job.thread)
+
+    async def test_without_a_thread_that_waits_for_the_others_they_end_all_the_same(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        pool, slow = Pool(), SlowToLetGo()
+        job = pool.submit(slow.keep)
+        await job.has_ended()
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            await asyncio.wait_for(pool.workers.stop(), TIMEOUT)
+        await slow.end(job.thread)
+
     async def test_a_job_that_hangs_is_not_waited_for(self) -> None:
         pool = Pool()
         release = threading.Event()
@@ -204,3 +341,19 @@ class TestStop:
         await pool.workers.stop()
         await job.has_ended()
         assert await have_ended(pool.threads)
+
+
+def test_jobs_wait_in_a_queue_of_threads_whatever_gevent_has_patched() -> None:
+    program = """
+        import queue
+
+        class GreenQueue:
+            pass
+
+        queue.SimpleQueue = GreenQueue  # as gevent.monkey.patch_all(thread=False) does
+        from asyncwsgi.requests import worker_threads
+        print(worker_threads.SimpleQueue is not GreenQueue)
+    """
+    command = [sys.executable, "-c", dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    assert done.stdout == "True\n", done.stderr

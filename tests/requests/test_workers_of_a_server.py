@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -186,3 +187,70 @@ class TestExecutor:
         assert [client.reply().status for client in held] == [200, 200]
         assert waiting.reply().status == 503
         assert waiting.is_closed()
+
+    def test_a_request_is_answered_whose_thread_could_not_be_initialized(
+        self, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail() -> None:
+            raise ValueError("spam")
+
+        app = Paths()
+        with ThreadPoolExecutor(1, initializer=fail) as executor:
+            server = serve(app, executor=executor)
+            for _ in range(2):  # the second finds it broken
+                client = client_of(server)
+                reply = client.get()
+                assert (reply.status, reply.header("Retry-After")) == (503, "1")
+                assert client.is_closed()
+        assert app.calls == []
+        of_server = [record for record in caplog.records if record.name == "asyncwsgi.server"]
+        lines = messages(of_server)
+        assert any("the executor has not run a request: BrokenThreadPool(" in x for x in lines)
+        assert any("the executor takes no more requests: A thread init" in x for x in lines)
+
+    def test_a_request_that_was_refused_is_not_run_later(
+        self, serve: Serve, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # A ThreadPoolExecutor queues a job first, and then starts a thread for it.
+        app = Paths()
+        gate = Gate(app)
+        with ThreadPoolExecutor(2, thread_name_prefix="my-thread") as executor:
+            server = serve(gate, executor=executor)
+            held = client_of(server)
+            held.request(target="/held")
+            gate.wait_until_entered()
+            with monkeypatch.context() as patched:
+                patched.setattr(threading.Thread, "start", refuse_to_start)
+                assert client_of(server).get("/refused").status == 503
+            gate.open()
+            assert held.reply().status == 200
+            assert client_of(server).get("/served").status == 200
+        assert app.calls == ["GET /held", "GET /served"]
+
+    def test_a_request_that_was_refused_and_is_run_all_the_same_is_answered(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        class Undecided(ThreadPoolExecutor):
+            def submit(self, function: Any, /, *args: Any, **options: Any) -> Any:
+                super().submit(function, *args, **options).result(TIMEOUT)
+                raise RuntimeError("can't start new thread")
+
+        with Undecided(1) as executor:
+            client = client_of(serve(Paths(), executor=executor))
+            assert [client.get(path).body for path in ("/one", "/two")] == [b"/one", b"/two"]
+
+    def test_a_request_is_answered_whatever_its_submission_raises(
+        self, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Full(Executor):
+            def submit(self, function: Any, /, *args: Any, **options: Any) -> Any:
+                raise queue.Full("the pool has 7 tasks")
+
+        assert client_of(serve(Paths(), executor=Full())).get().status == 503
+        (line,) = messages(caplog.records)
+        assert "the executor takes no more requests: the pool has 7 tasks" in line
+        assert "traceback" not in line
+
+
+def refuse_to_start(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
