@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -96,6 +97,20 @@ def test_status_and_headers_are_sent_as_latin_1(serve: Serve, client_of: ClientO
     head = read_head(client)
     assert head[0] == b"HTTP/1.1 200 \xe9 ok"
     assert b"X-Spam: \xe9\xff" in head
+
+
+def test_an_enum_of_str_is_sent_as_its_value(serve: Serve, client_of: ClientOf) -> None:
+    class Kind(str, Enum):  # noqa: UP042 - unlike a StrEnum it formats as "Kind.JSON"
+        STATUS = "200 Fine"
+        JSON = "application/json"
+
+    headers: Headers = [("Content-Type", Kind.JSON)]
+    # Not validated: wsgiref's validator accepts no subclass of str.
+    client = client_of(serve(answer_with(Kind.STATUS, headers), validate=False))
+    client.request()
+    head = read_head(client)
+    assert head[0] == b"HTTP/1.1 200 Fine"
+    assert b"Content-Type: application/json" in head
 
 
 @pytest.mark.parametrize("validate", [True, False], ids=["chunked", "with a derived length"])
