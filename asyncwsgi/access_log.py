@@ -1,7 +1,7 @@
 """The access log: one record for each request, on the logger ``asyncwsgi.access``.
 
 Emits standard logging records and configures nothing; how they look is for whoever configures
-logging. Every field of the entry stands on the record as an attribute (``extra``).
+logging. Every field of the entry stands on the record as an attribute, as if given by ``extra``.
 """
 
 from __future__ import annotations
@@ -60,13 +60,29 @@ class AccessLogger:
 
     def log(self, entry: AccessEntry) -> None:
         """Log one request that the application was called for."""
+        logger = self._logger
+        if not logger.isEnabledFor(logging.INFO):
+            return
+        # What Logger.info() does, without its search through the stack for the calling function,
+        # which is always this one, and without comparing each name in `extra` with those of a
+        # record, which are others. Together they took a fifth of the time of a line.
         fields = entry.fields()
-        self._logger.info(self._format, fields, extra=fields)
+        record = logger.makeRecord(
+            logger.name, logging.INFO, __file__, _LINE, self._format, (fields,), None, "log"
+        )
+        record.__dict__.update(fields)
+        logger.handle(record)
+
+
+_LINE = AccessLogger.log.__code__.co_firstlineno
 
 
 def escape(text: str) -> str:
     """`text` with control characters, quotes and backslashes as ``\\xNN``."""
-    return text.translate(_ESCAPES)
+    # Nearly all is clean, and telling so is far cheaper than copying it.
+    if type(text) is str and text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return str.translate(text, _ESCAPES)
 
 
 def check_format(line_format: str) -> None:

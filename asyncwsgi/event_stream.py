@@ -13,8 +13,10 @@ from asyncwsgi.coroutines.stream import close_iterator, stream
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
+Data = str | dict[str, Any] | list[Any] | float
+"""What an event says: text; or a dict, list, number or bool, which is sent as JSON."""
 Item = Any
-"""What a source may yield: `Event`, str, or a dict or list that becomes JSON."""
+"""What a source may yield: `Event`, or the data of one."""
 Source = AsyncIterable[Item] | Callable[[str | None], AsyncIterable[Item]]
 
 # 9.2.5: lines end with CR LF, LF or CR and with nothing else, unlike those of str.splitlines().
@@ -29,37 +31,38 @@ class Event:
     """One event.
 
     Args:
-        data: text of any number of lines; a dict or list is sent as JSON. None: the client takes
-            notice of the other fields and dispatches nothing.
+        data: text of any number of lines; a dict, list, number or bool is sent as JSON. None: the
+            client takes notice of the other fields and dispatches nothing.
         event: its type, ``message`` for the client if it is None.
-        id: what the client sends as ``Last-Event-ID`` when it connects again.
+        id: what the client sends as ``Last-Event-ID`` when it connects again; a number as digits.
         retry: milliseconds that the client waits before it does.
         comment: text that clients ignore.
 
     Raises:
+        TypeError: a field of a type that cannot be sent.
         ValueError: a field that would end in the middle, or that the client would ignore.
     """
 
-    data: str | dict[str, Any] | list[Any] | None = None
+    data: Data | None = None
     event: str | None = None
-    id: str | None = None
+    id: str | int | None = None
     retry: int | None = None
     comment: str | None = None
     # Made once: the same event may go to very many clients.
     _encoded: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        lines = [] if self.comment is None else [f": {line}" for line in _lines(self.comment)]
+        lines: list[str] = []
+        if self.comment is not None:
+            lines += [f": {line}" for line in _lines(_text("comment", self.comment))]
         if self.event is not None:
             lines.append(f"event: {_single_line('event', self.event)}")
         if self.id is not None:
-            lines.append(f"id: {_single_line('id', self.id)}")
+            lines.append(f"id: {_id_text(self.id)}")
         if self.retry is not None:
             lines.append(f"retry: {_milliseconds(self.retry)}")
-        data = self.data
-        if data is not None:
-            text = data if isinstance(data, str) else json.dumps(data)
-            lines += [f"data: {line}" for line in _lines(text)]
+        if self.data is not None:
+            lines += [f"data: {line}" for line in _lines(_data_text(self.data))]
         object.__setattr__(self, "_encoded", "\n".join([*lines, "", ""]).encode())
 
     def __bytes__(self) -> bytes:
@@ -71,14 +74,41 @@ def _lines(text: str) -> list[str]:
     return _LINE_END.split(text)
 
 
-def _single_line(name: str, value: str) -> str:
+def _text(name: str, value: object, expected: str = "str") -> str:
+    # A subclass may format as something else than it holds: an Enum of str as its member's name.
+    # This method of str itself, called on the class, gives the characters.
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError(
+        f"{name} {value!r} of an event is of type {type(value).__name__}; expected {expected}"
+    )
+
+
+def _single_line(name: str, value: object, expected: str = "str") -> str:
+    text = _text(name, value, expected)
     # 9.2.6: an id with NUL is ignored.
-    if "\n" in value or "\r" in value or "\0" in value:
+    if "\n" in text or "\r" in text or "\0" in text:
         raise ValueError(
-            f"{name} {value!r} of an event holds a line end or NUL, which would end the field or "
+            f"{name} {text!r} of an event holds a line end or NUL, which would end the field or "
             "void it; only data may have several lines"
         )
-    return value
+    return text
+
+
+def _id_text(value: object) -> str:
+    # True is an int to Python, and to nobody an id.
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__repr__(value)
+    return _single_line("id", value, "str or int")
+
+
+def _data_text(data: object) -> str:
+    if isinstance(data, str):
+        return _text("data", data)
+    try:
+        return json.dumps(data)
+    except TypeError as error:
+        raise TypeError(f"data of an event is sent as JSON unless it is str: {error}") from None
 
 
 def _milliseconds(retry: int) -> int:
@@ -91,9 +121,9 @@ class EventStream:
     """A WSGI application that answers with events; views of Flask can return it as it is.
 
     Args:
-        source: yields `Event`, str (the data of one), or dict and list (the same, as JSON). Or a
-            function that is called with the client's ``Last-Event-ID``, None if it sent none, and
-            returns such an async iterable.
+        source: yields `Event`, or the data of one: str, or dict, list and numbers, sent as JSON. Or
+            a function that is called with the client's ``Last-Event-ID``, None if it sent none,
+            and returns such an async iterable.
         ping: seconds without an event after which a comment is sent, so that proxies keep the
             connection and a client that has vanished is noticed. 0 for never.
         headers: more headers of the response.
@@ -170,11 +200,11 @@ class _Encoded:
 
 
 def _encode(item: Item) -> bytes:
-    if isinstance(item, str | dict | list):
+    if isinstance(item, str | dict | list | int | float):
         item = Event(item)
     if not isinstance(item, Event):
         raise TypeError(
-            f"an event stream's source yielded a {type(item).__name__}; expected Event, str, dict "
-            "or list"
+            f"an event stream's source yielded a {type(item).__name__}; expected Event, str, dict, "
+            "list or a number"
         )
     return bytes(item)

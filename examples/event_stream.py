@@ -72,7 +72,7 @@ class Board:
         """Tell everyone. From any thread."""
         with self._lock:
             self._count += 1
-            self._events.append((self._count, Event({"text": text}, id=str(self._count))))
+            self._events.append((self._count, Event({"text": text}, id=self._count)))
             for news, loop in self._listeners.items():
                 loop.call_soon_threadsafe(news.set)
 

@@ -20,9 +20,9 @@ Headers = list[tuple[str, str]]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
 _STATUS = re.compile(r"[2-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*")
-# RFC 9110 5.1 and 5.5. One search over all values; latin-1 as PEP 3333 demands.
+# RFC 9110 5.1 and 5.5; latin-1 as PEP 3333 demands.
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUES = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 # RFC 9110 7.6.1 and PEP 3333, "Other HTTP Features": the server's business alone.
 _HOP_BY_HOP = frozenset(
@@ -45,8 +45,10 @@ _ENDLESS_TYPES = frozenset({"text/event-stream", "multipart/x-mixed-replace"})
 # Up to this size a block is copied behind its head; beyond it the copy costs more than it saves.
 JOINED_SIZE = 64 * 1024
 
-# Names repeat from response to response: what is known of one is "", or the special name it is.
-_MOST_NAMES = 1024
+# Statuses and names repeat from response to response; those that passed are remembered. Bounded,
+# since an application may make them up. What is known of a name is "", or the special name it is.
+_MOST_REMEMBERED = 1024
+_statuses: set[str] = set()
 _names: dict[str, str] = {}
 
 
@@ -152,13 +154,13 @@ class Response:
                 "start_response() was called twice; PEP 3333 allows that only with exc_info"
             )
         self._was_called = True
-        _check_status(status)
-        special = _check_headers(headers)
+        status = _check_status(status)
+        # A new list: PEP 3333 lets the server change it, but apps keep lists of their own.
+        checked, special = _check_headers(headers)
         self._length = _content_length(special.get("content-length"))
         self._special = special
         self._take_status(status)
-        # A copy: PEP 3333 lets the server change the list, but apps keep lists of their own.
-        self._headers = headers.copy()
+        self._headers = checked
         return self._write
 
     def _raise_if_too_late(self, exc_info: ExcInfo) -> None:
@@ -176,10 +178,8 @@ class Response:
 
     def send(self, block: bytes) -> bool:
         """Send a block of the body. False: the body is complete, what follows is dropped."""
-        if not isinstance(block, bytes):
-            raise ApplicationError(
-                f"the application yielded a {type(block).__name__}; PEP 3333 wants bytes"
-            )
+        if type(block) is not bytes:
+            block = _plain_bytes(block)
         if self.is_finished:
             raise ApplicationError("the response has ended; nothing can be written any more")
         if not block:
@@ -241,6 +241,8 @@ class Response:
 
     def _write(self, data: bytes, /) -> None:
         """PEP 3333's ``write``."""
+        if type(data) is not bytes:
+            data = _plain_bytes(data)
         room = None if self._length is None else self._length - self._sent_size
         self._is_single = False
         self.send(data)
@@ -289,64 +291,110 @@ class Response:
         self._headers.append(("Content-Length", str(size)))
 
 
-def _check_status(status: str) -> None:
-    if not isinstance(status, str):
+# What is checked is what is sent. A subclass of str or bytes may have methods of its own, and the
+# checks, the framing and the formatting of a head would call them: an Enum of str formats as its
+# member's name, not as its value; a __format__ could add a line that no check has seen, a __len__
+# tell another length than is sent. So whatever comes from the application is made an instance of
+# str or bytes itself before anything else is asked of it. The methods that do so are called on
+# these types, read the characters, and run no code of the subclass.
+
+
+def _plain_str(text: Any) -> str | None:
+    """`text` as a str of no subclass; None if it is no str at all."""
+    try:
+        return str.__str__(text)
+    except TypeError:
+        return None
+
+
+def _plain_bytes(block: Any) -> bytes:
+    """`block` as bytes of no subclass."""
+    try:
+        return bytes.__bytes__(block)
+    except TypeError:
+        raise ApplicationError(
+            f"the application yielded a {type(block).__name__}; PEP 3333 wants bytes"
+        ) from None
+
+
+def _check_status(status: object) -> str:
+    """The status as it is sent."""
+    if type(status) is str and status in _statuses:
+        return status
+    plain = _plain_str(status)
+    if plain is None:
         raise ApplicationError(
             f"start_response() got a {type(status).__name__} status; PEP 3333 wants str"
         )
-    if not _STATUS.fullmatch(status):
+    if not _STATUS.fullmatch(plain):
         raise ApplicationError(
-            f"start_response() got the status {status!r}; expected a final status such as '200 OK'"
+            f"start_response() got the status {plain!r}; expected a final status such as '200 OK'"
         )
+    if len(_statuses) < _MOST_REMEMBERED:
+        _statuses.add(plain)
+    return plain
 
 
-def _check_headers(headers: Headers) -> dict[str, str]:
-    """The special headers by lower-case name; their values joined if they repeat."""
+def _check_headers(headers: object) -> tuple[Headers, dict[str, str]]:
+    """The headers as they are sent; the special ones by lower-case name, joined if they repeat."""
     if not isinstance(headers, list):
         raise ApplicationError(
             f"start_response() got headers as {type(headers).__name__}; PEP 3333 wants a list"
         )
+    checked: Headers = []
     special: dict[str, str] = {}
-    if {type(item) for item in headers} - {tuple}:
-        raise ApplicationError("start_response() got headers that are no tuples of two str")
-    try:
-        for name, value in headers:
-            known = _names.get(name)
-            if known is None:
-                known = _check_name(name)
-            if known:
-                special[known] = f"{special[known]},{value}" if known in special else value
-        values = "".join([value for _, value in headers])
-    except (TypeError, ValueError) as error:
+    for header in headers:
+        if type(header) is not tuple:
+            raise ApplicationError("start_response() got headers that are no tuples of two str")
+        try:
+            name, value = header
+        except ValueError as error:
+            raise ApplicationError(
+                f"start_response() got headers that are no tuples of two str: {error}"
+            ) from None
+        if type(name) is not str or type(value) is not str:
+            name, value = header = _plain_header(name, value, len(checked))
+        known = _names.get(name)
+        if known is None:
+            known = _check_name(name)
+        if known:
+            special[known] = f"{special[known]},{value}" if known in special else value
+        if not (value.isascii() and value.isprintable()):  # as nearly all are
+            _check_value(name, value)
+        checked.append(header)
+    return checked, special
+
+
+def _plain_header(name: object, value: object, index: int) -> tuple[str, str]:
+    plain_name, plain_value = _plain_str(name), _plain_str(value)
+    if plain_name is None:
+        raise ApplicationError(f"header name {name!r} is {type(name).__name__}; PEP 3333 wants str")
+    if plain_value is None:
         raise ApplicationError(
-            f"start_response() got headers that are no tuples of two str: {error}"
-        ) from None
-    if not _VALUES.fullmatch(values):
-        _refuse_value(headers)
-    return special
+            "start_response() got headers that are no tuples of two str: sequence item "
+            f"{index}: expected str instance, {type(value).__name__} found"
+        )
+    return plain_name, plain_value
 
 
 def _check_name(name: str) -> str:
-    if not isinstance(name, str):
-        raise ApplicationError(f"header name {name!r} is {type(name).__name__}; PEP 3333 wants str")
     if not _NAME.fullmatch(name):
         raise ApplicationError(f"header name {name!r} is not a token (RFC 9110 5.1)")
     lower = name.lower()
     if lower in _HOP_BY_HOP:
         raise ApplicationError(f"header {name!r} is hop-by-hop; PEP 3333 leaves it to the server")
     known = lower if lower in _SPECIAL else ""
-    if len(_names) < _MOST_NAMES:
+    if len(_names) < _MOST_REMEMBERED:
         _names[name] = known
     return known
 
 
-def _refuse_value(headers: Headers) -> None:
-    for name, value in headers:
-        if not _VALUES.fullmatch(value):
-            raise ApplicationError(
-                f"header {name!r} has the value {value!r}; expected latin-1 without control "
-                "characters (RFC 9110 5.5)"
-            )
+def _check_value(name: str, value: str) -> None:
+    if not _VALUE.fullmatch(value):
+        raise ApplicationError(
+            f"header {name!r} has the value {value!r}; expected latin-1 without control "
+            "characters (RFC 9110 5.5)"
+        )
 
 
 def _content_length(value: str | None) -> int | None:

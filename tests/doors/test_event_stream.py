@@ -6,6 +6,8 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator
+from datetime import date
+from enum import Enum, IntEnum
 from typing import Any
 
 import pytest
@@ -42,6 +44,14 @@ def dispatched(text: str) -> list[tuple[str, str, str]]:
     return events
 
 
+class Kind(str, Enum):  # noqa: UP042 - unlike a StrEnum it formats as "Kind.NEWS"
+    NEWS = "news"
+
+
+class Number(IntEnum):
+    SEVEN = 7
+
+
 @pytest.mark.parametrize(
     ("event", "encoded"),
     [
@@ -52,6 +62,16 @@ def dispatched(text: str) -> list[tuple[str, str, str]]:
         (Event("a\u2028b\x0bc"), "data: a\u2028b\x0bc\n\n".encode()),
         (Event({"a": 1}), b'data: {"a": 1}\n\n'),
         (Event([]), b"data: []\n\n"),
+        (Event(0), b"data: 0\n\n"),
+        (Event(1.5), b"data: 1.5\n\n"),
+        (Event(False), b"data: false\n\n"),
+        (Event("x", id=7), b"id: 7\ndata: x\n\n"),
+        (Event(id=0), b"id: 0\n\n"),
+        (Event(id=Number.SEVEN), b"id: 7\n\n"),
+        (
+            Event(Kind.NEWS, event=Kind.NEWS, id=Kind.NEWS, comment=Kind.NEWS),
+            b": news\nevent: news\nid: news\ndata: news\n\n",
+        ),
         (
             Event("x", event="e", id="7", retry=100, comment="a\nb"),
             b": a\n: b\nevent: e\nid: 7\nretry: 100\ndata: x\n\n",
@@ -92,6 +112,40 @@ def test_an_id_with_nul_is_refused() -> None:
         Event("spam", id="a\0b")
 
 
+class Lying(str):
+    """A str that finds nothing wrong with itself."""
+
+    __slots__ = ()
+
+    def __contains__(self, _: object) -> bool:
+        return False
+
+
+def test_a_subclass_of_str_cannot_begin_another_field() -> None:
+    with pytest.raises(ValueError, match="line end"):
+        Event(event=Lying("a\ndata: forged"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"event": 5}, "event 5 of an event is of type int; expected str"),
+        ({"id": True}, "id True of an event is of type bool; expected str or int"),
+        ({"id": 1.5}, "id 1.5 of an event is of type float; expected str or int"),
+        ({"id": b"7"}, "id b'7' of an event is of type bytes; expected str or int"),
+        ({"comment": 5}, "comment 5 of an event is of type int; expected str"),
+        ({"data": b"x"}, "data of an event is .* JSON .* bytes"),
+        ({"data": {"day": date(2024, 2, 29)}}, "data of an event is .* JSON .* date"),
+    ],
+    ids=str,
+)
+def test_what_is_neither_text_nor_json_is_refused_when_the_event_is_made(
+    fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        Event(**fields)
+
+
 @pytest.mark.parametrize("retry", [-1, 1.5, "1", True])
 def test_retry_is_whole_milliseconds(retry: Any) -> None:
     with pytest.raises(ValueError, match="whole milliseconds"):
@@ -108,7 +162,7 @@ class Counting:
         self.asked.append(last_event_id)
         first = int(last_event_id or 0) + 1
         for number in range(first, first + 3):
-            yield Event(str(number), id=str(number))
+            yield Event(number, id=number)
 
 
 def test_it_is_a_wsgi_application(serve: Serve, client_of: ClientOf) -> None:
@@ -152,19 +206,20 @@ def test_headers_are_added_and_replaced(serve: Serve, client_of: ClientOf) -> No
 
 def test_items_are_events_text_or_json(serve: Serve, client_of: ClientOf) -> None:
     async def items() -> AsyncIterator[Any]:
-        for item in ("text", {"a": 1}, [2], Event("event")):
+        for item in ("text", {"a": 1}, [2], 3, 4.5, Event("event")):
             yield item
 
     reply = client_of(serve(EventStream(items()), validate=False)).get()
     data = [event[1] for event in dispatched(reply.body.decode())]
-    assert data == ["text", '{"a": 1}', "[2]", "event"]
+    assert data == ["text", '{"a": 1}', "[2]", "3", "4.5", "event"]
 
 
+@pytest.mark.parametrize("item", [b"bytes", None])
 def test_other_items_are_refused(
-    serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+    item: object, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def items() -> AsyncIterator[Any]:
-        yield b"bytes"
+        yield item
 
     server = serve(EventStream(items()), validate=False)
     client = client_of(server)

@@ -60,6 +60,38 @@ def test_the_fields_stand_on_the_record(log: pytest.LogCaptureFixture) -> None:
     assert {name: getattr(record, name) for name in ENTRY.fields()} == ENTRY.fields()
 
 
+def test_nothing_is_logged_if_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "asyncwsgi.access")
+    caplog.handler.setLevel(logging.INFO)
+    AccessLogger().log(ENTRY)
+    assert caplog.records == []
+
+
+def test_a_record_is_made_and_handled_as_any_of_its_logger(log: pytest.LogCaptureFixture) -> None:
+    class Made(logging.LogRecord):
+        pass
+
+    seen: list[logging.LogRecord] = []
+
+    def refuse(record: logging.LogRecord) -> bool:
+        seen.append(record)
+        return False
+
+    factory, logger = logging.getLogRecordFactory(), logging.getLogger("asyncwsgi.access")
+    logging.setLogRecordFactory(Made)
+    logger.addFilter(refuse)
+    try:
+        AccessLogger().log(ENTRY)
+    finally:
+        logging.setLogRecordFactory(factory)
+        logger.removeFilter(refuse)
+    assert log.records == []
+    (record,) = seen
+    assert isinstance(record, Made)
+    assert (record.name, record.levelno, record.args) == (logger.name, logging.INFO, ENTRY.fields())
+    assert (record.module, record.funcName) == ("access_log", "log")
+
+
 def test_a_percent_sign_in_a_request_is_no_conversion(log: pytest.LogCaptureFixture) -> None:
     AccessLogger("%(target)s %(user_agent)s").log(
         ENTRY._replace(target="/%73%(status)s", user_agent="100%d")
@@ -87,10 +119,39 @@ def test_whether_anyone_listens_follows_the_logger(caplog: pytest.LogCaptureFixt
         pytest.param('" 200 "', r"\x22 200 \x22", id="quotes, which end a field"),
         pytest.param(r"\x1b", r"\x5cx1b", id="backslashes, which are ours"),
         pytest.param("caf\xe9", "caf\xe9", id="letters beyond ASCII"),
+        pytest.param("\xa0\xad\u2028", "\xa0\xad\u2028", id="what is no letter beyond ASCII"),
     ],
 )
 def test_escaping(text: str, expected: str) -> None:
     assert escape(text) == expected
+
+
+class Lying(str):
+    """A str as an application may put it into its environ; it finds nothing wrong with itself."""
+
+    __slots__ = ()
+
+    def __contains__(self, _: object) -> bool:
+        return False
+
+    def __format__(self, _: str) -> str:
+        return "forged"
+
+    __str__ = __repr__ = lambda self: "forged"
+
+    def isprintable(self) -> bool:
+        return True
+
+    def translate(self, _: object) -> Lying:
+        return self
+
+
+@pytest.mark.parametrize(("text", "expected"), [("spam", "spam"), ('\x1b"', r"\x1b\x22")])
+def test_of_a_subclass_of_str_its_characters_are_logged(
+    text: str, expected: str, log: pytest.LogCaptureFixture
+) -> None:
+    AccessLogger("%(user_agent)s").log(ENTRY._replace(user_agent=Lying(text)))
+    assert log.messages == [expected]
 
 
 @pytest.mark.parametrize("name", ["method", "target", "referer", "user_agent"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,6 +38,20 @@ def test_it_is_sent_as_the_application_gave_it_and_signed(
     ]  # fmt: skip
     assert DATE.fullmatch(date)
     assert framing == b"Transfer-Encoding: chunked"
+
+
+def test_an_enum_of_str_is_sent_as_its_value(serve: Serve, client_of: ClientOf) -> None:
+    class Kind(str, Enum):  # noqa: UP042 - unlike a StrEnum it formats as "Kind.JSON"
+        STATUS = "200 Fine"
+        JSON = "application/json"
+
+    application = answer(lambda: [b"spam"], [("Content-Type", Kind.JSON)], Kind.STATUS)
+    # Not validated: wsgiref's validator accepts no subclass of str.
+    client = client_of(serve(application, validate=False))
+    client.request()
+    head = read_head(client)
+    assert head[0] == b"HTTP/1.1 200 Fine"
+    assert b"Content-Type: application/json" in head
 
 
 @pytest.mark.parametrize("name", ["Date", "Server"])

@@ -334,6 +334,35 @@ class TestWrite:
         assert response.wire == before
 
 
+class Lying(bytes):
+    """Bytes whose methods speak of other bytes."""
+
+    def __len__(self) -> int:
+        return 100
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __getitem__(self, _: Any) -> Any:
+        return b"forged"
+
+    def __bytes__(self) -> bytes:
+        return b"forged"
+
+    def __radd__(self, _: bytes) -> bytes:
+        return b"forged"
+
+
+@pytest.mark.parametrize("headers", [PLAIN, length(8)], ids=["chunked", "with a length"])
+def test_of_a_subclass_of_bytes_its_bytes_are_sent(headers: Headers) -> None:
+    response = Recording()
+    write = response.start_response("200 OK", headers)
+    write(Lying(b"spam"))
+    response.send(Lying(b"eggs"))
+    response.finish()
+    assert response.received().body == b"spameggs"
+
+
 @pytest.mark.parametrize(
     "block",
     ["spam", "", None, 4, bytearray(b"spam"), memoryview(b"spam"), [b"spam"]],
