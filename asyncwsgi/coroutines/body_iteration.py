@@ -31,10 +31,10 @@ class StreamingExchange(Protocol):
     is_connection_lost: bool
     """Whether its client has gone, so that nothing can be sent any more."""
 
-    def has_room(self) -> bool:
+    def is_writable(self) -> bool:
         """Whether the client keeps up with what is sent."""
 
-    async def wait_for_room(self) -> None:
+    async def wait_until_writable(self) -> None:
         """Wait until the client has taken enough to be sent more."""
 
     def send(self, block: bytes) -> bool:
@@ -110,7 +110,7 @@ class BodyIteration:
         body = self._body
         if body.idle_timeout is None or now - self._sent_at < body.idle_timeout:
             return
-        if self._is_iterating and self._exchange.has_room():
+        if self._is_iterating and self._exchange.is_writable():
             self._send(body.idle_block)
 
     async def _run(self) -> None:
@@ -136,8 +136,8 @@ class BodyIteration:
             if not self._send(block):
                 self._is_complete = True
                 return
-            if not exchange.has_room():
-                await exchange.wait_for_room()
+            if not exchange.is_writable():
+                await exchange.wait_until_writable()
             elif not count % MOST_BLOCKS:
                 await asyncio.sleep(0)  # an iterator that never waits would keep the loop
 

@@ -174,7 +174,7 @@ class HttpConnection(asyncio.Protocol):
         if self._taker is not None:
             self._taker.resume()
         if self.exchange is not None:
-            self.exchange.resume()
+            self.exchange.resume_writing()
         elif self._state is State.BLOCKED:
             self._next_request()
 
@@ -186,7 +186,7 @@ class HttpConnection(asyncio.Protocol):
         client.write(data)
         return client.is_writable
 
-    def resume_body(self) -> None:
+    def resume_reading(self) -> None:
         """Read on: the request body has room."""
         if self._body is not None and not self._is_framing_lost:
             self.client.resume_reading()
@@ -410,7 +410,7 @@ class HttpConnection(asyncio.Protocol):
     def _read_more_body(self, body: RequestBody) -> None:
         # While draining nobody empties the body, and nobody fills it.
         if self._body is body and (self._state is State.DRAINING or not body.is_full):
-            self.resume_body()
+            self.resume_reading()
 
     def _take_body(self, body: RequestBody, data: bytes) -> None:
         self._body_size += len(data)

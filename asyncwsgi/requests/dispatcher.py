@@ -58,7 +58,7 @@ class DispatchedExchange(Job, Protocol):
         """Whether the last byte of its response was handed over."""
 
     @property
-    def waits_for_room(self) -> bool:
+    def waits_until_writable(self) -> bool:
         """Whether it is its client that keeps it waiting, which reads slowly or not at all."""
 
     def cut(self) -> None:

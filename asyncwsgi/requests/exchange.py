@@ -17,12 +17,12 @@ each way from one writer to the next passes a queue or the mailbox:
 - ``is_connection_lost``, ``_taken_size`` and ``_written_size`` are written on the loop alone. The
   worker reads them when it is about to send; what it sees may be a moment old, and then the next
   look, or the loop itself, drops what nobody can get any more.
-- ``_room`` is set and taken away by whoever waits in it. So the loop takes a local of it before it
+- ``_writable`` is set and taken away by whoever waits in it. So the loop takes a local of it before it
   asks whether it is None, as it does of every field that a worker may change meanwhile.
 
 Flow control. The worker may be ahead of the client by a bounded number of bytes: it counts what it
-posts, the loop what it has taken and what the transport had room for. While more than
-``high_water_size`` is under way the worker waits in ``_room`` for the loop to say that the client
+posts, the loop what it has taken and what the transport took without holding it back. While more than
+``high_water_size`` is under way the worker waits in ``_writable`` for the loop to say that the client
 has caught up. The wait cannot be missed: the worker puts the event there before it asks whether it
 has to wait, and the loop changes the answer before it looks for an event.
 """
@@ -68,9 +68,9 @@ class Connection(Protocol):
     """What an exchange needs of the connection it came by; all of it runs on the loop."""
 
     def write(self, data: Any) -> bool:
-        """Send what the responder made. False: the client is slow; `Exchange.resume` follows."""
+        """Send what the responder made. False: the client is slow; `Exchange.resume_writing` follows."""
 
-    def resume_body(self) -> None:
+    def resume_reading(self) -> None:
         """Read on: the request body has room."""
 
     def response_ended(self, exchange: Exchange) -> None:
@@ -138,7 +138,7 @@ class Exchange:
         self._posted_size = 0
         self._taken_size = 0
         self._written_size = 0
-        self._room: Settable | None = None
+        self._writable: Settable | None = None
 
     # From the connection, on the loop.
 
@@ -147,11 +147,11 @@ class Exchange:
         self.body = body = self.dispatcher.request_body_class(
             self.dispatcher.config.body_buffer_size,
             on_wait=self._body_is_awaited,
-            on_room=self._body_has_room,
+            on_resume=self._resume_reading,
         )
         return body
 
-    def resume(self) -> None:
+    def resume_writing(self) -> None:
         """Everything taken so far has been sent, or nearly."""
         self._written_size = self._taken_size
         self._notify_worker()
@@ -170,13 +170,13 @@ class Exchange:
         """The client has gone: the application hears of it when it next reads or writes."""
         self.is_connection_lost = True
         self.disconnect.announce()
-        iteration, body, room = self.iteration, self.body, self._room
+        iteration, body, writable = self.iteration, self.body, self._writable
         if iteration is not None:
             iteration.cut()
         if body is not None:
             body.fail(ClientDisconnected("the client left before its body was complete"))
-        if room is not None:
-            room.set()
+        if writable is not None:
+            writable.set()
         if not self.submitted_at:
             self.discard()
 
@@ -202,9 +202,9 @@ class Exchange:
         return response is not None and response.is_finished
 
     @property
-    def waits_for_room(self) -> bool:
+    def waits_until_writable(self) -> bool:
         """Whether it is its client that keeps it waiting, which reads slowly or not at all."""
-        return self._room is not None
+        return self._writable is not None
 
     @property
     def response_size(self) -> int:
@@ -218,14 +218,14 @@ class Exchange:
         response = self._response
         return response is not None and response.send(block)
 
-    def has_room(self) -> bool:
+    def is_writable(self) -> bool:
         """Whether the client keeps up with what is sent. From any thread."""
         return self._posted_size - self._written_size < self.dispatcher.high_water_size
 
-    async def wait_for_room(self) -> None:
-        """Wait until the client has taken enough to be sent more. Only where there is no room."""
-        self._room = room = asyncio.Event()
-        await room.wait()
+    async def wait_until_writable(self) -> None:
+        """Wait until the client has taken enough to be sent more. Only where that is not so."""
+        self._writable = writable = asyncio.Event()
+        await writable.wait()
 
     def iteration_ended(self, error: BaseException | None, *, is_complete: bool) -> None:
         """Have a worker thread go on with the application's call."""
@@ -252,9 +252,9 @@ class Exchange:
             self._notify_worker()
 
     def _notify_worker(self) -> None:
-        room = self._room
-        if room is not None and self.has_room():
-            room.set()
+        writable = self._writable
+        if writable is not None and self.is_writable():
+            writable.set()
 
     def _end(self, _: None) -> None:
         if self.body is not None:
@@ -267,9 +267,9 @@ class Exchange:
         self.dispatcher.exchange_ended(self)
         self.connection.response_ended(self)
 
-    def _resume_body(self, _: None) -> None:
+    def _resume_reading_now(self, _: None) -> None:
         if not (self._is_over or self.is_connection_lost):
-            self.connection.resume_body()
+            self.connection.resume_reading()
 
     # The job, in the worker thread.
 
@@ -334,7 +334,7 @@ class Exchange:
             self._is_over = True
             self.dispatcher.mailbox.post(self._end, None)
         else:
-            # Before the loop hears of it: `_wait_for_room` asks.
+            # Before the loop hears of it: `_wait_until_writable` asks.
             self._rest = _RestOfCall(self, suspended, context)
             self.iteration = BodyIteration(self, suspended.async_body, self.dispatcher.watch)
             self.dispatcher.mailbox.post(self._begin_iteration, self.iteration)
@@ -425,8 +425,8 @@ class Exchange:
     # In the worker thread, for itself.
 
     def _post(self, data: Any) -> None:
-        if not self.has_room():
-            self._wait_for_room()
+        if not self.is_writable():
+            self._wait_until_writable()
         if self.is_connection_lost or self._is_over:
             raise ClientDisconnected("the client left, or the response is over")
         self._posted_size += len(data)
@@ -436,21 +436,21 @@ class Exchange:
         else:
             self.dispatcher.mailbox.post(self._write, data)
 
-    def _wait_for_room(self) -> None:
+    def _wait_until_writable(self) -> None:
         if self.iteration is not None:
             return  # it waits between blocks, as the loop must not here
-        room = threading.Event()
-        self._room = room
-        if not (self.has_room() or self.is_connection_lost):
-            room.wait()
-        self._room = None
+        writable = threading.Event()
+        self._writable = writable
+        if not (self.is_writable() or self.is_connection_lost):
+            writable.wait()
+        self._writable = None
 
     def _body_is_awaited(self) -> None:
         if data := self.responder.body_is_awaited():
             self.transmit(data)
 
-    def _body_has_room(self) -> None:
-        self.dispatcher.mailbox.post(self._resume_body, None)
+    def _resume_reading(self) -> None:
+        self.dispatcher.mailbox.post(self._resume_reading_now, None)
 
     def _log(self, response: Response) -> None:
         environ = self.environ

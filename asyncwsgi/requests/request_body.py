@@ -2,7 +2,7 @@
 
 Guarantees: bytes come out in the order they went in; a reader blocks until there are some, the body
 ends or it fails; the loop never blocks. Holds no more than the loop feeds: whoever feeds asks
-`is_full`, and is told by `on_room` when there is room again.
+`is_full`, and is told by `on_resume` when there is room again.
 
 Who may call what. `feed`, `finish` and `fail` are the loop's. `open` is called once, by the worker
 thread, before the application; `collect` and reading are for any thread but the loop's. Mostly that
@@ -42,11 +42,11 @@ class RequestBody(io.RawIOBase):
     Args:
         buffer_size: bytes held from which on `is_full` is true.
         on_wait: called in the reader's thread before it first waits for bytes.
-        on_room: called in the reader's thread when a full body has room again.
+        on_resume: called in the reader's thread when a full body has room again.
     """
 
     def __init__(
-        self, buffer_size: int, *, on_wait: Callable[[], None], on_room: Callable[[], None]
+        self, buffer_size: int, *, on_wait: Callable[[], None], on_resume: Callable[[], None]
     ) -> None:
         super().__init__()
         self._buffer_size = buffer_size
@@ -54,7 +54,7 @@ class RequestBody(io.RawIOBase):
         # nothing left to tell, and they are dropped: the memory of an upload is free at once then,
         # and not when the garbage collector comes round.
         self._on_wait: Callable[[], None] | None = on_wait
-        self._on_room: Callable[[], None] | None = on_room
+        self._on_resume: Callable[[], None] | None = on_resume
         self._blocks: deque[bytes] = deque()
         self._size = 0
         self._is_complete = False
@@ -66,7 +66,7 @@ class RequestBody(io.RawIOBase):
 
     @property
     def is_full(self) -> bool:
-        """Whether the loop should stop feeding until `on_room` is called."""
+        """Whether the loop should stop feeding until `on_resume` is called."""
         return self._size >= self._buffer_size
 
     @property
@@ -105,7 +105,7 @@ class RequestBody(io.RawIOBase):
                 self._settle()
 
     def _settle(self) -> None:
-        self._on_wait = self._on_room = None
+        self._on_wait = self._on_resume = None
         self._changed.notify_all()
 
     def collect(self) -> bool:
@@ -118,10 +118,10 @@ class RequestBody(io.RawIOBase):
             return True  # on the loop nobody may wait, and reading says so
         with self._changed:
             size = self._buffer_size = max(self._buffer_size, COLLECTED_SIZE)
-            on_room = self._on_room
+            on_resume = self._on_resume
         self._tell_of_wait()
-        if on_room is not None:
-            on_room()  # the loop may have stopped to feed at the bound before
+        if on_resume is not None:
+            on_resume()  # the loop may have stopped to feed at the bound before
         with self._changed:
             self._wait_for(lambda: self._is_settled or self._size >= size)
             return self._is_settled
@@ -154,7 +154,7 @@ class RequestBody(io.RawIOBase):
                     "or by asyncio.to_thread()"
                 )
             self._tell_of_wait()
-        on_room = None
+        on_resume = None
         with self._changed:
             self._wait_for(lambda: self._is_ready)
             if not self._blocks:
@@ -162,9 +162,9 @@ class RequestBody(io.RawIOBase):
             count = self._take(view)
             if self._was_full and self._size * 2 <= self._buffer_size:
                 self._was_full = False
-                on_room = self._on_room
-        if on_room is not None:
-            on_room()
+                on_resume = self._on_resume
+        if on_resume is not None:
+            on_resume()
         return count
 
     def _tell_of_wait(self) -> None:

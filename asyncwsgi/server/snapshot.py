@@ -141,7 +141,8 @@ def _requests(
             is_answered=exchange.is_answered,
             has_disconnected=exchange.is_connection_lost or exchange.disconnect.has_happened,
             was_cut=exchange in cut,
-            waits_for_client=exchange.waits_for_room or (body is not None and body.is_awaited),
+            waits_for_client=exchange.waits_until_writable
+            or (body is not None and body.is_awaited),
             thread=names.get(thread_id),
             stack=stack,
         )

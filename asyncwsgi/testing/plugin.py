@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from asyncwsgi.testing.live.server import LiveServer
 
 MARKER = "asyncwsgi"
-MOVING = "asyncwsgi.testing.compatibility.live_server"
+COMPATIBILITY = "asyncwsgi.testing.compatibility.live_server"
 FAILURES = pytest.StashKey[int]()
 """How often a test of the session has raised so far."""
 MISSING: Any = object()
@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         type="bool",
         default=False,
     )
-    pluginmanager.register(_Moving(parser), "asyncwsgi-moving")
+    pluginmanager.register(_Compatibility(parser), "asyncwsgi-compatibility")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,7 +63,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         item.session.stash[FAILURES] = item.session.stash.get(FAILURES, 0) + 1
 
 
-class _Moving:
+class _Compatibility:
     """Loads the fixture ``live_server``, whose name is others', where the configuration asks."""
 
     def __init__(self, parser: pytest.Parser) -> None:
@@ -77,7 +77,7 @@ class _Moving:
             help_text = "scope of live_server: session, package, module, class or function"
             self._parser.addini("live_server_scope", help_text, default="session")
         # After the plugins that are installed: of fixtures with one name the last counts.
-        config.pluginmanager.register(import_module(MOVING), "asyncwsgi-live-server")
+        config.pluginmanager.register(import_module(COMPATIBILITY), "asyncwsgi-live-server")
 
 
 @dataclass(frozen=True)

@@ -858,10 +858,10 @@ def test_silence_is_filled_when_it_was_long_enough_and_the_client_reads(
             self.tick(109.0)  # too early
             self.tick(110.0)
             self.tick(119.0)  # too early behind the idle block
-            has_room = self._exchange.has_room
-            self._exchange.has_room = lambda: False  # type: ignore[method-assign]
+            is_writable = self._exchange.is_writable
+            self._exchange.is_writable = lambda: False  # type: ignore[method-assign]
             self.tick(200.0)
-            self._exchange.has_room = has_room  # type: ignore[method-assign]
+            self._exchange.is_writable = is_writable  # type: ignore[method-assign]
             return b"last"
 
         async def aclose(self) -> None:

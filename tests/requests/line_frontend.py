@@ -96,7 +96,7 @@ class LineConnection(asyncio.Protocol):
         elif body.is_full:
             self._transport.pause_reading()
 
-    def resume_body(self) -> None:
+    def resume_reading(self) -> None:
         self._transport.resume_reading()
 
     def write(self, data: bytes | memoryview) -> bool:
@@ -109,7 +109,7 @@ class LineConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._is_writable = True
         if self._exchange is not None:
-            self._exchange.resume()
+            self._exchange.resume_writing()
 
     def response_ended(self, exchange: Exchange) -> None:
         self._exchange = None

@@ -29,7 +29,7 @@ class Body(RequestBody):
     """A body that counts what it tells."""
 
     def __init__(self, buffer_size: int = 1000) -> None:
-        super().__init__(buffer_size, on_wait=self._note_wait, on_room=self._note_room)
+        super().__init__(buffer_size, on_wait=self._note_wait, on_resume=self._note_room)
         self.waits = 0
         self.rooms = 0
         self.is_waiting = threading.Event()
@@ -235,7 +235,7 @@ class TestWaiting:
             told.set()
             waited.append(fed.wait(TIMEOUT / 5))
 
-        body = RequestBody(1000, on_wait=on_wait, on_room=lambda: None)
+        body = RequestBody(1000, on_wait=on_wait, on_resume=lambda: None)
         result = in_thread(lambda: body.read(4))
         assert told.wait(TIMEOUT)
         body.feed(b"spam")
@@ -343,7 +343,7 @@ class Request:
     """What a body's callbacks lead to: it knows the body, and the body knows it."""
 
     def __init__(self) -> None:
-        self.body = RequestBody(1000, on_wait=self.note, on_room=self.note)
+        self.body = RequestBody(1000, on_wait=self.note, on_resume=self.note)
         self.body.feed(bytes(2000))
 
     def note(self) -> None:

@@ -40,7 +40,7 @@ class NoConnection:
     def write(self, data: bytes | memoryview) -> bool:
         raise AssertionError("nothing is written here")
 
-    def resume_body(self) -> None:
+    def resume_reading(self) -> None:
         raise AssertionError("there is no body here")
 
     def response_ended(self, exchange: Exchange) -> None:

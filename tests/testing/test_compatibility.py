@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import flask
 import pytest
 
-from asyncwsgi.testing.compatibility.live_server import MovedServer
+from asyncwsgi.testing.compatibility.live_server import CompatibleLiveServer
 from tests.matrix.suites import suite_asyncio, suite_flask
 from tests.testing.conftest import ROOT, RunPytest
 
@@ -112,7 +112,7 @@ def test_urls_of_flask_have_the_port_where_the_configuration_names_a_host() -> N
     app = flask.Flask("app")
     app.config["SERVER_NAME"] = "localhost"
     app.add_url_rule("/x", "x", lambda: "it")
-    with MovedServer(app) as server:
+    with CompatibleLiveServer(app) as server:
         with app.test_request_context(base_url=server.url):
             url = flask.url_for("x", _external=True)
         assert url == server.url("/x")
@@ -122,7 +122,7 @@ def test_urls_of_flask_have_the_port_where_the_configuration_names_a_host() -> N
 
 
 def test_its_url_is_an_attribute_a_method_and_a_text() -> None:
-    with MovedServer(flask.Flask("app")) as server:
+    with CompatibleLiveServer(flask.Flask("app")) as server:
         url = f"http://localhost:{server.port}"
         assert server.url == server.url() == str(server) == url
         assert server.url("/x") == server + "/x" == server.url_for("/x") == f"{url}/x"

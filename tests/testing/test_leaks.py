@@ -116,7 +116,7 @@ class TestWhatIsNamed:
         class TellingExchange(Exchange):
             def __setattr__(self, name: str, value: object) -> None:
                 super().__setattr__(name, value)
-                if name == "_room":
+                if name == "_writable":
                     with change:
                         change.notify_all()
 
@@ -132,7 +132,7 @@ class TestWhatIsNamed:
                 (exchange,) = server.server._dispatcher.exchanges
 
                 def waits() -> bool:
-                    room: Any = exchange._room  # type: ignore[attr-defined]
+                    room: Any = exchange._writable  # type: ignore[attr-defined]
                     return room is not None and not room.is_set()
 
                 # This holds the loop: nothing is sent meanwhile, so its thread comes to wait.

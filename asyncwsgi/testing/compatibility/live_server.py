@@ -38,7 +38,7 @@ class CallableURL(str):
         return f"{self}{url}"
 
 
-class MovedServer(LiveServer):
+class CompatibleLiveServer(LiveServer):
     """What pytest-flask and pytest-django call a live server.
 
     Args:
@@ -105,14 +105,16 @@ def _scope(fixture_name: str, config: pytest.Config) -> Any:
 @pytest.fixture(scope=_scope)
 def live_server(
     request: pytest.FixtureRequest, asyncwsgi_options: dict[str, Any]
-) -> Iterator[MovedServer]:
+) -> Iterator[CompatibleLiveServer]:
     """The application of the fixture ``app``, or Django's, served."""
     settings = Settings.of(request, asyncwsgi_options)
     start = request.config.getoption("start_live_server", default=True)
     with _application(request, settings.app) as application:
         options = {**_listener(request.config, application), **settings.options}
         settings = dataclasses.replace(settings, options=options)
-        with serving(request, application, settings, start=start, make=MovedServer) as server:
+        with serving(
+            request, application, settings, start=start, make=CompatibleLiveServer
+        ) as server:
             yield server
 
 
@@ -150,7 +152,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     enters the request's context itself.
     """
     server = getattr(item, "funcargs", {}).get("live_server")
-    if not (isinstance(server, MovedServer) and server.is_running):
+    if not (isinstance(server, CompatibleLiveServer) and server.is_running):
         return (yield)
     new_context = getattr(server.app, "test_request_context", None)
     if new_context is None or not isinstance(item, pytest.Function):

@@ -92,10 +92,10 @@ class FaultyConnection(HttpConnection):
         """Write as an ordinary connection does."""
         return super().write(data)
 
-    def let_room(self) -> None:
+    def resume_exchange(self) -> None:
         """Let the exchange go on writing."""
         if self.exchange is not None:
-            self.exchange.resume()
+            self.exchange.resume_writing()
 
     def recover(self) -> None:
         """Be an ordinary connection again."""
@@ -207,7 +207,7 @@ class Trickle(FaultyExchange):
         self.stop()
         self.connection.recover()
         if self.connection.send(bytes(self._unsent)):
-            self.connection.let_room()
+            self.connection.resume_exchange()
         if self._ended is not None:
             self.connection.response_ended(self._ended)
 
@@ -229,7 +229,7 @@ class Trickle(FaultyExchange):
         self.connection.send(bytes(self._unsent[: self._size]))
         del self._unsent[: self._size]
         if self._has_little and not had_little:
-            self.connection.let_room()
+            self.connection.resume_exchange()
         if self._ended is not None and not self._unsent:
             self.connection.response_ended(self._ended)
 

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from asyncwsgi.coroutines.current import current_request
-from asyncwsgi.errors import RequestBodyError
+from asyncwsgi.errors import ConfigError, RequestBodyError
 from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.requests.exchange import Exchange
 from asyncwsgi.requests.request_body import RequestBody
-from asyncwsgi.testing.live.extending import extend
 from asyncwsgi.testing.live.records import Journal, Record
 
 if TYPE_CHECKING:
@@ -178,3 +177,17 @@ class ErrorSignals:
         error = told.get("exception") or sys.exc_info()[1]
         if error is not None:
             self.record(error)
+
+
+def extend(base: object, extension: type, **attributes: object) -> Any:
+    """A subclass of `base` with what `extension` has, and `attributes` of its own.
+
+    Raises:
+        ConfigError: `base` is no class.
+    """
+    if not isinstance(base, type):
+        raise ConfigError(
+            f"a live server extends the classes that its server_class names, and {base!r} is none; "
+            "name a class instead of a function or a partial"
+        )
+    return type(base.__name__, (extension, base), attributes)

@@ -19,9 +19,8 @@ from asyncwsgi.server.server import Server
 from asyncwsgi.testing.faults.connection import FaultyConnection
 from asyncwsgi.testing.faults.faults import Faults
 from asyncwsgi.testing.leaks.check import POLICIES, LeakCheck, LeakPolicy
-from asyncwsgi.testing.live.extending import extend
-from asyncwsgi.testing.live.prompt_connection import PromptConnection
-from asyncwsgi.testing.live.recording import record
+from asyncwsgi.testing.live.connection import LiveConnection
+from asyncwsgi.testing.live.recording import extend, record
 from asyncwsgi.testing.live.records import (
     RECORDED_BODY_SIZE,
     WAIT_TIMEOUT,
@@ -116,7 +115,7 @@ class LiveServer(ServerThread):
     def _extend(self, server: Server) -> Callable[[], None]:
         # A browser opens connections ahead of requests; no test is to wait for those.
         server.arrival_timeout = 0.0
-        base = extend(server.connection_class, PromptConnection)
+        base = extend(server.connection_class, LiveConnection)
         server.connection_class = extend(base, FaultyConnection, faults=self.faults)
         return record(server, self._journal)
 

@@ -1,4 +1,4 @@
-"""Connections that no test waits for when its server is closed."""
+"""Connections of live servers: no test waits for an idle one when its server is closed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.requests.exchange import Exchange
 
 
-class PromptConnection(HttpConnection):
+class LiveConnection(HttpConnection):
     """Leaves an idle TLS client without waiting for its part of the leave-taking."""
 
     def close_if_idle(self) -> None:
