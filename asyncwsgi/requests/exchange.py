@@ -17,14 +17,14 @@ each way from one writer to the next passes a queue or the mailbox:
 - ``is_connection_lost``, ``_taken_size`` and ``_written_size`` are written on the loop alone. The
   worker reads them when it is about to send; what it sees may be a moment old, and then the next
   look, or the loop itself, drops what nobody can get any more.
-- ``_writable`` is set and taken away by whoever waits in it. So the loop takes a local of it before it
-  asks whether it is None, as it does of every field that a worker may change meanwhile.
+- ``_writable`` is set and taken away by whoever waits in it. So the loop takes a local of it before
+  it asks whether it is None, as it does of every field that a worker may change meanwhile.
 
 Flow control. The worker may be ahead of the client by a bounded number of bytes: it counts what it
-posts, the loop what it has taken and what the transport took without holding it back. While more than
-``high_water_size`` is under way the worker waits in ``_writable`` for the loop to say that the client
-has caught up. The wait cannot be missed: the worker puts the event there before it asks whether it
-has to wait, and the loop changes the answer before it looks for an event.
+posts, the loop what it has taken and what the transport took without holding it back. While more
+than ``high_water_size`` is under way the worker waits in ``_writable`` for the loop to say that the
+client has caught up. The wait cannot be missed: the worker puts the event there before it asks
+whether it has to wait, and the loop changes the answer before it looks for an event.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Connection(Protocol):
     """What an exchange needs of the connection it came by; all of it runs on the loop."""
 
     def write(self, data: Any) -> bool:
-        """Send what the responder made. False: the client is slow; `Exchange.resume_writing` follows."""
+        """Send what the responder made. False: hold back until `Exchange.resume_writing`."""
 
     def resume_reading(self) -> None:
         """Read on: the request body has room."""
