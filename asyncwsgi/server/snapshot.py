@@ -125,6 +125,7 @@ def _requests(
     for exchange in (*in_flight, *cut):
         iteration, body = exchange.iteration, exchange.body
         thread_id = threads.get(id(exchange))
+        is_body_awaited = body is not None and body.is_awaited
         state: RequestState = "running" if exchange.started_at else "queued"
         stack = stack_of(thread_id) if thread_id is not None else ""
         if iteration is not None:
@@ -141,8 +142,7 @@ def _requests(
             is_answered=exchange.is_answered,
             has_disconnected=exchange.is_connection_lost or exchange.disconnect.has_happened,
             was_cut=exchange in cut,
-            waits_for_client=exchange.waits_until_writable
-            or (body is not None and body.is_awaited),
+            waits_for_client=exchange.waits_until_writable or is_body_awaited,
             thread=names.get(thread_id),
             stack=stack,
         )
