@@ -43,8 +43,10 @@ except ImportError:
 
 logger = logging.getLogger("asyncwsgi.server")
 
-JOIN_TIMEOUT = 3.0
+END_TIMEOUT = 3.0
 """Seconds that threads which have left have to end. Who hangs there is like who hangs in a job."""
+LOOK_INTERVAL = 0.001
+"""Seconds between looks whether they have."""
 
 _numbers = itertools.count(1)
 
@@ -202,8 +204,7 @@ class WorkerThreads:
         while len(self._threads) > self._unfinished:
             self._has_one_left.clear()
             await self._has_one_left.wait()
-        if leaving := [thread for thread in self._leaving if thread.is_alive()]:
-            await self._join(leaving)
+        await self._wait_for_end()
 
     def _end(self, count: int) -> None:
         for _ in range(count):
@@ -265,28 +266,24 @@ class WorkerThreads:
         self._ending -= 1
         self._has_one_left.set()
 
-    async def _join(self, threads: list[threading.Thread]) -> None:
-        """Wait for the end of threads that have left; in a thread, for the loop must not."""
-        joined = asyncio.Event()
+    async def _wait_for_end(self) -> None:
+        """Wait until those that have left have ended.
 
-        def join() -> None:
-            for thread in threads:
-                thread.join()
-            self._mailbox.post(lambda _: joined.set(), None)
-
-        try:
-            threading.Thread(target=join, name="asyncwsgi-joining", daemon=True).start()
-        except RuntimeError:  # a container's limit: they end all the same
-            return
-        try:
-            await asyncio.wait_for(joined.wait(), JOIN_TIMEOUT)
-        except TimeoutError:
-            with contextlib.suppress(Exception):  # see `_report`
-                logger.warning(
-                    "worker threads have not ended %g s after their last request: what they keep "
-                    "in thread-locals takes long to be let go of, or hangs",
-                    JOIN_TIMEOUT,
-                )
+        Nobody is told when a thread has ended, and to join it would hold the loop. Another thread
+        could do that, but who waits for its end? So this looks, at the end of a server and mostly
+        once.
+        """
+        deadline = self._loop.time() + END_TIMEOUT
+        while any(thread.is_alive() for thread in self._leaving):
+            if self._loop.time() >= deadline:
+                with contextlib.suppress(Exception):  # see `_report`
+                    logger.warning(
+                        "worker threads have not ended %g s after their last request: what they "
+                        "keep in thread-locals takes long to be let go of, or hangs",
+                        END_TIMEOUT,
+                    )
+                return
+            await asyncio.sleep(LOOK_INTERVAL)
 
 
 class ExecutorWorkers:

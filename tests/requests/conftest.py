@@ -10,4 +10,4 @@ from tests.client import TIMEOUT
 @pytest.fixture(autouse=True)
 def _threads_may_end_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stop waits for threads as long as a busy machine may need to let them end."""
-    monkeypatch.setattr("asyncwsgi.requests.worker_threads.JOIN_TIMEOUT", TIMEOUT)
+    monkeypatch.setattr("asyncwsgi.requests.worker_threads.END_TIMEOUT", TIMEOUT)

@@ -301,27 +301,13 @@ class TestStop:
     async def test_a_thread_that_hangs_while_it_ends_is_not_waited_for_long(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr("asyncwsgi.requests.worker_threads.JOIN_TIMEOUT", 0.0)
+        monkeypatch.setattr("asyncwsgi.requests.worker_threads.END_TIMEOUT", 0.0)
         pool, slow = Pool(), SlowToLetGo()
         job = pool.submit(slow.keep)
         await job.has_ended()
         await asyncio.wait_for(pool.workers.stop(), TIMEOUT)
         (line,) = [record.getMessage() for record in caplog.records]
         assert "worker threads have not ended 0 s after their last request" in line
-        await slow.end(job.thread)
-
-    async def test_without_a_thread_that_waits_for_the_others_they_end_all_the_same(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def refuse(_: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
-        pool, slow = Pool(), SlowToLetGo()
-        job = pool.submit(slow.keep)
-        await job.has_ended()
-        with monkeypatch.context() as patched:
-            patched.setattr(threading.Thread, "start", refuse)
-            await asyncio.wait_for(pool.workers.stop(), TIMEOUT)
         await slow.end(job.thread)
 
     async def test_a_job_that_hangs_is_not_waited_for(self) -> None:
