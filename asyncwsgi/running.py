@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import signal
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED
 from types import TracebackType
@@ -17,14 +15,12 @@ from asyncwsgi.errors import ConfigError
 from asyncwsgi.log_setup import configure_logging, is_logging_configured
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.server.server import Server
+from asyncwsgi.signals import StopSignals
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
     from asyncwsgi.server.listeners import Address
-
-HELD_TIMEOUT = 0.5
-"""Seconds after which a loop that has not heard of a signal is taken to be held by a coroutine."""
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -90,57 +86,10 @@ def loop_factory(loop: Loop) -> LoopFactory:
 
 
 async def _serve_until_signal(server: Server) -> int:
-    stops = _Stops(server)
-    # First of all: whoever reads that it listens may send a signal at once.
-    with stops:
+    with StopSignals(server) as signals:
         async with server:
             await server.serve_forever()
-    return stops.exit_code
-
-
-class _Stops:
-    """SIGINT and SIGTERM while a server runs: the first drains it, the second cuts it.
-
-    The handlers are Python's, not the loop's, which hears of nothing while a coroutine holds it.
-    """
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._loop = asyncio.get_running_loop()
-        self._mailbox = Mailbox(self._loop)
-        self._task: asyncio.Task[None] | None = None
-        self._unheard_since: float | None = None
-        self._replaced: dict[int, Any] = {}
-        self.exit_code = 0
-
-    def __enter__(self) -> Self:
-        # Only the main thread hears signals.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._replaced[number] = signal.signal(number, self._hear)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._replaced.items():
-            signal.signal(number, handler)
-
-    def _hear(self, number: int, _: object) -> None:
-        """Tell the loop. In the main thread, between any two of its instructions."""
-        now = time.monotonic()
-        self._mailbox.post(self._stop, number)
-        if self._unheard_since is None:
-            self._unheard_since = now
-        elif now - self._unheard_since >= HELD_TIMEOUT:
-            # Raised in the coroutine that holds the loop, which has no other way to hear of it.
-            raise SystemExit(128 + number)
-
-    def _stop(self, number: int) -> None:
-        self._unheard_since = None
-        if self._task is None:
-            self._task = self._loop.create_task(self._server.shutdown())
-        else:
-            self.exit_code = 128 + number
-            self._server.abort()
+    return signals.exit_code
 
 
 class ServerThread:

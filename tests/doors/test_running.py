@@ -310,8 +310,8 @@ class TestRun:
     ) -> None:
         source = f"""
         import os, time
-        import asyncwsgi.running, flask
-        asyncwsgi.running.HELD_TIMEOUT = 0.0
+        import asyncwsgi.signals, flask
+        asyncwsgi.signals.HELD_TIMEOUT = 0.0
 
         async def hold():
             heard = signal.getsignal(signal.SIGINT)
