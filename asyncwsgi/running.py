@@ -45,17 +45,23 @@ def run(application: WSGIApplication, config: Config | None = None, **options: A
     server = Server(application, config, **options)
     if not is_logging_configured():
         configure_logging(server.config)
-    with asyncio.Runner(loop_factory=loop_factory(server.config.loop)) as runner:
-        return runner.run(_serve_until_signal(server))
+    runner = asyncio.Runner(loop_factory=loop_factory(server.config.loop))
+    # Before the server starts: whoever reads that it listens may send a signal at once. Until the
+    # loop is closed: that waits for the threads of `asyncio.to_thread`.
+    with StopSignals(server, runner.get_loop()) as signals, runner:
+        try:
+            runner.run(_serve(server))
+        finally:
+            signals.has_served = True
+    return signals.exit_code
 
 
 async def serve(application: WSGIApplication, **options: Any) -> None:
-    """Serve in the running loop until cancelled, then drain.
+    """Serve in the running loop until cancelled, then drain; cancelled again, cut.
 
     Args and errors are those of `Server`.
     """
-    async with Server(application, **options) as server:
-        await server.serve_forever()
+    await _serve(Server(application, **options))
 
 
 def serve_in_thread(application: WSGIApplication, **options: Any) -> ServerThread:
@@ -85,11 +91,9 @@ def loop_factory(loop: Loop) -> LoopFactory:
     return uvloop.new_event_loop
 
 
-async def _serve_until_signal(server: Server) -> int:
-    with StopSignals(server) as signals:
-        async with server:
-            await server.serve_forever()
-    return signals.exit_code
+async def _serve(server: Server) -> None:
+    async with server:
+        await server.serve_forever()
 
 
 class ServerThread:
@@ -98,6 +102,11 @@ class ServerThread:
     def __init__(self, server: Server) -> None:
         self.server = server
         self._thread = threading.Thread(target=self._run, name="asyncwsgi-server", daemon=True)
+        self._loop: concurrent.futures.Future[asyncio.AbstractEventLoop] = (
+            concurrent.futures.Future()
+        )
+        # Apart from the loop: a lifespan may take its time to be entered, and to stop meanwhile is
+        # a call to the loop.
         self._started: concurrent.futures.Future[asyncio.AbstractEventLoop] = (
             concurrent.futures.Future()
         )
@@ -128,22 +137,33 @@ class ServerThread:
 
     def start(self) -> None:
         """Start the thread; return when clients are served, or raise what prevented it."""
-        self._start_thread()
+        is_first = not self._was_started
         try:
+            self._start_thread()
             self._started.result()
         except BaseException:
             # It failed to start, or (Ctrl+C) is about to start and shall not go on.
-            self._started.add_done_callback(lambda _: self.shutdown())
-            self._thread.join()
+            if is_first and self._was_started:
+                self._stop()
             raise
 
     def close(self) -> None:
-        """Drain, and wait for the thread. Raises what ended the loop, if it was not this."""
+        """Drain, and wait for the thread. Raises what ended the loop, if it was not this.
+
+        Whoever interrupts it (Ctrl+C) cuts what is still in flight.
+        """
         if self._was_started:
-            self.shutdown()
-            self._thread.join()
+            self._stop()
         if self._failure is not None:
             raise self._failure
+
+    def _stop(self) -> None:
+        try:
+            self.shutdown()
+            self._thread.join()
+        except BaseException:
+            self.abort()
+            raise
 
     def stop_accepting(self) -> None:
         """Close the listeners, and wait for that; what is connected stays served."""
@@ -152,6 +172,7 @@ class ServerThread:
         closed: concurrent.futures.Future[None] = concurrent.futures.Future()
 
         def begin(_: None) -> None:
+            # A loop that is about to end would leave a task where it is.
             if not self._has_served:
                 task = loop.create_task(self.server.stop_accepting())
                 task.add_done_callback(lambda _: closed.set_result(None))
@@ -161,22 +182,21 @@ class ServerThread:
         concurrent.futures.wait({closed, self.ended}, return_when=FIRST_COMPLETED)
 
     def shutdown(self) -> None:
-        """Begin to drain, without waiting for it (see `Server.shutdown`)."""
-        self._require_start()
-        if self._started.exception() is None:
-            # A loop that has ended already takes no more calls, and needs none.
-            Mailbox(self._started.result()).post(self._begin_shutdown, None)
+        """Begin to drain, without waiting for it (see `Server.shutdown`).
 
-    def _begin_shutdown(self, _: None) -> None:
-        # A loop that is about to end would leave a task where it is.
-        if not self._has_served:
-            asyncio.get_running_loop().create_task(self.server.shutdown())
+        A lifespan that is still being entered is given up.
+        """
+        self._post(lambda _: self.server.begin_shutdown())
 
     def abort(self) -> None:
         """Cut every connection, without waiting for it (see `Server.abort`)."""
+        self._post(lambda _: self.server.abort())
+
+    def _post(self, call: Callable[[None], object]) -> None:
         self._require_start()
-        if self._started.exception() is None:
-            Mailbox(self._started.result()).post(lambda _: self.server.abort(), None)
+        if self._loop.exception() is None:
+            # A loop that has ended already takes no more calls, and needs none.
+            Mailbox(self._loop.result()).post(call, None)
 
     def __enter__(self) -> Self:
         self.start()
@@ -209,8 +229,11 @@ class ServerThread:
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=loop_factory(self.server.config.loop)) as runner:
+                self._loop.set_result(runner.get_loop())
                 runner.run(self._serve())
         except BaseException as error:
+            if not self._loop.done():
+                self._loop.set_exception(error)
             if self._started.done():
                 self._failure = error
             else:

@@ -31,19 +31,21 @@ HELD_TIMEOUT = 0.5
 
 
 class StopSignals:
-    """A context manager around the life of `server`: inside it, signals stop the server.
+    """A context manager inside which signals stop a server; the handlers of before come back.
 
-    To be entered on the server's loop, before the server starts: whoever reads that it listens may
-    send a signal at once. The handlers of before are given back at the end.
+    Args:
+        server: one that has not started yet, or runs.
+        loop: its loop.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
-        self._loop = asyncio.get_running_loop()
-        self._mailbox = Mailbox(self._loop)
-        self._shutdown: asyncio.Task[None] | None = None
+        self._mailbox = Mailbox(loop)
+        self._was_heard = False
         self._unheard_since: float | None = None
         self._replaced: dict[int, Any] = {}
+        self.has_served = False
+        """To be set when the server has stopped: nothing is left to be drained or cut."""
         self.exit_code = 0
         """What the process should end with: 0, or 128 plus the number of the signal that cut."""
 
@@ -60,6 +62,9 @@ class StopSignals:
 
     def _hear(self, number: int, _: object) -> None:
         """Tell the loop. In the main thread, between any two of its instructions."""
+        if self.has_served:
+            # A thread of `asyncio.to_thread` hangs, for which a loop waits before it is closed.
+            raise SystemExit(128 + number)
         now = time.monotonic()
         self._mailbox.post(self._stop, number)
         if self._unheard_since is None:
@@ -71,8 +76,8 @@ class StopSignals:
     def _stop(self, number: int) -> None:
         """Stop the server. On the loop."""
         self._unheard_since = None
-        if self._shutdown is None:
-            self._shutdown = self._loop.create_task(self._server.shutdown())
-        else:
+        if self._was_heard:
             self.exit_code = 128 + number
             self._server.abort()
+        self._was_heard = True
+        self._server.begin_shutdown()
