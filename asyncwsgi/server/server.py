@@ -30,6 +30,7 @@ from asyncwsgi.requests.worker_threads import ExecutorWorkers, Workers, WorkerTh
 from asyncwsgi.server.lifespan import Lifespan
 from asyncwsgi.server.listeners import Address, Listener, open_listeners
 from asyncwsgi.server.tls import server_context
+from asyncwsgi.wsgi.application import why_no_application
 from asyncwsgi.wsgi.environ import server_environ
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ class Server:
     ) -> None:
         if config is not None and options:
             raise ConfigError("give either config or options, not both")
-        if not callable(application):
-            raise ConfigError(f"application {application!r} is not callable; expected a WSGI app")
+        if objection := why_no_application(application):
+            raise ConfigError(f"the application {application!r} {objection}")
         self.application = application
         self.config = config or Config.from_options(options)
         self._lifespan = Lifespan(self.config.lifespan, on_lost=self.begin_shutdown)

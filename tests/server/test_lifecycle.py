@@ -175,8 +175,14 @@ class TestConstruction:
             Server(hello, Config(), port=0)
 
     def test_an_application_that_is_no_callable_is_refused(self) -> None:
-        with pytest.raises(ConfigError, match="'app' is not callable; expected a WSGI app"):
+        with pytest.raises(ConfigError, match="'app' is a str, no WSGI application; expected"):
             Server("app")  # type: ignore[arg-type]
+
+    def test_an_asgi_application_is_refused(self) -> None:
+        async def asgi(scope: Any, receive: Any, send: Any) -> None: ...
+
+        with pytest.raises(ConfigError, match=r"the application .* is asynchronous, as ASGI"):
+            Server(asgi)  # type: ignore[arg-type]
 
     def test_an_unknown_option_is_refused_with_the_nearest_one(self) -> None:
         with pytest.raises(ConfigError, match=r"no option 'thread'; did you mean 'threads'\?"):
