@@ -332,7 +332,9 @@ class Server:
 
         Raises:
             LookupError: there is none.
+            RuntimeError: it has not started.
         """
+        self._require_start()
         for address in self._addresses:
             if not isinstance(address, str):
                 return address[1]
@@ -340,13 +342,25 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The URL of the first listener, without a slash at the end; ``unix:PATH`` for a socket."""
+        """The URL of the first listener, without a slash at the end; ``unix:PATH`` for a socket.
+
+        Raises:
+            RuntimeError: it has not started.
+        """
+        self._require_start()
         return self.urls[0]
 
     @property
     def urls(self) -> tuple[str, ...]:
         """A URL for each listener that a client on this machine can connect to."""
         return tuple(_url(self._scheme, _reachable(address)) for address in self._addresses)
+
+    def _require_start(self) -> None:
+        if not self._was_started:
+            raise RuntimeError(
+                "this server has not started, and listens nowhere yet; enter it by `async with`, "
+                "or await start()"
+            )
 
     @property
     def _scheme(self) -> str:

@@ -189,6 +189,12 @@ class TestConstruction:
             Server(hello, thread=4)
 
 
+    @pytest.mark.parametrize("name", ["url", "port"])
+    def test_where_it_listens_is_not_known_before_the_start(self, name: str) -> None:
+        with pytest.raises(RuntimeError, match=r"has not started.*`async with`, or await start"):
+            getattr(Server(hello, port=8000), name)
+
+
 class TestShutdown:
     async def test_serve_forever_returns_after_it(self) -> None:
         server = Server(hello, port=0)
