@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, LifespanError
+from asyncwsgi.wsgi.application import why_no_application
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -42,12 +43,8 @@ def load_application(name: str) -> WSGIApplication:
         raise AppImportError(f"{name!r} names no application; expected module:attribute or FILE.py")
     module = _import(match["where"])
     found = _evaluate(module, match["what"]) if match["what"] else _discover(module)
-    if not callable(found):
-        raise AppImportError(
-            f"{name!r} is a {type(found).__name__}, no WSGI application; name a callable"
-        )
-    if inspect.iscoroutinefunction(found) or inspect.iscoroutinefunction(type(found).__call__):
-        raise AppImportError(f"{name!r} is an ASGI application; this server wants WSGI")
+    if objection := why_no_application(found):
+        raise AppImportError(f"{name!r} {objection}")
     return cast("WSGIApplication", found)
 
 

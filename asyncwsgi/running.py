@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import signal
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED
 from types import TracebackType
@@ -17,14 +15,12 @@ from asyncwsgi.errors import ConfigError
 from asyncwsgi.log_setup import configure_logging, is_logging_configured
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.server.server import Server
+from asyncwsgi.signals import StopSignals
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
     from asyncwsgi.server.listeners import Address
-
-HELD_TIMEOUT = 0.5
-"""Seconds after which a loop that has not heard of a signal is taken to be held by a coroutine."""
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -49,17 +45,23 @@ def run(application: WSGIApplication, config: Config | None = None, **options: A
     server = Server(application, config, **options)
     if not is_logging_configured():
         configure_logging(server.config)
-    with asyncio.Runner(loop_factory=loop_factory(server.config.loop)) as runner:
-        return runner.run(_serve_until_signal(server))
+    runner = asyncio.Runner(loop_factory=loop_factory(server.config.loop))
+    # Before the server starts: whoever reads that it listens may send a signal at once. Until the
+    # loop is closed: that waits for the threads of `asyncio.to_thread`.
+    with StopSignals(server, runner.get_loop()) as signals, runner:
+        try:
+            runner.run(_serve(server))
+        finally:
+            signals.has_served = True
+    return signals.exit_code
 
 
 async def serve(application: WSGIApplication, **options: Any) -> None:
-    """Serve in the running loop until cancelled, then drain.
+    """Serve in the running loop until cancelled, then drain; cancelled again, cut.
 
     Args and errors are those of `Server`.
     """
-    async with Server(application, **options) as server:
-        await server.serve_forever()
+    await _serve(Server(application, **options))
 
 
 def serve_in_thread(application: WSGIApplication, **options: Any) -> ServerThread:
@@ -89,58 +91,9 @@ def loop_factory(loop: Loop) -> LoopFactory:
     return uvloop.new_event_loop
 
 
-async def _serve_until_signal(server: Server) -> int:
-    stops = _Stops(server)
-    # First of all: whoever reads that it listens may send a signal at once.
-    with stops:
-        async with server:
-            await server.serve_forever()
-    return stops.exit_code
-
-
-class _Stops:
-    """SIGINT and SIGTERM while a server runs: the first drains it, the second cuts it.
-
-    The handlers are Python's, not the loop's, which hears of nothing while a coroutine holds it.
-    """
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._loop = asyncio.get_running_loop()
-        self._mailbox = Mailbox(self._loop)
-        self._task: asyncio.Task[None] | None = None
-        self._unheard_since: float | None = None
-        self._replaced: dict[int, Any] = {}
-        self.exit_code = 0
-
-    def __enter__(self) -> Self:
-        # Only the main thread hears signals.
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._replaced[number] = signal.signal(number, self._hear)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._replaced.items():
-            signal.signal(number, handler)
-
-    def _hear(self, number: int, _: object) -> None:
-        """Tell the loop. In the main thread, between any two of its instructions."""
-        now = time.monotonic()
-        self._mailbox.post(self._stop, number)
-        if self._unheard_since is None:
-            self._unheard_since = now
-        elif now - self._unheard_since >= HELD_TIMEOUT:
-            # Raised in the coroutine that holds the loop, which has no other way to hear of it.
-            raise SystemExit(128 + number)
-
-    def _stop(self, number: int) -> None:
-        self._unheard_since = None
-        if self._task is None:
-            self._task = self._loop.create_task(self._server.shutdown())
-        else:
-            self.exit_code = 128 + number
-            self._server.abort()
+async def _serve(server: Server) -> None:
+    async with server:
+        await server.serve_forever()
 
 
 class ServerThread:
@@ -149,6 +102,11 @@ class ServerThread:
     def __init__(self, server: Server) -> None:
         self.server = server
         self._thread = threading.Thread(target=self._run, name="asyncwsgi-server", daemon=True)
+        self._loop: concurrent.futures.Future[asyncio.AbstractEventLoop] = (
+            concurrent.futures.Future()
+        )
+        # Apart from the loop: a lifespan may take its time to be entered, and to stop meanwhile is
+        # a call to the loop.
         self._started: concurrent.futures.Future[asyncio.AbstractEventLoop] = (
             concurrent.futures.Future()
         )
@@ -179,22 +137,33 @@ class ServerThread:
 
     def start(self) -> None:
         """Start the thread; return when clients are served, or raise what prevented it."""
-        self._start_thread()
+        is_first = not self._was_started
         try:
+            self._start_thread()
             self._started.result()
         except BaseException:
             # It failed to start, or (Ctrl+C) is about to start and shall not go on.
-            self._started.add_done_callback(lambda _: self.shutdown())
-            self._thread.join()
+            if is_first and self._was_started:
+                self._stop()
             raise
 
     def close(self) -> None:
-        """Drain, and wait for the thread. Raises what ended the loop, if it was not this."""
+        """Drain, and wait for the thread. Raises what ended the loop, if it was not this.
+
+        Whoever interrupts it (Ctrl+C) cuts what is still in flight.
+        """
         if self._was_started:
-            self.shutdown()
-            self._thread.join()
+            self._stop()
         if self._failure is not None:
             raise self._failure
+
+    def _stop(self) -> None:
+        try:
+            self.shutdown()
+            self._thread.join()
+        except BaseException:
+            self.abort()
+            raise
 
     def stop_accepting(self) -> None:
         """Close the listeners, and wait for that; what is connected stays served."""
@@ -203,6 +172,7 @@ class ServerThread:
         closed: concurrent.futures.Future[None] = concurrent.futures.Future()
 
         def begin(_: None) -> None:
+            # A loop that is about to end would leave a task where it is.
             if not self._has_served:
                 task = loop.create_task(self.server.stop_accepting())
                 task.add_done_callback(lambda _: closed.set_result(None))
@@ -212,22 +182,21 @@ class ServerThread:
         concurrent.futures.wait({closed, self.ended}, return_when=FIRST_COMPLETED)
 
     def shutdown(self) -> None:
-        """Begin to drain, without waiting for it (see `Server.shutdown`)."""
-        self._require_start()
-        if self._started.exception() is None:
-            # A loop that has ended already takes no more calls, and needs none.
-            Mailbox(self._started.result()).post(self._begin_shutdown, None)
+        """Begin to drain, without waiting for it (see `Server.shutdown`).
 
-    def _begin_shutdown(self, _: None) -> None:
-        # A loop that is about to end would leave a task where it is.
-        if not self._has_served:
-            asyncio.get_running_loop().create_task(self.server.shutdown())
+        A lifespan that is still being entered is given up.
+        """
+        self._post(lambda _: self.server.begin_shutdown())
 
     def abort(self) -> None:
         """Cut every connection, without waiting for it (see `Server.abort`)."""
+        self._post(lambda _: self.server.abort())
+
+    def _post(self, call: Callable[[None], object]) -> None:
         self._require_start()
-        if self._started.exception() is None:
-            Mailbox(self._started.result()).post(lambda _: self.server.abort(), None)
+        if self._loop.exception() is None:
+            # A loop that has ended already takes no more calls, and needs none.
+            Mailbox(self._loop.result()).post(call, None)
 
     def __enter__(self) -> Self:
         self.start()
@@ -260,8 +229,11 @@ class ServerThread:
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=loop_factory(self.server.config.loop)) as runner:
+                self._loop.set_result(runner.get_loop())
                 runner.run(self._serve())
         except BaseException as error:
+            if not self._loop.done():
+                self._loop.set_exception(error)
             if self._started.done():
                 self._failure = error
             else:

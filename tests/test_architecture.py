@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "cli",
         "event_stream",
         "running",
+        "signals",
         "app_loading",
         "log_setup",
         "from_thread",

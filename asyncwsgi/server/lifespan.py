@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -20,12 +20,10 @@ class Lifespan:
 
     Args:
         factory: makes the context manager; None stands for one that does nothing.
-        on_lost: is run when it has ended of its own accord.
+        on_lost: is called when it has ended of its own accord.
     """
 
-    def __init__(
-        self, factory: LifespanFactory | None, on_lost: Callable[[], Coroutine[Any, Any, None]]
-    ) -> None:
+    def __init__(self, factory: LifespanFactory | None, on_lost: Callable[[], object]) -> None:
         self._factory = factory
         self._on_lost = on_lost
         self._leave = asyncio.Event()
@@ -38,7 +36,7 @@ class Lifespan:
         Raises:
             LifespanError: it failed; the cause is what it raised.
         """
-        if self._factory is None:
+        if self._factory is None or self._leave.is_set():
             return
         self._entered = asyncio.get_running_loop().create_future()
         work = self._run(self._factory, self._entered)
@@ -50,10 +48,11 @@ class Lifespan:
             raise
 
     def give_up(self) -> None:
-        """If it is being entered, do so no longer."""
-        if self._task is not None and self._entered is not None and not self._entered.done():
+        """Enter it no longer, if that is being done or still to come."""
+        if self._entered is None or not self._entered.done():
             self._leave.set()
-            self._task.cancel()
+            if self._task is not None:
+                self._task.cancel()
 
     @property
     def leaving(self) -> Any:
@@ -66,6 +65,8 @@ class Lifespan:
     async def leave(self, cut: asyncio.Event, cut_timeout: float) -> None:
         """Leave it, and wait for that; its errors are logged.
 
+        Whoever cancels the waiting cancels the lifespan, too.
+
         Args:
             cut: ends the waiting: what is not done `cut_timeout` seconds later is cancelled.
         """
@@ -73,10 +74,12 @@ class Lifespan:
             return
         self._leave.set()
         was_cut = asyncio.create_task(cut.wait())
-        await asyncio.wait({self._task, was_cut}, return_when=asyncio.FIRST_COMPLETED)
-        was_cut.cancel()
-        await asyncio.wait({self._task}, timeout=cut_timeout)
-        self._task.cancel()
+        try:
+            await asyncio.wait({self._task, was_cut}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({self._task}, timeout=cut_timeout)
+        finally:
+            was_cut.cancel()
+            self._task.cancel()
         await asyncio.wait({self._task})
 
     async def _run(self, factory: LifespanFactory, entered: asyncio.Future[None]) -> None:
@@ -89,11 +92,13 @@ class Lifespan:
                 raise
             self._failed(error, entered)
         if not self._leave.is_set():
-            self._lost = asyncio.create_task(self._on_lost())
+            self._on_lost()
 
     def _failed(self, error: BaseException, entered: asyncio.Future[None]) -> None:
-        if entered.done():
-            is_leaving = self._leave.is_set()
+        is_leaving = self._leave.is_set()
+        if entered.done() and not is_leaving and isinstance(error, asyncio.CancelledError):
+            logger.warning("the lifespan was cancelled, so the server stops")
+        elif entered.done():
             said = "failed on its way out" if is_leaving else "failed, so the server stops"
             logger.error("the lifespan %s", said, exc_info=error)
         elif self._leave.is_set():

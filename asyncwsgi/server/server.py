@@ -33,6 +33,7 @@ from asyncwsgi.server.listeners import Address, Listener, open_listeners
 from asyncwsgi.server.snapshot import EMPTY, Snapshot, take_snapshot
 from asyncwsgi.server.ticker import Ticker
 from asyncwsgi.server.tls import server_context
+from asyncwsgi.wsgi.application import why_no_application
 from asyncwsgi.wsgi.environ import server_environ
 
 if TYPE_CHECKING:
@@ -79,18 +80,18 @@ class Server:
     ) -> None:
         if config is not None and options:
             raise ConfigError("give either config or options, not both")
-        if not callable(application):
-            raise ConfigError(f"application {application!r} is not callable; expected a WSGI app")
+        if objection := why_no_application(application):
+            raise ConfigError(f"the application {application!r} {objection}")
         self.application = application
         self.config = config or Config.from_options(options)
-        self._lifespan = Lifespan(self.config.lifespan, on_lost=self.shutdown)
+        self._lifespan = Lifespan(self.config.lifespan, on_lost=self.begin_shutdown)
         self._new_context = context_maker(self.config.context)
         self._listeners: list[Listener] = []
         self._addresses: tuple[Address, ...] = ()
         self._servers: list[asyncio.AbstractServer] = []
         self._ssl_context: ssl.SSLContext | None = None
         self._ticker: Ticker | None = None
-        self._stopping: asyncio.Task[None] | None = None
+        self._life: asyncio.Task[None] | None = None
         self._frontend: Frontend | None = None
         self._was_started = False
         self._is_accepting = False
@@ -115,39 +116,42 @@ class Server:
             raise RuntimeError("this server was started before; make a new Server")
         self._loop = asyncio.get_running_loop()
         self._ssl_context = server_context(self.config)
-        self._listeners = self.open_listeners()
-        self._was_started = True
-        self._addresses = tuple(listener.address for listener in self._listeners)
         self._registry = Registry(self.config.max_connections)
         self._dispatcher = self._make_dispatcher()
         self._frontend = self.make_frontend()
+        self._listeners = self.open_listeners()
+        self._was_started = True
+        self._stop_asked: asyncio.Future[DrainPhase] = self._loop.create_future()
         try:
+            self._addresses = tuple(listener.address for listener in self._listeners)
             await self._lifespan.enter()
-            for listener in () if self._was_shut_down else self._listeners:
-                self._servers.append(await self._listen(listener))
+            await self._begin()
         except BaseException:
-            self._close_listeners()
-            await self._lifespan.leave(self._was_cut, CUT_TIMEOUT)
+            await self._close()
             raise
+        self._life = self._loop.create_task(self._live(), name="asyncwsgi-server")
         if self._was_shut_down:  # meanwhile
-            self._dispatcher.is_draining = True
-            self._registry.close_idle(DrainPhase.CLOSED)
-            self._close_listeners()
-            await self._lifespan.leave(self._was_cut, CUT_TIMEOUT)
-            return
+            await self.shutdown()
+
+    async def _begin(self) -> None:
+        for listener in self._listeners:
+            if not self._was_shut_down:
+                self._servers.append(await self._listen(listener))
         self._is_accepting = True
         self._ticker = Ticker(self._choose_tick_interval(), self._tick)
         self._ticker.start()
-        if self._addresses:
+        if self._addresses and not self._was_shut_down:
             scheme = self._scheme
             logger.info("listening on %s", ", ".join(_url(scheme, a) for a in self._addresses))
 
     async def serve_forever(self) -> None:
         """Wait until the server has shut down, whoever asked for it."""
+        self._require_own_loop()
         await self._has_stopped.wait()
 
     async def stop_accepting(self) -> None:
         """Close the listeners; what is connected stays served. May be called more than once."""
+        self._require_own_loop()
         # asyncio forgets a connection that is accepted and has no transport yet when its
         # listener closes. Timers run behind what was accepted; so the close does, too.
         await asyncio.sleep(BEHIND_ACCEPTED)
@@ -162,31 +166,66 @@ class Server:
         end of their own, such as event streams, at once. May be called more than once, and while
         it runs.
 
+        Whoever cancels it cuts: connections are aborted, background work is cancelled, and the rest
+        of the stop waits for nobody. `asyncio.shield` around it, or anyio's
+        ``CancelScope(shield=True)``, let a stop be graceful whatever is cancelled.
+
         Args:
             has_successor: clients go on with another server on the same listeners, and no request
                 shall be lost on the way: connections that wait for their next request, too, get a
                 moment for one that was sent already.
+
+        Raises:
+            RuntimeError: it is awaited on another loop than the server's.
         """
+        self.begin_shutdown(has_successor=has_successor)
+        try:
+            if self._life is None:
+                await self._has_stopped.wait()
+            else:
+                await asyncio.shield(self._life)
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+
+    def begin_shutdown(self, *, has_successor: bool = False) -> None:
+        """As `shutdown`, without waiting for it. On the server's loop.
+
+        Raises:
+            RuntimeError: it is called elsewhere.
+        """
+        self._require_own_loop()
         self._was_shut_down = True
-        if self._ticker is None:
-            self._lifespan.give_up()
+        self._lifespan.give_up()
+        if not self._was_started:
             self._has_stopped.set()
-            return
-        if self._stopping is None:
-            phase = DrainPhase.OPEN if has_successor else DrainPhase.ARRIVING
-            self._stopping = self._loop.create_task(self._stop(phase))
-        await asyncio.shield(self._stopping)
+        elif not self._stop_asked.done():
+            self._stop_asked.set_result(DrainPhase.OPEN if has_successor else DrainPhase.ARRIVING)
+            logger.info("stopping; %d requests in flight", len(self._dispatcher.exchanges))
 
     def abort(self) -> None:
         """Cut every connection at once; a graceful shutdown that waits for them then ends.
 
         So does one that waits for a lifespan which tidies up.
+
+        Raises:
+            RuntimeError: it is called elsewhere than on the server's loop.
         """
+        self._require_own_loop()
         if self._was_shut_down:
             self._was_cut.set()
             self._lifespan.give_up()
-        if self._ticker is not None:
+        if self._was_started:
             self._registry.abort_all()
+
+    def _require_own_loop(self) -> None:
+        # Elsewhere some of it works, and leaves the rest half done.
+        if self._was_started and not self._has_stopped.is_set() and not _runs(self._loop):
+            raise RuntimeError(
+                "this server is on another event loop, which alone can wait for it, stop it or cut "
+                "it; if a ServerThread runs it, use that one's methods, such as shutdown(), else "
+                "asyncio.run_coroutine_threadsafe(server.shutdown(), its_loop)"
+            )
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -200,25 +239,52 @@ class Server:
     ) -> None:
         await self.shutdown()
 
+    async def _live(self) -> None:
+        """Serve until asked to stop, then drain and close.
+
+        A task, so that it hears of the end of a loop on which the server still runs: `asyncio.run`
+        cancels every task before it closes its loop. Without that, clients would wait at sockets
+        that nobody serves any more, and worker threads for work that nobody has.
+        """
+        try:
+            await self._stop(await self._stop_asked)
+        except (Exception, asyncio.CancelledError) as error:
+            self._was_cut.set()
+            if not isinstance(error, asyncio.CancelledError):
+                raise
+        finally:
+            await self._close()
+
     async def _stop(self, phase: DrainPhase) -> None:
         self._dispatcher.is_draining = True
-        logger.info("stopping; %d requests in flight", len(self._dispatcher.exchanges))
+        await self.stop_accepting()
+        self._dispatcher.cut_endless()
+        self._registry.close_idle(phase)
+        began = self._loop.time()
+        await self._drain()
+        left = self.config.graceful_timeout - (self._loop.time() - began)
+        await self._dispatcher.tasks.drain(left, self._was_cut, CUT_TIMEOUT)
+
+    async def _close(self) -> None:
+        """Let go of all that was begun; what still runs is cut."""
+        self._is_accepting = False
+        self._close_listeners()
+        if self._loop.is_closed():
+            return  # its tasks are being thrown away, and nothing more can be done on it
+        self._dispatcher.is_draining = True
+        self._registry.close_idle(DrainPhase.CLOSED)
+        self._registry.abort_all()
+        self._dispatcher.tasks.close()
+        self._dispatcher.watch.stop()
+        if self._ticker is not None:
+            self._ticker.stop()
         try:
-            await self.stop_accepting()
-            self._dispatcher.cut_endless()
-            self._registry.close_idle(phase)
-            began = self._loop.time()
-            await self._drain()
-            left = self.config.graceful_timeout - (self._loop.time() - began)
-            await self._dispatcher.tasks.drain(left, self._was_cut, CUT_TIMEOUT)
             await self._dispatcher.workers.stop()
-            await self._lifespan.leave(self._was_cut, CUT_TIMEOUT)
         finally:
-            self._dispatcher.tasks.close()
-            self._dispatcher.watch.stop()
-            if self._ticker is not None:
-                self._ticker.stop()
-            self._has_stopped.set()
+            try:
+                await self._lifespan.leave(self._was_cut, CUT_TIMEOUT)
+            finally:
+                self._has_stopped.set()
 
     async def _drain(self) -> None:
         timeout = self.config.graceful_timeout
@@ -232,8 +298,8 @@ class Server:
             if self.before_cut is not None:
                 self.before_cut()
             self._warn_of_cut(timeout)
-            self.abort()
         if not over.done():
+            self.abort()
             self._dispatcher.tasks.cancel_calls()
         # Whoever was cut hears of it when it next reads or writes, and then tidies up.
         ended = self._loop.create_task(self._dispatcher.wait_until_all_ended())
@@ -272,7 +338,9 @@ class Server:
 
         Raises:
             LookupError: there is none.
+            RuntimeError: it has not started.
         """
+        self._require_start()
         for address in self._addresses:
             if not isinstance(address, str):
                 return address[1]
@@ -280,13 +348,25 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The URL of the first listener, without a slash at the end; ``unix:PATH`` for a socket."""
+        """The URL of the first listener, without a slash at the end; ``unix:PATH`` for a socket.
+
+        Raises:
+            RuntimeError: it has not started.
+        """
+        self._require_start()
         return self.urls[0]
 
     @property
     def urls(self) -> tuple[str, ...]:
         """A URL for each listener that a client on this machine can connect to."""
         return tuple(_url(self._scheme, _reachable(address)) for address in self._addresses)
+
+    def _require_start(self) -> None:
+        if not self._was_started:
+            raise RuntimeError(
+                "this server has not started, and listens nowhere yet; enter it by `async with`, "
+                "or await start()"
+            )
 
     @property
     def _scheme(self) -> str:
@@ -433,3 +513,11 @@ def _url(scheme: str, address: Address) -> str:
         return f"unix:{address}"
     host = address[0]
     return f"{scheme}://[{host}]:{address[1]}" if ":" in host else f"{scheme}://{host}:{address[1]}"
+
+
+def _runs(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether it is `loop` that calls."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,23 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
     from asyncwsgi.wsgi.response import Response
+
+
+def why_no_application(candidate: object) -> str | None:
+    """What keeps `candidate` from being a WSGI application, as far as it can be told by looking.
+
+    The rest of a sentence that begins with its name; None: it may be one.
+    """
+    if not callable(candidate):
+        return f"is a {type(candidate).__name__}, no WSGI application; expected a callable"
+    for function in (candidate, type(candidate).__call__):
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            # PEP 3333 wants an iterable of it at once.
+            return (
+                "is asynchronous, as ASGI applications are, and this server calls WSGI "
+                "applications; give it one, or run this under an ASGI server"
+            )
+    return None
 
 
 def run_application(

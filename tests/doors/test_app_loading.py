@@ -254,7 +254,7 @@ class TestFactory:
 
     def test_one_that_makes_no_application_is_refused(self, write: Write) -> None:
         write("shop.py", "def build(): return 7")
-        message = "'shop:build()' is a int, no WSGI application; name a callable"
+        message = "'shop:build()' is a int, no WSGI application; expected a callable"
         assert str(refusal("shop:build()")).replace(" an int", " a int") == message
 
     @pytest.mark.parametrize(
@@ -310,8 +310,12 @@ class TestNoApplication:
 
     def test_what_cannot_be_called_is_refused(self, write: Write) -> None:
         write("shop.py", "app = 'title'")
-        message = "'shop:app' is a str, no WSGI application; name a callable"
+        message = "'shop:app' is a str, no WSGI application; expected a callable"
         assert str(refusal("shop:app")) == message
+
+    def test_an_asgi_application_is_refused(self, write: Write) -> None:
+        write("shop.py", "async def app(scope, receive, send): pass")
+        assert str(refusal("shop:app")).startswith("'shop:app' is asynchronous, as ASGI ")
 
 
 class TestFailingImport:

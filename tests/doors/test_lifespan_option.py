@@ -54,6 +54,24 @@ async def swallowing():
     await asyncio.Event().wait()
 
 
+async def closed_with_the_loop():
+    try:
+        yield
+    finally:
+        sys.stderr.write("the loop ends\\n")
+
+
+GENERATOR = closed_with_the_loop()
+
+
+@contextlib.asynccontextmanager
+async def waiting_for_a_thread():
+    await anext(GENERATOR)
+    sys.stderr.write("entering\\n")
+    await asyncio.to_thread(sys.stdin.read)
+    yield
+
+
 @contextlib.asynccontextmanager
 async def exiting():
     sys.exit(7)
@@ -115,7 +133,8 @@ def test_the_first_signal_ends_one_that_hangs(
     process.read_until("entering")
     process.send_signal_to_group(number)
     assert process.wait() == 0
-    assert process.log == "entering\n"
+    entering, stopping = process.log.splitlines()
+    assert (entering, stopping[20:]) == ("entering", "INFO stopping; 0 requests in flight")
 
 
 @pytest.mark.parametrize("name", ["tidying", "swallowing"])
@@ -130,6 +149,24 @@ def test_the_second_ends_one_that_hangs_as_it_tidies_up(
     process.read_until("tidying up")
     process.send_signal_to_group(number)
     assert process.wait() == 128 + number
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_the_second_counts_though_a_thread_of_it_hangs(
+    start: Start, write: Write, loop: str
+) -> None:
+    # A loop that is closed waits for the threads of `asyncio.to_thread`, and so does Python.
+    write("web.py", WEB)
+    process = start(
+        "-m", "asyncwsgi", "--port", "0", "--loop", loop,
+        "--lifespan", "web:waiting_for_a_thread", "web:app",
+    )  # fmt: skip
+    process.read_until("entering")
+    process.send_signal(signal.SIGINT)
+    process.read_until("the loop ends")
+    process.send_signal(signal.SIGTERM)
+    process.end_input()
+    assert process.wait() == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from textwrap import dedent
-from typing import Any
 
 import pytest
 
@@ -22,6 +21,7 @@ from asyncwsgi.running import loop_factory
 from tests.apps import Held, hello
 from tests.client import TIMEOUT, Reply, connect, reserved_port
 from tests.doors.conftest import Start
+from tests.doors.processes import address_of
 
 OwnThreads = Callable[[], list[str]]
 LOOPS: tuple[Loop, ...] = ("asyncio", "uvloop") if find_spec("uvloop") else ("asyncio",)
@@ -129,10 +129,6 @@ class TestServeInThread:
         begun: list[str] = []
 
         class Noting(Server):
-            async def shutdown(self, **more: Any) -> None:
-                begun.append("shutdown")
-                await super().shutdown(**more)
-
             async def stop_accepting(self) -> None:
                 begun.append("stop_accepting")
                 await super().stop_accepting()
@@ -161,8 +157,8 @@ class TestServeInThread:
             end.set()
             stopping.result(TIMEOUT)
         thread.close()
-        # One by the end of the block in which it serves.
-        assert begun == ["shutdown", "stop_accepting", "shutdown"]
+        # By the end of the block in which it serves.
+        assert begun == ["stop_accepting"]
 
     def test_leaving_the_block_lets_requests_in_flight_end(self, loop: Loop) -> None:
         held = Held()
@@ -178,6 +174,51 @@ class TestServeInThread:
             held.release()
             assert client.reply().body == b"Hello, world!"
             closing.join()
+
+    def test_a_shutdown_does_not_wait_until_its_lifespan_is_entered(self, loop: Loop) -> None:
+        entering, left = threading.Event(), threading.Event()
+
+        @contextlib.asynccontextmanager
+        async def endless() -> AsyncIterator[None]:
+            entering.set()
+            try:
+                await asyncio.Event().wait()
+                yield
+            finally:
+                left.set()
+
+        server = serve_in_thread(hello, port=0, loop=loop, lifespan=endless)
+        with ThreadPoolExecutor(1) as other:
+            starting = other.submit(server.start)
+            assert entering.wait(TIMEOUT)
+            server.shutdown()
+            starting.result(TIMEOUT)
+        assert left.is_set()
+        server.close()
+
+    def test_a_shutdown_and_an_abort_at_once_cut(self, loop: Loop) -> None:
+        leaving, left = threading.Event(), threading.Event()
+
+        @contextlib.asynccontextmanager
+        async def endless() -> AsyncIterator[None]:
+            yield
+            leaving.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                left.set()
+
+        server = serve_in_thread(hello, port=0, loop=loop, lifespan=endless)
+        server.start()
+
+        async def both() -> None:
+            server.shutdown()
+            server.abort()
+
+        asyncio.run_coroutine_threadsafe(both(), server.server._loop)
+        server.ended.result(TIMEOUT)
+        assert left.is_set()
+        server.close()
 
     def test_a_failing_block_closes_it(self, loop: Loop, own_threads: OwnThreads) -> None:
         with pytest.raises(ZeroDivisionError), serve_in_thread(hello, port=0, loop=loop):
@@ -265,19 +306,84 @@ def app(environ, start_response):
 """
 
 
+def program(source: str) -> str:
+    """One that has `APP`, and all of this package."""
+    return APP + "import signal, sys\nfrom asyncwsgi import *\n" + dedent(source)
+
+
+@each_loop
+class TestInterrupts:
+    """`serve_in_thread` in the main thread of a program, where Ctrl+C is an exception."""
+
+    HANGING = """
+    import asyncio, contextlib
+    @contextlib.asynccontextmanager
+    async def hanging():
+        try:
+            sys.stderr.write("entering\\n")
+            await asyncio.Event().wait()
+            yield
+        finally:
+            sys.stderr.write("tidying up\\n")
+            if {tidies_for_ever}:
+                await asyncio.Event().wait()
+    try:
+        serve_in_thread(app, port=0, loop={loop!r}, lifespan=hanging).start()
+    except KeyboardInterrupt:
+        print("interrupted")
+    """
+
+    def test_one_while_a_lifespan_is_entered_gives_that_up(self, start: Start, loop: Loop) -> None:
+        source = self.HANGING.format(loop=loop, tidies_for_ever=False)
+        process = start("-c", program(source))
+        process.read_until("entering")
+        assert (process.interrupt(), process.output) == (0, "interrupted\n")
+        assert "tidying up" in process.log
+
+    def test_the_second_does_not_wait_for_its_tidying_up(self, start: Start, loop: Loop) -> None:
+        source = self.HANGING.format(loop=loop, tidies_for_ever=True)
+        process = start("-c", program(source))
+        process.read_until("entering")
+        process.send_signal(signal.SIGINT)
+        process.read_until("tidying up")
+        assert (process.interrupt(), process.output) == (0, "interrupted\n")
+
+    def test_one_while_it_is_closed_cuts_what_is_in_flight(self, start: Start, loop: Loop) -> None:
+        source = f"""
+        import threading
+        def held(environ, start_response):
+            sys.stderr.write("held\\n")
+            threading.Event().wait()
+        try:
+            with serve_in_thread(held, port=0, loop={loop!r}, graceful_timeout={TIMEOUT}) as server:
+                sys.stderr.write(f"listening on {{server.url}}\\n")
+                sys.stdin.readline()
+        except KeyboardInterrupt:
+            sys.stdin.read()
+        """
+        process = start("-c", program(source))
+        address = address_of(process.urls()[0])
+        with connect(address) as idle, connect(address) as client:
+            client.request()
+            process.read_until("held")
+            process.send_signal(signal.SIGINT)
+            assert idle.is_closed()
+            process.send_signal(signal.SIGINT)
+            assert client.is_closed()
+            process.end_input()
+            assert process.wait() == 0
+
+
 @each_loop
 class TestRun:
     """`asyncwsgi.run`, in programs of their own: it owns the signals of its process."""
-
-    def program(self, source: str) -> str:
-        return APP + "import signal, sys\nfrom asyncwsgi import *\n" + dedent(source)
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_it_returns_0_after_a_signal(
         self, start: Start, loop: Loop, number: signal.Signals
     ) -> None:
         source = f"print('returned', run(app, port=0, loop={loop!r}))"
-        process = start("-c", self.program(source))
+        process = start("-c", program(source))
         with process.connect() as client:
             assert client.get().status == 200
             process.send_signal(number)
@@ -300,7 +406,7 @@ class TestRun:
         logging.basicConfig(level="INFO", handlers=[Impatient()])
         sys.exit(run(app, port=0, loop={loop!r}))
         """
-        process = start("-c", self.program(source))
+        process = start("-c", program(source))
         assert process.wait() == 0, process.log
         assert "Traceback" not in process.log
 
@@ -310,8 +416,8 @@ class TestRun:
     ) -> None:
         source = f"""
         import os, time
-        import asyncwsgi.running, flask
-        asyncwsgi.running.HELD_TIMEOUT = 0.0
+        import asyncwsgi.signals, flask
+        asyncwsgi.signals.HELD_TIMEOUT = 0.0
 
         async def hold():
             heard = signal.getsignal(signal.SIGINT)
@@ -330,7 +436,7 @@ class TestRun:
                                lambda: from_thread.run(hold))
         sys.exit(run(flask_app, port=0, loop={loop!r}))
         """
-        process = start("-c", self.program(source))
+        process = start("-c", program(source))
         with process.connect() as client:
             client.request()
             process.read_until("the loop is held")
@@ -350,7 +456,7 @@ class TestRun:
         print(before == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)])
         print(signal.set_wakeup_fd(-1))
         """
-        process = start("-c", self.program(source))
+        process = start("-c", program(source))
         process.urls()
         assert (process.interrupt(), process.output) == (0, "True\n-1\n")
 
@@ -364,7 +470,7 @@ class TestRun:
         except BindError:
             print(before == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)])
         """
-        process = start("-c", self.program(source))
+        process = start("-c", program(source))
         assert (process.wait(), process.output) == (0, "True\n")
 
     def test_it_may_be_called_again(self, start: Start, loop: Loop) -> None:
@@ -372,7 +478,7 @@ class TestRun:
         run(app, port=0, loop={loop!r})
         run(app, port=0, loop={loop!r})
         """
-        process = start("-c", self.program(source))
+        process = start("-c", program(source))
         process.urls()
         process.send_signal(signal.SIGINT)
         process.urls()
@@ -380,13 +486,13 @@ class TestRun:
 
     def test_options_come_as_a_config_too(self, start: Start, loop: Loop) -> None:
         source = f"sys.exit(run(app, Config(port=0, loop={loop!r})))"
-        process = start("-c", self.program(source))
+        process = start("-c", program(source))
         with process.connect() as client:
             assert client.get().status == 200
         assert process.interrupt() == 0
 
     def test_it_writes_the_log_if_nobody_else_does(self, start: Start, loop: Loop) -> None:
-        process = start("-c", self.program(f"run(app, port=0, loop={loop!r}, log_format='json')"))
+        process = start("-c", program(f"run(app, port=0, loop={loop!r}, log_format='json')"))
         assert process.read_until("listening on").startswith('{"time": ')
         process.interrupt()
 
@@ -396,7 +502,7 @@ class TestRun:
         logging.basicConfig(level="INFO", format="mine: %(message)s")
         run(app, port=0, loop={loop!r})
         """
-        process = start("-c", self.program(source))
+        process = start("-c", program(source))
         assert process.read_until("listening on").startswith("mine: listening on ")
         process.interrupt()
         assert all(line.startswith("mine: ") for line in process.log.splitlines())
@@ -414,7 +520,7 @@ class TestRun:
         except KeyboardInterrupt:
             print("the main thread was interrupted")
         """
-        process = start("-c", self.program(source))
+        process = start("-c", program(source))
         with process.connect() as client:
             assert client.get().status == 200
             process.interrupt()

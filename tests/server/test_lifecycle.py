@@ -5,22 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import socket
+import subprocess
+import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
-from asyncwsgi import BindError, Config, ConfigError, Server, serve
+from asyncwsgi import BindError, Config, ConfigError, Server, from_thread, serve
+from asyncwsgi.access_log import AccessLogger
 from asyncwsgi.config import Loop
-from asyncwsgi.running import ServerThread
+from asyncwsgi.requests.worker_threads import WorkerThreads
+from asyncwsgi.running import ServerThread, loop_factory
 from tests.apps import Held, echo, hello, show_environ
-from tests.client import connect, reserved_port
+from tests.client import TIMEOUT, Client, connect, reserved_port
 from tests.server.helpers import (
     FOREVER,
     LOOPS,
     aget,
+    begin_shutdown,
     descriptors,
     get,
     in_threads,
@@ -29,6 +37,9 @@ from tests.server.helpers import (
     soon,
     turns,
 )
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse
 
 
 @pytest.fixture
@@ -82,6 +93,43 @@ class TestStart:
             await Server(hello, bind=("127.0.0.1:0", f"127.0.0.1:{taken}")).start()
         assert descriptors() == before
 
+    @pytest.mark.parametrize("step", ["the first parts", "the first tick", "the log line"])
+    async def test_a_start_that_fails_leaves_nothing(
+        self, step: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class NoParts(AccessLogger):
+            def __init__(self, line_format: str) -> None:
+                raise ZeroDivisionError
+
+        class NoTick(WorkerThreads):
+            def expire_idle(self, now: float) -> None:
+                raise ZeroDivisionError
+
+        def no_line(_: logging.LogRecord) -> bool:
+            raise ZeroDivisionError
+
+        async with Server(hello, port=0):
+            pass  # a loop opens some things once and for all
+        await turns()
+        tasks, files = asyncio.all_tasks(), descriptors()
+        server = Server(hello, port=0)
+        if step == "the first parts":
+            monkeypatch.setattr(server, "access_logger_class", NoParts)
+        elif step == "the first tick":
+            monkeypatch.setattr(server, "worker_threads_class", NoTick)
+        else:
+            caplog.set_level(logging.INFO, "asyncwsgi")
+            monkeypatch.setattr(logging.getLogger("asyncwsgi.server"), "filters", [no_line])
+        with pytest.raises(ZeroDivisionError):
+            await server.start()
+        monkeypatch.undo()
+        await turns()  # uvloop closes what it is told to when it comes round
+        assert (asyncio.all_tasks(), descriptors()) == (tasks, files)
+        last = weakref.ref(server)
+        del server
+        gc.collect()
+        assert last() is None
+
     @pytest.mark.parametrize("loop_turns", range(1, 5))
     async def test_a_start_that_is_cancelled_leaves_nothing_open(self, loop_turns: int) -> None:
         server = Server(hello, bind=("127.0.0.1:0", "[::1]:0"))
@@ -127,12 +175,23 @@ class TestConstruction:
             Server(hello, Config(), port=0)
 
     def test_an_application_that_is_no_callable_is_refused(self) -> None:
-        with pytest.raises(ConfigError, match="'app' is not callable; expected a WSGI app"):
+        with pytest.raises(ConfigError, match="'app' is a str, no WSGI application; expected"):
             Server("app")  # type: ignore[arg-type]
+
+    def test_an_asgi_application_is_refused(self) -> None:
+        async def asgi(scope: Any, receive: Any, send: Any) -> None: ...
+
+        with pytest.raises(ConfigError, match=r"the application .* is asynchronous, as ASGI"):
+            Server(asgi)  # type: ignore[arg-type]
 
     def test_an_unknown_option_is_refused_with_the_nearest_one(self) -> None:
         with pytest.raises(ConfigError, match=r"no option 'thread'; did you mean 'threads'\?"):
             Server(hello, thread=4)
+
+    @pytest.mark.parametrize("name", ["url", "port"])
+    def test_where_it_listens_is_not_known_before_the_start(self, name: str) -> None:
+        with pytest.raises(RuntimeError, match=r"has not started.*`async with`, or await start"):
+            getattr(Server(hello, port=8000), name)
 
 
 class TestShutdown:
@@ -161,15 +220,43 @@ class TestShutdown:
             assert (await held.reply()).status == 200
             await asyncio.gather(first, *others)
 
-    async def test_it_goes_on_without_the_one_who_asked_for_it(self) -> None:
+    async def test_who_asked_for_it_need_not_wait(self) -> None:
         async with request_in_flight() as held:
-            task = await held.begin_shutdown()
+            held.server.begin_shutdown()
+            await asyncio.to_thread(held.idle.is_closed)
+            held.application.release()
+            assert (await held.reply()).status == 200
+            await soon(held.server.serve_forever())
+
+    async def test_a_shielded_one_goes_on_without_the_one_who_asked_for_it(self) -> None:
+        async with request_in_flight() as held:
+            task = asyncio.ensure_future(asyncio.shield(held.server.shutdown()))
+            await asyncio.to_thread(held.idle.is_closed)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
             held.application.release()
             assert (await held.reply()).status == 200
-            await held.server.serve_forever()
+            await soon(held.server.serve_forever())
+
+    @pytest.mark.parametrize("call", [Server.shutdown, Server.stop_accepting, Server.serve_forever])
+    async def test_another_loop_is_told_that_it_cannot_have_it(
+        self, call: Callable[[Server], Coroutine[Any, Any, None]]
+    ) -> None:
+        async with Server(hello, port=0) as server:
+            with pytest.raises(RuntimeError, match=r"another event loop.*run_coroutine_threadsafe"):
+                await asyncio.to_thread(lambda: asyncio.run(call(server)))
+            assert (await aget(server.addresses[0])).status == 200
+
+    @pytest.mark.parametrize("call", [Server.abort, Server.begin_shutdown])
+    async def test_another_thread_is_told_that_it_cannot_have_it(
+        self, call: Callable[[Server], None]
+    ) -> None:
+        async with request_in_flight() as held:
+            with pytest.raises(RuntimeError, match=r"another event loop.*run_coroutine_threadsafe"):
+                await asyncio.to_thread(call, held.server)
+            held.application.release()
+            assert (await held.reply()).header("Connection") is None
 
     async def test_it_may_be_asked_for_before_the_start(self) -> None:
         server = Server(hello, port=0)
@@ -192,6 +279,135 @@ class TestShutdown:
                     await asyncio.to_thread(client.is_closed)
             async with Server(hello, port=port) as again:
                 assert (await aget(again.addresses[0])).status == 200
+
+
+class TestACut:
+    """A shutdown that is not let wait ends, too, and all see it."""
+
+    async def test_who_cancels_a_shutdown_cuts_what_is_in_flight(self) -> None:
+        async with request_in_flight(graceful_timeout=FOREVER) as held:
+            stopping = await held.begin_shutdown()
+            stopping.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await stopping
+            assert await asyncio.to_thread(held.client.is_closed)
+            held.application.release()
+            await soon(held.server.serve_forever())
+
+    async def test_who_cancels_a_shutdown_cancels_background_work(self) -> None:
+        began = asyncio.Event()
+        work = BackgroundWork(began)
+        server = Server(work, port=0, graceful_timeout=FOREVER)
+        await server.start()
+        await aget(server.addresses[0])
+        await soon(began.wait())
+        stopping = await begin_shutdown(server)
+        stopping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        await soon(server.serve_forever())
+        assert work.was_cancelled
+
+    async def test_a_cancelled_scope_of_anyio_leaves_no_client_waiting(self) -> None:
+        # anyio cancels again at each await, also in the end of the block.
+        held = Held()
+        with anyio.CancelScope() as scope:
+            async with Server(held, port=0, graceful_timeout=FOREVER) as server:
+                client = connect(server.addresses[0])
+                client.request()
+                await asyncio.to_thread(held.wait_until_entered)
+                scope.cancel()
+        with client:
+            assert await asyncio.to_thread(client.is_closed)
+        held.release()
+        await soon(server.serve_forever())
+        assert refuses(server.addresses[0])
+
+    async def test_a_shielded_scope_of_anyio_drains(self) -> None:
+        async with request_in_flight() as held:
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    stopping = asyncio.create_task(asyncio.to_thread(held.idle.is_closed))
+                    stopping.add_done_callback(lambda _: held.application.release())
+                    await held.server.shutdown()
+            assert (await held.reply()).status == 200
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_the_end_of_the_loop_is_one(self, loop: Loop) -> None:
+        held = Held()
+        before = set(threading.enumerate())
+
+        async def serve_and_leave() -> tuple[Server, Client]:
+            server = Server(held, port=0)
+            await server.start()
+            client = connect(server.addresses[0])
+            client.request()
+            await asyncio.to_thread(held.wait_until_entered)
+            return server, client
+
+        with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
+            server, client = runner.run(serve_and_leave())
+        with client:
+            assert client.is_closed()
+        assert refuses(server.addresses[0])
+        held.release()
+        for thread in set(threading.enumerate()) - before:
+            thread.join(TIMEOUT)
+            assert not thread.is_alive()
+
+    async def test_cancelling_every_task_is_one(self) -> None:
+        # aiohttp and others do so when they end. The block is left in peace.
+        others = asyncio.all_tasks()
+        async with Server(hello, port=0) as server:
+            with connect(server.addresses[0]) as client:
+                await asyncio.to_thread(client.get)
+                for task in asyncio.all_tasks() - others:
+                    task.cancel()
+                assert await asyncio.to_thread(client.is_closed)
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_a_loop_that_is_closed_over_it_lets_go_of_its_port(self, loop: str) -> None:
+        program = f"""
+import asyncio, gc, logging
+from asyncwsgi import Server
+from asyncwsgi.running import loop_factory
+from tests.server.helpers import refuses
+
+logging.getLogger("asyncio").disabled = True  # it says of each task that it was thrown away
+loop = loop_factory({loop!r})()
+server = Server(print, port=0)
+loop.run_until_complete(server.start())
+address = server.addresses[0]
+loop.close()
+del server, loop
+gc.collect()
+print(refuses(address))
+"""
+        ended = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=250
+        )
+        assert (ended.stdout, ended.stderr) == ("True\n", "")
+
+
+class BackgroundWork:
+    """An application whose background task never ends by itself."""
+
+    def __init__(self, began: asyncio.Event) -> None:
+        self._began = began
+        self.was_cancelled = False
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        from_thread.create_task(self._work())
+        return hello(environ, start_response)
+
+    async def _work(self) -> None:
+        self._began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.was_cancelled = True
+            raise
 
 
 class TestSeveralServersInOneLoop:
@@ -240,6 +456,26 @@ class TestServe:
             assert (await asyncio.to_thread(client.reply)).status == 200
         with pytest.raises(asyncio.CancelledError):
             await task
+
+    async def test_cancelling_it_again_cuts_them(self, listener: socket.socket) -> None:
+        held = Held()
+        before = set(threading.enumerate())
+        options: dict[str, Any] = {"bind": f"fd://{listener.fileno()}"}
+        task = asyncio.create_task(serve(held, graceful_timeout=FOREVER, **options))
+        with connect(listener.getsockname()) as idle, connect(listener.getsockname()) as client:
+            client.request()
+            await asyncio.to_thread(held.wait_until_entered)
+            task.cancel()
+            await asyncio.to_thread(idle.is_closed)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await asyncio.to_thread(client.is_closed)
+        held.release()
+        workers = {t for t in threading.enumerate() if t.name.startswith("asyncwsgi-worker")}
+        for thread in workers - before:
+            await asyncio.to_thread(thread.join, TIMEOUT)
+            assert not thread.is_alive()
 
     async def test_it_raises_what_prevents_the_start(self, taken: int) -> None:
         with pytest.raises(BindError):

@@ -174,6 +174,52 @@ async def test_a_start_that_is_cancelled_leaves_it() -> None:
     assert refuses(server.addresses[0])
 
 
+async def test_a_start_that_is_cancelled_again_does_not_wait_for_its_tidying_up() -> None:
+    began, is_tidying, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        try:
+            began.set()
+            await asyncio.Event().wait()
+            yield
+        finally:
+            is_tidying.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                left.set()
+
+    starting = asyncio.create_task(Server(hello, port=0, lifespan=lifespan).start())
+    await soon(began.wait())
+    starting.cancel()
+    await soon(is_tidying.wait())
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await soon(starting)
+    await soon(left.wait())
+
+
+async def test_is_not_entered_if_the_server_was_shut_down_before() -> None:
+    lifespan = Recorded()
+    server = Server(hello, port=0, lifespan=lifespan)
+    await server.shutdown()
+    async with server:
+        await soon(server.serve_forever())
+    assert lifespan.events == []
+
+
+async def test_one_that_is_cancelled_stops_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    lifespan = Recorded()
+    async with Server(hello, port=0, lifespan=lifespan) as server:
+        (task,) = lifespan.tasks
+        assert task is not None
+        task.cancel()
+        await soon(server.serve_forever())
+    assert "the lifespan was cancelled, so the server stops" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 async def test_a_shutdown_does_not_wait_until_it_is_entered() -> None:
     lifespan = EndlessEntry()
     server = Server(hello, port=0, lifespan=lifespan)

@@ -276,17 +276,22 @@ class TestInACoroutine:
             assert not another._thread.is_alive()
             assert server.addresses
 
-    async def test_a_start_that_is_cancelled_ends_in_a_stop(self) -> None:
-        lifespan = HeldLifespan()
-        server = LiveServer(hello, lifespan=lifespan)
+    async def test_a_start_that_is_cancelled_ends_at_once(self) -> None:
+        began = threading.Event()
+
+        @asynccontextmanager
+        async def endless() -> AsyncIterator[None]:
+            began.set()
+            await asyncio.Event().wait()
+            yield
+
+        server = LiveServer(hello, lifespan=endless)
         starting = asyncio.create_task(server.__aenter__())
-        assert await asyncio.to_thread(lifespan.began.wait, 10)
+        assert await asyncio.to_thread(began.wait, 10)
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
-        lifespan.release.set()
         await asyncio.to_thread(server.ended.result, 10)
-        assert lifespan.was_left.is_set()
         server.close()
 
     async def test_closing_leaves_the_loop_to_the_test(self) -> None:

@@ -206,7 +206,7 @@ def test_what_keeps_a_server_from_starting_is_an_error_of_the_test_that_asked(
             "E *ConfigError: there is no option 'thread'; did you mean 'threads'?",
             "E *LifespanError: entering the lifespan failed with ValueError: no database*",
             "asyncwsgi_server serves what the fixture 'nothing' returns, and there is none.*",
-            "E *ConfigError: application None is not callable; expected a WSGI app",
+            "E *ConfigError: the application None is a NoneType, no WSGI application; *",
             "E *the marker asyncwsgi takes keywords only, got ('app',)*",
             "E *BindError:*",
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -12,7 +13,7 @@ import pytest
 
 from asyncwsgi.errors import ApplicationError, ClientDisconnected
 from asyncwsgi.http1.encoder import ResponseEncoder
-from asyncwsgi.wsgi.application import run_application
+from asyncwsgi.wsgi.application import run_application, why_no_application
 from asyncwsgi.wsgi.async_body import AsyncBody
 from asyncwsgi.wsgi.response import Headers, Response
 from tests.wsgi.recording import PLAIN, Recording, answer, length
@@ -569,3 +570,45 @@ class TestHandOver:
         offer = self.offer()
         assert bytes(offer) is offer
         assert offer == b""
+
+
+class ASGI:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+    async def method(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+async def generator(_environ: Environ, _start_response: StartResponse) -> AsyncIterator[bytes]:
+    yield b""
+
+
+class OldStyle:
+    """PEP 3333: an application may be a class, whose instances are iterated."""
+
+    def __init__(self, environ: Environ, start_response: StartResponse) -> None: ...
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b""])
+
+
+class TestWhatCannotBeOne:
+    @pytest.mark.parametrize(
+        "application",
+        [
+            pytest.param(ASGI.method, id="a coroutine function"),
+            pytest.param(ASGI(), id="an object whose calls are awaited"),
+            pytest.param(ASGI().method, id="a method that is a coroutine function"),
+            pytest.param(partial(ASGI.method, ASGI()), id="a part of a coroutine function"),
+            pytest.param(generator, id="an async generator function"),
+        ],
+    )
+    def test_what_is_asynchronous(self, application: Any) -> None:
+        assert "is asynchronous, as ASGI applications are" in str(why_no_application(application))
+
+    def test_what_cannot_be_called(self) -> None:
+        expected = "is a str, no WSGI application; expected a callable"
+        assert why_no_application("app") == expected
+
+    @pytest.mark.parametrize("application", [answer, OldStyle, partial(answer)])
+    def test_all_else_may_be_one(self, application: Any) -> None:
+        assert why_no_application(application) is None

@@ -173,8 +173,7 @@ class LiveServer(ServerThread):
         try:
             await _settled(self._started)
         except BaseException:
-            # Cancelled: it stops as soon as it has started.
-            self._started.add_done_callback(lambda _: self.shutdown())
+            self.shutdown()  # cancelled
             raise
         if (failure := self._started.exception()) is not None:
             await _settled(self.ended)
