@@ -97,19 +97,24 @@ async def _serve(server: Server) -> None:
 
 
 class ServerThread:
-    """A server in a thread with its own loop (see `serve_in_thread`)."""
+    """A server in a thread with its own loop (see `serve_in_thread`).
+
+    A subclass may override `start_thread`, and use `thread`, `started` and `was_started`.
+    """
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self._thread = threading.Thread(target=self._run, name="asyncwsgi-server", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="asyncwsgi-server", daemon=True)
+        """That of the loop."""
         self._loop: concurrent.futures.Future[asyncio.AbstractEventLoop] = (
             concurrent.futures.Future()
         )
         # Apart from the loop: a lifespan may take its time to be entered, and to stop meanwhile is
         # a call to the loop.
-        self._started: concurrent.futures.Future[asyncio.AbstractEventLoop] = (
+        self.started: concurrent.futures.Future[asyncio.AbstractEventLoop] = (
             concurrent.futures.Future()
         )
+        """Done when clients are served, with the loop; or with what prevented it."""
         self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         """Done when the server has stopped, for whatever reason."""
         self._failure: BaseException | None = None
@@ -137,13 +142,13 @@ class ServerThread:
 
     def start(self) -> None:
         """Start the thread; return when clients are served, or raise what prevented it."""
-        is_first = not self._was_started
+        is_first = not self.was_started
         try:
-            self._start_thread()
-            self._started.result()
+            self.start_thread()
+            self.started.result()
         except BaseException:
             # It failed to start, or (Ctrl+C) is about to start and shall not go on.
-            if is_first and self._was_started:
+            if is_first and self.was_started:
                 self._stop()
             raise
 
@@ -152,7 +157,7 @@ class ServerThread:
 
         Whoever interrupts it (Ctrl+C) cuts what is still in flight.
         """
-        if self._was_started:
+        if self.was_started:
             self._stop()
         if self._failure is not None:
             raise self._failure
@@ -160,7 +165,7 @@ class ServerThread:
     def _stop(self) -> None:
         try:
             self.shutdown()
-            self._thread.join()
+            self.thread.join()
         except BaseException:
             self.abort()
             raise
@@ -168,7 +173,7 @@ class ServerThread:
     def stop_accepting(self) -> None:
         """Close the listeners, and wait for that; what is connected stays served."""
         self._require_start()
-        loop = self._started.result()
+        loop = self.started.result()
         closed: concurrent.futures.Future[None] = concurrent.futures.Future()
 
         def begin(_: None) -> None:
@@ -210,20 +215,22 @@ class ServerThread:
     ) -> None:
         self.close()
 
-    def _start_thread(self) -> None:
-        if self._was_started:
+    def start_thread(self) -> None:
+        """Start the thread, without waiting for the server; `started` tells of that."""
+        if self.was_started:
             raise RuntimeError(
                 "this server was started before; if it still serves, use it as it is, without "
                 "start() and `with`; else make a new one"
             )
-        self._thread.start()
+        self.thread.start()
 
     @property
-    def _was_started(self) -> bool:
-        return self._thread.ident is not None
+    def was_started(self) -> bool:
+        """Whether its thread was started."""
+        return self.thread.ident is not None
 
     def _require_start(self) -> None:
-        if not self._was_started:
+        if not self.was_started:
             raise RuntimeError("this server was not started; enter it by `with`, or call start()")
 
     def _run(self) -> None:
@@ -234,17 +241,17 @@ class ServerThread:
         except BaseException as error:
             if not self._loop.done():
                 self._loop.set_exception(error)
-            if self._started.done():
+            if self.started.done():
                 self._failure = error
             else:
-                self._started.set_exception(error)
+                self.started.set_exception(error)
         finally:
             self.ended.set_result(None)
 
     async def _serve(self) -> None:
         try:
             async with self.server:
-                self._started.set_result(asyncio.get_running_loop())
+                self.started.set_result(asyncio.get_running_loop())
                 await self.server.serve_forever()
         finally:
             self._has_served = True

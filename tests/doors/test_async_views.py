@@ -59,7 +59,7 @@ def loop_id() -> str:
 
 
 def loop_of(server: LiveServer) -> str:
-    return str(id(server._started.result(TIMEOUT)))
+    return str(id(server.started.result(TIMEOUT)))
 
 
 class TestTheLoop:

@@ -77,7 +77,7 @@ class TestRun:
             return asyncio.get_running_loop()
 
         server = serve(app_of(lambda: id(from_thread.run(loop))), validate=False)
-        assert get(server) == str(id(server._started.result()))
+        assert get(server) == str(id(server.started.result()))
 
     def test_passes_arguments_and_returns_the_result(self, serve: Serve) -> None:
         async def add(a: int, b: int) -> int:

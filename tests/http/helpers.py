@@ -180,7 +180,7 @@ class Clock:
             server.server._registry.tick(self._now)
             ticked.set()
 
-        server._started.result().call_soon_threadsafe(tick)
+        server.started.result().call_soon_threadsafe(tick)
         assert ticked.wait(TIMEOUT), "the server's loop does not come round"
 
 
@@ -191,7 +191,7 @@ def come_round(server: LiveServer) -> None:
         for _ in range(TURNS):
             await asyncio.sleep(0)
 
-    asyncio.run_coroutine_threadsafe(turns(), server._started.result()).result(TIMEOUT)
+    asyncio.run_coroutine_threadsafe(turns(), server.started.result()).result(TIMEOUT)
 
 
 class Witness:

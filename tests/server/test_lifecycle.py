@@ -20,8 +20,8 @@ import pytest
 from asyncwsgi import BindError, Config, ConfigError, Server, from_thread, serve
 from asyncwsgi.access_log import AccessLogger
 from asyncwsgi.config import Loop
-from asyncwsgi.requests.worker_threads import WorkerThreads
 from asyncwsgi.running import ServerThread, loop_factory
+from asyncwsgi.server.ticker import Ticker
 from tests.apps import Held, echo, hello, show_environ
 from tests.client import TIMEOUT, Client, connect, reserved_port
 from tests.server.helpers import (
@@ -93,7 +93,7 @@ class TestStart:
             await Server(hello, bind=("127.0.0.1:0", f"127.0.0.1:{taken}")).start()
         assert descriptors() == before
 
-    @pytest.mark.parametrize("step", ["the first parts", "the first tick", "the log line"])
+    @pytest.mark.parametrize("step", ["the first parts", "the clock", "the log line"])
     async def test_a_start_that_fails_leaves_nothing(
         self, step: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -101,9 +101,8 @@ class TestStart:
             def __init__(self, line_format: str) -> None:
                 raise ZeroDivisionError
 
-        class NoTick(WorkerThreads):
-            def expire_idle(self, now: float) -> None:
-                raise ZeroDivisionError
+        def no_clock(_: Ticker) -> None:
+            raise ZeroDivisionError
 
         def no_line(_: logging.LogRecord) -> bool:
             raise ZeroDivisionError
@@ -115,8 +114,8 @@ class TestStart:
         server = Server(hello, port=0)
         if step == "the first parts":
             monkeypatch.setattr(server, "access_logger_class", NoParts)
-        elif step == "the first tick":
-            monkeypatch.setattr(server, "worker_threads_class", NoTick)
+        elif step == "the clock":
+            monkeypatch.setattr(Ticker, "start", no_clock)
         else:
             caplog.set_level(logging.INFO, "asyncwsgi")
             monkeypatch.setattr(logging.getLogger("asyncwsgi.server"), "filters", [no_line])

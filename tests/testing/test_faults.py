@@ -181,7 +181,7 @@ class TestStall:
         assert plain.connect(server).get().status == 200  # the silent one was accepted before
         # The server's clock is put on: a short timeout might pass before the request is sent.
         tick = server.server._registry.tick
-        Mailbox(server._started.result()).post(tick, time.monotonic() + FOREVER)
+        Mailbox(server.started.result()).post(tick, time.monotonic() + FOREVER)
         assert silent.is_closed()
         stall.release()
         assert client.reply().status == 200

@@ -226,7 +226,7 @@ class TestWhatIsNot:
             connection.close()
             seen.set_result(left_connections(server.server, server.server.snapshot()))
 
-        Mailbox(server._started.result()).post(look_before_it_is_closed, None)
+        Mailbox(server.started.result()).post(look_before_it_is_closed, None)
         assert seen.result(timeout=30) == []
 
     def test_a_connection_to_another_server(self, server: LiveServer, left: ExitStack) -> None:

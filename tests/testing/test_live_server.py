@@ -200,7 +200,7 @@ class TestClosing:
                 await closing
             held.release()
             server.close()
-            assert not server._thread.is_alive()
+            assert not server.thread.is_alive()
 
     def test_cannot_be_done_on_its_own_loop(self) -> None:
         with LiveServer(hello, graceful_timeout=FOREVER) as server:
@@ -212,7 +212,7 @@ class TestClosing:
                 except RuntimeError as error:
                     outcome.set_exception(error)
 
-            Mailbox(server._started.result()).post(close, None)
+            Mailbox(server.started.result()).post(close, None)
             with pytest.raises(RuntimeError, match=r"cannot be called on it; call it in another"):
                 outcome.result(10)
             assert get(server.addresses[0]).status == 200
@@ -254,7 +254,7 @@ class TestInACoroutine:
         async with LiveServer(hello) as server:
             assert (await aget(server.addresses[0])).status == 200
         assert server.ended.done()
-        assert not server._thread.is_alive()
+        assert not server.thread.is_alive()
 
     async def test_starting_leaves_the_loop_to_the_test(self) -> None:
         lifespan = HeldLifespan()
@@ -273,7 +273,7 @@ class TestInACoroutine:
             another = LiveServer(hello, port=server.port)
             with pytest.raises(BindError):
                 await another.__aenter__()
-            assert not another._thread.is_alive()
+            assert not another.thread.is_alive()
             assert server.addresses
 
     async def test_a_start_that_is_cancelled_ends_at_once(self) -> None:
@@ -338,7 +338,7 @@ class TestInACoroutine:
         server.start()
         closings = (server.aclose(), server.aclose(), asyncio.to_thread(server.close))
         await soon(asyncio.gather(*closings))
-        assert not server._thread.is_alive()
+        assert not server.thread.is_alive()
 
 
 class TestServerClass:

@@ -69,11 +69,11 @@ class CompatibleLiveServer(LiveServer):
     @property
     def is_running(self) -> bool:
         """Whether it was started and has not stopped."""
-        return self._thread.is_alive()
+        return self.thread.is_alive()
 
     def start(self) -> None:
         """Start it, unless the fixture has done so."""
-        if not self._was_started:
+        if not self.was_started:
             super().start()
             self._complete_server_name()
 

@@ -82,7 +82,7 @@ class LeakCheck:
         self._spared_threads = tuple(spared_threads)
         self.leaks: list[Leak] = []
         """What was found so far."""
-        self._thread = server
+        self._server_thread = server
         self._server: Server = server.server
         self._server.before_cut = self._note_hanging
         self._before: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
@@ -100,8 +100,8 @@ class LeakCheck:
 
     def look(self) -> None:
         """Look at requests and connections. The server still runs, or has been told to stop."""
-        thread = self._thread
-        loop = thread._started.result()
+        thread = self._server_thread
+        loop = thread.started.result()
         seen: concurrent.futures.Future[list[Leak]] = concurrent.futures.Future()
 
         def begin(_: None) -> None:
@@ -123,7 +123,7 @@ class LeakCheck:
         Raises:
             HungApplication: a request, or the server's loop, did not end.
         """
-        thread = self._thread._thread
+        thread = self._server_thread.thread
         thread.join(0 if self._held else self._graceful_timeout + STOP_TIMEOUT)
         if thread.is_alive() and not self._held:
             self._held = self._what_holds(self._graceful_timeout + STOP_TIMEOUT)
@@ -212,7 +212,7 @@ class LeakCheck:
         return f"the lifespan, which has not been left within {seconds:g} s:\n{stack}"
 
     def _stack_of_loop(self, seconds: float) -> str:
-        stack = stack_of(self._thread._thread.ident)
+        stack = stack_of(self._server_thread.thread.ident)
         return f"the server's loop, which has not answered for {seconds:g} s:\n{stack}"
 
     def _describe(self, hanging: list[str]) -> str:

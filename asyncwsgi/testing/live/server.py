@@ -133,14 +133,14 @@ class LiveServer(ServerThread):
             LeakError: something was left, and `leaks` is ``error``.
             RuntimeError: it was called on the server's own loop, for which it would wait.
         """
-        if threading.current_thread() is self._thread:
+        if threading.current_thread() is self.thread:
             raise RuntimeError(
                 "close() waits for the server's loop and cannot be called on it; call it in "
                 "another thread, or call shutdown(), which does not wait"
             )
-        if not self._was_started or self._started.exception() is not None:
+        if not self.was_started or self.started.exception() is not None:
             return
-        if not (self._thread.is_alive() or self.ended.done()):
+        if not (self.thread.is_alive() or self.ended.done()):
             return  # a fork has no threads but its own; the server is its parent's
         # Whoever comes second waits for the first, and hears nothing. Reentrant: a signal's
         # handler may close what its thread is closing.
@@ -163,21 +163,21 @@ class LiveServer(ServerThread):
         loop = asyncio.get_running_loop()
         await asyncio.shield(loop.run_in_executor(None, self.close))
 
-    def _start_thread(self) -> None:
-        if not self._was_started:
+    def start_thread(self) -> None:
+        if not self.was_started:
             self._leak_check.begin()
-        super()._start_thread()
+        super().start_thread()
 
     async def __aenter__(self) -> Self:
-        self._start_thread()
+        self.start_thread()
         try:
-            await _settled(self._started)
+            await _settled(self.started)
         except BaseException:
             self.shutdown()  # cancelled
             raise
-        if (failure := self._started.exception()) is not None:
+        if (failure := self.started.exception()) is not None:
             await _settled(self.ended)
-            self._thread.join()  # that was the last it had to do
+            self.thread.join()  # that was the last it had to do
             raise failure
         return self
 
