@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from asyncwsgi.reloading.process import EXIT_TIMEOUT, Child
 from asyncwsgi.reloading.sources import Sources
+from asyncwsgi.reloading.terminal import Terminal
 from asyncwsgi.reloading.watching import Watcher
 from asyncwsgi.server.listeners import Listener, open_listeners
 
@@ -72,6 +73,7 @@ class Supervisor:
         # By name: when it is deleted and comes back, new code has to be looked for in the new one.
         self._directory = str(Path.cwd())
         self._graceful_timeout = graceful_timeout
+        self._terminal = Terminal()
         self._watcher = Watcher(sources, self._reload)
         self._children: dict[Child, asyncio.Task[None]] = {}
         """All of them, with the task that attends to each."""
@@ -151,6 +153,7 @@ class Supervisor:
         await asyncio.wait({listening}, timeout=EXIT_TIMEOUT)
         listening.cancel()
         child.close()
+        self._terminal.restore()
         del self._children[child]
         self._ended(child, code)
 
