@@ -1,4 +1,9 @@
-"""Between the supervisor and a child: one JSON object a line, over a pair of sockets."""
+"""Between the supervisor and a child: one JSON object a line, over a pair of sockets.
+
+The child sends events (``imported``, ``serving``, ``failed``), the supervisor commands (``serve``,
+``stop``, ``abort``, ``broken``). Sockets, and not pipes, because their end is the news that the
+process at the other end has died, in both directions and whatever it died of.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ def encode(message: dict[str, Any]) -> bytes:
 
 
 class Channel:
-    """One end, in a running loop. It ends when the process at the other end does."""
+    """One end of it, in a running loop."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -37,7 +42,8 @@ class Channel:
         """What the other end sends, until it is gone."""
         try:
             async for line in self._reader:
-                yield json.loads(line)
+                if line.endswith(b"\n"):  # else it was killed before it had sent the rest
+                    yield json.loads(line)
         except ConnectionError:
             return  # it was killed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import signal
@@ -66,9 +67,9 @@ def take_inheritance() -> Inheritance | None:
 
 
 def _leave_interrupts_to_supervisor() -> None:
-    # A terminal interrupts the whole group, of which a child stays a member: a debugger in a view
-    # could not read from the terminal otherwise. A handler and not SIG_IGN, which programs that
-    # the application starts would inherit. The supervisor has blocked the signal up to here.
+    # Ctrl+C reaches this process, too, but it is the supervisor that says what to do (see
+    # `Supervisor`). A handler that does nothing, and not SIG_IGN: programs that the application
+    # starts would inherit that, and run on. The supervisor has blocked the signal up to here.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
@@ -97,23 +98,34 @@ def serve_for_supervisor(
         application = page if shows_errors else page.application
         server = Server(application, dataclasses.replace(config, bind=binds))
         with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
-            runner.run(_Obedience(server, page).serve(inheritance.control))
+            runner.run(_SupervisedServer(server, page).serve(inheritance.control))
     except AsyncWSGIError as error:
-        event = {"event": "failed", "traceback": format_error(error), "watch": source_roots()}
-        inheritance.control.setblocking(True)
-        inheritance.control.sendall(encode(event))
+        _report_failure(inheritance.control, error)
         raise
     return 0
 
 
-class _Obedience:
-    """A server that does what the supervisor says."""
+def _report_failure(control: socket.socket, error: AsyncWSGIError) -> None:
+    event = {"event": "failed", "traceback": format_error(error), "watch": source_roots()}
+    control.setblocking(True)  # a loop may have had it, and has ended
+    with contextlib.suppress(OSError):  # the supervisor has died: it is for the log alone
+        control.sendall(encode(event))
+
+
+class _SupervisedServer:
+    """A server that its supervisor tells when to serve and when to stop.
+
+    It does not serve as soon as it could, but reports that it has imported and waits for leave: the
+    code may have changed once more, and a child that surely has no clients can be killed at once.
+    From that leave on it may have some, so that it has to be told to drain.
+    """
 
     def __init__(self, server: Server, page: ErrorPage) -> None:
         self._server = server
         self._page = page
         self._stopping: asyncio.Task[None] | None = None
         self._has_leave = asyncio.Event()
+        """To serve; or, if it is stopping, to end without having served."""
 
     async def serve(self, control: socket.socket) -> None:
         # A service manager may signal every process of its service.
@@ -121,7 +133,6 @@ class _Obedience:
         channel = await Channel.open(control.dup())
         channel.send(event="imported", watch=source_roots())
         obeying = asyncio.create_task(self._obey(channel))
-        # A child that was superseded meanwhile is killed; so none may accept of its own accord.
         await self._has_leave.wait()
         async with self._server:
             if self._stopping is None:  # else its lifespan was given up
@@ -132,7 +143,7 @@ class _Obedience:
     async def _obey(self, channel: Channel) -> None:
         async for message in channel.messages():
             await self._do(message)
-        # The supervisor has died: nobody else would ever stop this process.
+        # The channel ends when the supervisor has died, and nobody else would stop this process.
         self._stop()
 
     async def _do(self, message: dict[str, Any]) -> None:
@@ -149,7 +160,7 @@ class _Obedience:
                 self._page.traceback = message["traceback"]
 
     def _stop(self, *, has_successor: bool = False) -> None:
-        self._has_leave.set()  # to end without having served
+        self._has_leave.set()
         if self._stopping is None:
             stop = self._server.shutdown(has_successor=has_successor)
             self._stopping = asyncio.create_task(stop)

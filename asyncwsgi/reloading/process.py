@@ -7,10 +7,10 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from asyncwsgi.reloading.channel import Channel
@@ -23,53 +23,50 @@ EXIT_TIMEOUT = 5.0
 
 
 class Child:
-    """A process that imports the application and serves it.
+    """A process that imports the application and serves it. It is started by making one.
 
     Args:
+        sockets: the listeners.
+        directory: where it runs.
         graceful_timeout: seconds that its requests in flight get when it is stopped.
+
+    Raises:
+        OSError: no process can be started, or not there.
     """
 
-    def __init__(self, graceful_timeout: float) -> None:
+    def __init__(
+        self, sockets: Sequence[socket.socket], directory: str, graceful_timeout: float
+    ) -> None:
         self.started_at = time.time()
         self.traceback: str | None = None
         """Why it could not serve, if it said so."""
         self.roots: list[str] = []
         """Where its code is; empty before it has told."""
         self.may_serve = False
-        """Whether it may have clients."""
+        """Whether it was told to accept clients, so that it may have some."""
         self._graceful_timeout = graceful_timeout
-        self._process: asyncio.subprocess.Process | None = None
+        self._process, self._control = _start(sockets, directory)
         self._channel: Channel | None = None
         self._killer: asyncio.TimerHandle | None = None
-        self._is_killed = False
-
-    async def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Run this process's command line again, with the listening `sockets`."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            inheritance = Inheritance(theirs, tuple(sock.fileno() for sock in sockets))
-            with _interrupts_blocked():
-                self._process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, *sys.orig_argv[1:]),
-                    env={**os.environ, **inheritance_variables(inheritance)},
-                    pass_fds=(theirs.fileno(), *inheritance.descriptors),
-                )
-        self._channel = await Channel.open(ours)
-        if self._is_killed:
-            self.kill()
+        self._has_ended = asyncio.Event()
 
     async def events(self) -> AsyncIterator[str]:
         """The names of what it reports, until it has ended; what they carry is kept here."""
-        assert self._channel is not None
+        self._channel = await Channel.open(self._control)
         async for message in self._channel.messages():
             self.roots = message.get("watch", self.roots)
             self.traceback = message.get("traceback")
             yield message["event"]
 
+    def reap(self) -> None:
+        """See whether it has ended; to be called on SIGCHLD."""
+        if self._process.poll() is not None:
+            self._has_ended.set()
+
     async def wait(self) -> int:
         """Wait until it has ended; its exit code, negative for a signal."""
-        assert self._process is not None
-        return await self._process.wait()
+        await self._has_ended.wait()
+        return self._process.wait()  # at once
 
     def serve(self) -> None:
         """Have it accept clients."""
@@ -95,9 +92,7 @@ class Child:
 
     def kill(self) -> None:
         """End it now."""
-        self._is_killed = True
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        self._process.kill()
 
     def close(self) -> None:
         """Let go of what belonged to a process that has ended."""
@@ -105,30 +100,57 @@ class Child:
             self._killer.cancel()
         if self._channel is not None:
             self._channel.close()
+        else:
+            self._control.close()
 
     def _send(self, **message: Any) -> None:
         if self._channel is not None:
             self._channel.send(**message)
 
     def _kill_after(self, timeout: float) -> None:
+        # A later command never grants more time: who presses Ctrl+C again wants an earlier end.
+        deadline = asyncio.get_running_loop().time() + timeout
         if self._killer is not None:
+            if self._killer.when() <= deadline:
+                return
             self._killer.cancel()
-        self._killer = asyncio.get_running_loop().call_later(timeout, self._kill_hanging, timeout)
+        self._killer = asyncio.get_running_loop().call_at(deadline, self._kill_hanging, timeout)
 
     def _kill_hanging(self, timeout: float) -> None:
         logger.warning(
-            "an old process did not end within %g s and was killed; look for threads of the "
+            "process %d did not end within %g s and was killed; look for threads of the "
             "application that are not daemons",
+            self._process.pid,
             timeout,
         )
         self.kill()
 
 
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    # The child inherits it, until it has its own handler: Ctrl+C in its first moments is ours.
+def _start(
+    sockets: Sequence[socket.socket], directory: str
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Run this process's command line again; the process and our end of its channel.
+
+    From its first moment on, Ctrl+C is its supervisor's: it inherits a mask that blocks SIGINT,
+    until it has a handler of its own (see `take_inheritance`). The mask is the thread's, whatever
+    task runs in it. So it has to be as it was before anything is awaited: a second child, started
+    meanwhile, would take the blocked state for the normal one, restore that last, and leave the
+    supervisor deaf to Ctrl+C. That is why this is `Popen`, and not asyncio's coroutine.
+    """
+    ours, theirs = socket.socketpair()
+    inheritance = Inheritance(theirs, tuple(sock.fileno() for sock in sockets))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
+        process = subprocess.Popen(
+            [sys.executable, *sys.orig_argv[1:]],
+            cwd=directory,
+            env={**os.environ, **inheritance_variables(inheritance)},
+            pass_fds=(theirs.fileno(), *inheritance.descriptors),
+        )
+    except BaseException:
+        ours.close()
+        raise
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+    return process, ours

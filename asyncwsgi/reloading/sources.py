@@ -45,6 +45,11 @@ def is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip(os.sep) + os.sep)
 
 
+def is_directory(path: str | Path) -> bool:
+    """Whether `path` is a directory, and may be looked at."""
+    return os.path.isdir(path)  # noqa: PTH112  Path.is_dir() raises PermissionError
+
+
 def forget_bytecode(path: str) -> None:
     """Remove what Python has compiled of a source file that has changed.
 
@@ -77,12 +82,12 @@ class Sources:
 
     def add_roots(self, roots: Iterable[str]) -> list[str]:
         """Count the Python files below `roots`, too; those of them that did not count before."""
-        new = []
+        new: list[str] = []
         for root in sorted(set(roots)):
             # What is imported from a directory that is skipped elsewhere counts nevertheless.
-            if not any(_is_open(str(Path(root, "file")), known) for known in self.roots):
-                self.roots.append(root)
+            if not any(_is_open(str(Path(root, "file")), known) for known in self.roots + new):
                 new.append(root)
+        self.roots = self.roots + new  # another list: threads go through the one before
         return new
 
     @property
@@ -98,10 +103,10 @@ class Sources:
         return is_extra or (path.endswith(".py") and any(_is_open(path, r) for r in self.roots))
 
     def has_files_in(self, directory: str) -> bool:
-        """Whether `directory` is one, and files in it may count."""
+        """Whether `directory` is one, and files in it count, or a directory in it may hold such."""
         file = os.path.join(directory, "file")  # noqa: PTH118  as in `_is_open`
-        is_open = any(_is_open(file, top) for top in self.tops)
-        return is_open and Path(directory).is_dir()
+        matters = any(_is_open(file, top) or is_below(top, directory) for top in self.tops)
+        return matters and is_directory(directory)
 
     def directories(self) -> tuple[list[str], list[str]]:
         """What has to be watched: directories with all that is below them, and single ones.
@@ -112,15 +117,17 @@ class Sources:
         whole: set[str] = set()
         single: set[str] = set()
         for top in self.tops:
-            if Path(top).is_dir():
+            if is_directory(top):
                 _divide(top, whole, single)
-            elif (parent := Path(top).parent).is_dir():
-                single.add(str(parent))  # a file may be replaced by another one, or made later
+            else:
+                # A file may be replaced by another one. What is not there may come (back), and
+                # with it all the directories down to it.
+                single.add(next(str(path) for path in Path(top).parents if is_directory(path)))
         return _outermost(whole, single)
 
-    def stamps(self, roots: Iterable[str]) -> dict[str, Stamp]:
-        """Every file of `roots` and of the extra files that counts, as it is now."""
-        code = (path for root in roots for path in _files(root) if path.endswith(".py"))
+    def stamps(self) -> dict[str, Stamp]:
+        """Every file that counts, as it is now."""
+        code = (path for root in self.roots for path in _files(root) if path.endswith(".py"))
         extra = (path for top in self.extra_files for path in _files(top))
         found = {}
         for path in itertools.chain(code, extra):
@@ -148,7 +155,8 @@ def _is_skipped(directory: str) -> bool:
     name = directory.rpartition(os.sep)[2]
     if name in SKIPPED_DIRECTORIES or directory == _PREFIX:
         return True
-    return Path(directory, _ENVIRONMENT_FILE).is_file()
+    # Not Path.is_file(), which raises PermissionError.
+    return os.path.isfile(f"{directory}{os.sep}{_ENVIRONMENT_FILE}")  # noqa: PTH113
 
 
 def _walk(top: str) -> Iterator[tuple[str, list[str], list[str], frozenset[str]]]:
@@ -164,7 +172,7 @@ def _walk(top: str) -> Iterator[tuple[str, list[str], list[str], frozenset[str]]
 
 
 def _files(top: str) -> Iterator[str]:
-    if not Path(top).is_dir():
+    if not is_directory(top):
         yield top
     for directory, _, files, _ in _walk(top):
         yield from _in(directory, files)

@@ -10,10 +10,12 @@ import asyncio
 import logging
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asyncwsgi.reloading.process import EXIT_TIMEOUT, Child
 from asyncwsgi.reloading.sources import Sources
+from asyncwsgi.reloading.terminal import Terminal
 from asyncwsgi.reloading.watching import Watcher
 from asyncwsgi.server.listeners import Listener, open_listeners
 
@@ -46,7 +48,17 @@ def supervise(config: Config, development: Development) -> int:
 
 
 class Supervisor:
-    """One process that serves, perhaps one that is being imported, and old ones that drain.
+    """One child that serves, perhaps one that imports, and old ones that drain.
+
+    Each child is one generation of the code. It begins as the importing one. When it has imported
+    it is given leave to serve, and once it accepts clients it is the serving one: that is the
+    moment in which its predecessor is told to drain, so that no client finds nobody. For a while
+    both may accept on the same listeners. Any number of children may drain, each at its own pace.
+
+    A change supersedes the importing child by another, however far it has come: even one that has
+    leave to serve, and perhaps its first clients, is told to drain and never becomes the serving
+    one. So reports of a child count only while it is the importing one, and its end calls for
+    something only if it is the importing or the serving one.
 
     Args:
         listeners: what the children serve; they stay their owner's.
@@ -58,12 +70,17 @@ class Supervisor:
         self, listeners: list[Listener], sources: Sources, graceful_timeout: float
     ) -> None:
         self._sockets = [listener.sock for listener in listeners]
+        # By name: when it is deleted and comes back, new code has to be looked for in the new one.
+        self._directory = str(Path.cwd())
         self._graceful_timeout = graceful_timeout
+        self._terminal = Terminal()
         self._watcher = Watcher(sources, self._reload)
         self._children: dict[Child, asyncio.Task[None]] = {}
+        """All of them, with the task that attends to each."""
         self._serving: Child | None = None
         self._importing: Child | None = None
         self._has_served = False
+        """Whether any child ever has: before that there is nothing to fall back to."""
         self._is_stopping = False
         self._exit_code = 0
         self._is_over = asyncio.Event()
@@ -73,6 +90,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop, number)
+        loop.add_signal_handler(signal.SIGCHLD, self._reap)
         try:
             self._start()
             await self._is_over.wait()
@@ -80,7 +98,11 @@ class Supervisor:
             self._watcher.close()
         return self._exit_code
 
-    # Signals.
+    # Signals. A terminal sends SIGINT to its whole foreground group, and children stay in that
+    # group, since a debugger in a view could not read from the terminal otherwise. What a signal
+    # means is decided here alone: children ignore SIGINT and are told by their channels, at the
+    # first signal to drain, at the second to cut. SIGTERM has a child drain, too, because a service
+    # manager may send it to every process of a service; to be told so twice does no harm.
 
     def _stop(self, number: int) -> None:
         if self._is_stopping:
@@ -94,6 +116,10 @@ class Supervisor:
             child.stop(has_successor=False)
         self._end_if_alone()
 
+    def _reap(self) -> None:
+        for child in self._children:  # one signal may stand for several of them
+            child.reap()
+
     def _end_if_alone(self) -> None:
         if not self._children:
             self._is_over.set()
@@ -103,31 +129,32 @@ class Supervisor:
     def _reload(self, path: str) -> None:
         if self._is_stopping:
             return
-        logger.info("reloading: %s changed", os.path.relpath(path))
+        logger.info("reloading: %s changed", os.path.relpath(path, self._directory))
         if self._importing is not None:
             self._importing.stop(has_successor=True)
         self._start()
 
     def _start(self) -> None:
-        child = Child(self._graceful_timeout)
+        self._importing = None
+        try:
+            child = Child(self._sockets, self._directory, self._graceful_timeout)
+        except OSError as error:  # the limit of processes is reached, or the directory is gone
+            logger.error("no new process can be started: %s", error)
+            self._go_on_without(f"No new process can be started: {error}.", exit_code=1)
+            return
         self._importing = child
         self._children[child] = asyncio.get_running_loop().create_task(self._attend(child))
 
     async def _attend(self, child: Child) -> None:
         """The life of a child."""
-        code = 1
-        try:
-            await child.start(self._sockets)
-            listening = asyncio.create_task(self._listen(child))
-            code = await child.wait()
-            # Its last words are there already, unless what it started holds the channel, too.
-            await asyncio.wait({listening}, timeout=EXIT_TIMEOUT)
-            listening.cancel()
-        except OSError as error:
-            logger.error("no new process can be started: %s", error)
-        finally:
-            child.close()
-            del self._children[child]
+        listening = asyncio.create_task(self._listen(child))
+        code = await child.wait()
+        # Its last words are there already, unless what it started holds the channel, too.
+        await asyncio.wait({listening}, timeout=EXIT_TIMEOUT)
+        listening.cancel()
+        child.close()
+        self._terminal.restore()
+        del self._children[child]
         self._ended(child, code)
 
     async def _listen(self, child: Child) -> None:
@@ -155,26 +182,33 @@ class Supervisor:
             logger.error("the process that served %s; waiting for a change", _words(code))
 
     def _give_up(self, child: Child, code: int) -> None:
-        """Go on without a child that could not serve."""
+        """Go on without a child that has ended before it served."""
         if child.traceback is None:
             logger.error("the new process %s before it served", _words(code))
+        if self._has_served:
+            self._watcher.watch(child.roots, child.started_at)  # the cure may be a change there
+        reason = child.traceback or f"The new process {_words(code)}."
+        self._go_on_without(reason, exit_code=_exit_code(code))
+
+    def _go_on_without(self, reason: str, *, exit_code: int) -> None:
+        """Go on without new code, if any ever served; end otherwise."""
         if not self._has_served:
-            # It has said why, if it could; nothing else is left to be served.
-            self._exit_code = _exit_code(code)
+            self._exit_code = exit_code
             self._is_over.set()
-            return
-        self._watcher.watch(child.roots, child.started_at)
-        if self._serving is None:
+        elif self._serving is None:
             logger.error("the new code does not serve, and no other is left; waiting for a change")
-            return
-        logger.error("the new code does not serve; the code from before goes on")
-        self._serving.tell_broken(child.traceback or f"The new process {_words(code)}.")
+        else:
+            logger.error("the new code does not serve; the code from before goes on")
+            self._serving.tell_broken(reason)
 
 
 def _words(code: int) -> str:
     if code >= 0:
         return f"ended with code {code}"
-    return f"was killed by {signal.Signals(-code).name}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # one of the real-time signals, which have no names
+        return f"was killed by signal {-code}"
 
 
 def _exit_code(code: int) -> int:

@@ -24,6 +24,7 @@ class Process:
         directory: where it runs.
         environment: variables besides those of this process; those of ``asyncwsgi`` are its own.
         descriptors: what it inherits besides the standard streams.
+        terminal: its standard input, in a session of its own; a pipe if there is none.
     """
 
     def __init__(
@@ -32,18 +33,20 @@ class Process:
         directory: Path,
         environment: Mapping[str, str] | None = None,
         descriptors: Sequence[int] = (),
+        terminal: int | None = None,
     ) -> None:
         own = {k: v for k, v in os.environ.items() if not k.startswith(("ASYNCWSGI_", "PYTHONDEV"))}
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=directory,
             env={**own, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
-            stdin=subprocess.PIPE,
+            stdin=subprocess.PIPE if terminal is None else terminal,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=descriptors,
             # As a shell's job has: what it has started can be signalled with it.
-            process_group=0,
+            process_group=0 if terminal is None else None,
+            start_new_session=terminal is not None,
             bufsize=0,  # communicate() never sees what a buffer has read ahead of a line
         )
         self.output = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from tests.client import connect
 from tests.doors.processes import address_of
 from tests.reloading.conftest import APP, BROKEN, Project, has_ended
+
+REAL_TIME_SIGNAL = signal.SIGRTMIN + 1
+"""One without a name."""
 
 
 class TestChangedCode:
@@ -83,10 +87,15 @@ class TestBrokenCode:
         project.reload("two")
         assert project.answers("two")
 
-    def test_that_dies_without_a_word_is_noticed(self, project: Project) -> None:
+    @pytest.mark.parametrize(
+        ("number", "name"), [("SIGSEGV", "SIGSEGV"), ("SIGRTMIN + 1", f"signal {REAL_TIME_SIGNAL}")]
+    )
+    def test_that_dies_without_a_word_is_noticed(
+        self, project: Project, number: str, name: str
+    ) -> None:
         project.serve()
-        project.write("web.py", "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
-        project.process.read_until("was killed by SIGSEGV")
+        project.write("web.py", f"import os, signal\nos.kill(os.getpid(), signal.{number})\n")
+        project.process.read_until(f"was killed by {name}")
         project.process.read_until("the code from before goes on")
         assert project.get().body == b"one"
 
@@ -180,6 +189,20 @@ class TestListeners:
         project.start("--reload")
         with project.process.connect() as client:
             assert client.get().body == b'[[], [], "true"]'
+
+
+@pytest.mark.parametrize("watching", ["watchfiles", "polling"])
+def test_a_directory_that_is_deleted_and_comes_back_is_looked_for_by_its_name(
+    project: Project, without: Callable[[str], dict[str, str]], watching: str
+) -> None:
+    project.serve(environment={} if watching == "watchfiles" else without("watchfiles"))
+    project.reload("two")  # by now it knows what there is
+    shutil.rmtree(project.directory)
+    project.process.read_until("reloading: web.py changed")
+    project.process.read_until("the code from before goes on")
+    project.write_version("three")
+    project.wait_until_taken_over()
+    assert project.answers("three")
 
 
 @pytest.mark.parametrize("watching", ["watchfiles", "polling"])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
-from asyncwsgi.reloading.sources import Sources, source_roots
+from asyncwsgi.reloading.kernel_watch import Watchfiles
+from asyncwsgi.reloading.sources import Sources, Stamp, source_roots
 from asyncwsgi.reloading.watching import Watcher
 from tests.client import TIMEOUT
 from tests.reloading.conftest import Project
@@ -101,27 +104,31 @@ class TestWhatDoesNotCount:
         assert project.process.log.count("reloading: ") == 2
 
 
-with_watchfiles = pytest.mark.parametrize("backend", ["watchfiles"], indirect=True)
+with_watchfiles = pytest.mark.parametrize("in_process", ["watchfiles"], indirect=True)
+
+
+@pytest.fixture(params=["watchfiles", "polling"])
+def in_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How a watcher in this process hears of changes."""
+    monkeypatch.setattr("asyncwsgi.reloading.watching.RETRY_INTERVAL", 0)
+    if request.param == "polling":
+        monkeypatch.setitem(sys.modules, "asyncwsgi.reloading.kernel_watch", None)
+        monkeypatch.setattr("asyncwsgi.reloading.notifiers.POLL_INTERVAL", 0)
+    else:  # what the kernel does not tell is not found by chance
+        monkeypatch.setattr("asyncwsgi.reloading.kernel_watch.IDLE_TIMEOUT", 1000)
+
+
+@pytest.fixture
+async def watched(tmp_path: Path, in_process: None) -> AsyncIterator[Watched]:
+    # What is skipped has the kernel watch the directory on its own.
+    (tmp_path / "project" / "node_modules").mkdir(parents=True)
+    (tmp_path / "project" / "package").mkdir()
+    watched = Watched(tmp_path / "project")
+    yield watched
+    watched.watcher.close()
 
 
 class TestWatcher:
-    @pytest.fixture(params=["watchfiles", "polling"])
-    def backend(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-        backend: str = request.param
-        if backend == "polling":
-            monkeypatch.setitem(sys.modules, "watchfiles", None)
-            monkeypatch.setattr("asyncwsgi.reloading.watching.POLL_INTERVAL", 0)
-        return backend
-
-    @pytest.fixture
-    async def watched(self, tmp_path: Path, backend: str) -> AsyncIterator[Watched]:
-        # What is skipped has the kernel watch the directory on its own.
-        (tmp_path / "project" / "node_modules").mkdir(parents=True)
-        (tmp_path / "project" / "package").mkdir()
-        watched = Watched(tmp_path / "project")
-        yield watched
-        watched.watcher.close()
-
     async def test_every_change_is_told_once(self, watched: Watched) -> None:
         for name in ("package/module.py", "module.py", "package/module.py", "node_modules/a.py"):
             watched.write(name)
@@ -239,12 +246,98 @@ class TestWatcher:
         def refuse(*_: object, **__: object) -> object:
             raise OSError("the limit of watches is reached")
 
-        monkeypatch.setattr("watchfiles.awatch", refuse)
-        monkeypatch.setattr("asyncwsgi.reloading.watching.POLL_INTERVAL", 0)
-        for name in ("module.py", "new/module.py"):
+        monkeypatch.setattr("asyncwsgi.reloading.kernel_watch.awatch", refuse)
+        monkeypatch.setattr("asyncwsgi.reloading.notifiers.POLL_INTERVAL", 0)
+        for name in ("module.py", "new/module.py", "module.py"):
             watched.write(name)
             assert await watched.next() == name
         assert caplog.text.count("watchfiles failed (the limit of watches is reached)") == 1
+
+
+class TestWhatFails:
+    """Whatever ends the watch is in the log, and the watch goes on; no change is lost by it."""
+
+    @pytest.mark.parametrize("top", [".", ".."], ids=["the project", "the directory it is in"])
+    async def test_a_project_that_is_deleted_and_comes_back_is_watched_on(
+        self, watched: Watched, top: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        watched.write("module.py")
+        assert await watched.next() == "module.py"
+        shutil.rmtree((watched.project / top).resolve())
+        assert await watched.next() == "module.py"
+        for name in ("module.py", "package/module.py", "module.py"):
+            watched.write(name)
+            assert await watched.next() == name
+        assert "failed" not in caplog.text
+
+    async def test_so_is_a_root_with_which_nothing_is_skipped(
+        self, watched: Watched, tmp_path: Path
+    ) -> None:
+        watched.write("../other/module.py")
+        watched.watcher.watch([str(tmp_path / "other")], since=0)
+        assert await watched.next() == "../other/module.py"
+        shutil.rmtree(tmp_path / "other")
+        assert await watched.next() == "../other/module.py"
+        for name in ("../other/module.py", "../other/package/module.py", "../other/module.py"):
+            watched.write(name)
+            assert await watched.next() == name
+
+    async def test_a_change_that_could_not_be_told_is_told_again(
+        self, watched: Watched, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        watched.write("module.py")
+        assert await watched.next() == "module.py"
+        watched.failures.append(LookupError("no name for it"))
+        watched.write("package/module.py")
+        assert await watched.next() == "package/module.py"
+        watched.write("module.py")
+        assert await watched.next() == "module.py"
+        assert caplog.text.count("LookupError: no name for it") == 1
+
+    async def test_a_look_that_fails_is_had_again(
+        self, watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        watched.write("module.py")
+        assert await watched.next() == "module.py"
+        stamps = watched.sources.stamps
+
+        def fail(*_: object) -> dict[str, Stamp]:
+            monkeypatch.setattr(watched.sources, "stamps", stamps)
+            raise PermissionError("not for you")
+
+        monkeypatch.setattr(watched.sources, "stamps", fail)
+        for name in ("package/module.py", "module.py"):
+            watched.write(name)
+            assert await watched.next() == name
+        assert caplog.text.count("PermissionError: not for you") == 1
+
+    @with_watchfiles
+    async def test_a_panic_of_watchfiles_leaves_polling(
+        self, watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class PanicException(BaseException):
+            """As Rust's panics come: they are no `Exception`."""
+
+        async def panic(*_: object, **__: object) -> AsyncIterator[object]:
+            raise PanicException("index out of bounds")
+            yield
+
+        monkeypatch.setattr("asyncwsgi.reloading.kernel_watch.awatch", panic)
+        monkeypatch.setattr("asyncwsgi.reloading.notifiers.POLL_INTERVAL", 0)
+        for name in ("module.py", "new/module.py", "module.py"):
+            watched.write(name)
+            assert await watched.next() == name
+        assert caplog.text.count("watchfiles failed (index out of bounds)") == 1
+
+    async def test_what_the_kernel_does_not_tell_is_looked_for_nevertheless(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("asyncwsgi.reloading.kernel_watch.IDLE_TIMEOUT", 0.1)
+        sources = Sources()
+        sources.add_roots([str(tmp_path)])
+        async with aclosing(Watchfiles(sources).hints()) as hints, asyncio.timeout(TIMEOUT):
+            for _ in range(3):  # nothing changes
+                await anext(hints)
 
 
 class Watched:
@@ -255,7 +348,9 @@ class Watched:
         self.loop = asyncio.get_running_loop()
         self.sources = Sources()
         self._changed: asyncio.Queue[str] = asyncio.Queue()
-        self.watcher = Watcher(self.sources, self._changed.put_nowait)
+        self.failures: list[Exception] = []
+        """What the next that is told a change raises."""
+        self.watcher = Watcher(self.sources, self._tell)
         # The clocks of file systems lag behind by some milliseconds.
         self.watcher.watch([str(project)], since=time.time() - 1)
         self._writes = 0
@@ -273,6 +368,11 @@ class Watched:
         """Wait for a change; its path below the project."""
         async with asyncio.timeout(TIMEOUT):
             return self._name(await self._changed.get())
+
+    def _tell(self, path: str) -> None:
+        if self.failures:
+            raise self.failures.pop()
+        self._changed.put_nowait(path)
 
     def _name(self, path: str) -> str:
         return os.path.relpath(path, self.project)
@@ -341,7 +441,7 @@ class TestSources:
             (tmp_path / name).mkdir(parents=True)
         (tmp_path / "env" / "pyvenv.cfg").touch()
         (tmp_path / "src" / "links" / "link").symlink_to(tmp_path / "env")
-        sources = Sources([str(tmp_path / "tests/unit/site.toml"), "/dev/null/not/there"])
+        sources = Sources([str(tmp_path / "tests/unit/site.toml")])
         sources.add_roots([str(tmp_path), str(tmp_path / "env" / "lib")])
         trees, others = (
             {str(Path(path).relative_to(tmp_path)) for path in paths}
@@ -350,12 +450,31 @@ class TestSources:
         assert trees == {"env/lib", "src/api", "static/css", "tests", "tests-more"}
         assert others == {".", "src", "src/links", "static"}
 
+    @pytest.mark.parametrize("missing", ["site.toml", "etc/site.toml", "file/etc/site.toml"])
+    def test_what_is_not_there_is_awaited_in_the_directory_that_is_nearest_to_it(
+        self, tmp_path: Path, missing: str
+    ) -> None:
+        (tmp_path / "file").touch()
+        sources = Sources([str(tmp_path / missing)])
+        assert sources.directories() == ([], [str(tmp_path)])
+        (tmp_path / "etc").mkdir()
+        assert sources.has_files_in(str(tmp_path / "etc")) is (missing == "etc/site.toml")
+
+    def test_what_cannot_be_looked_at_is_no_failure(self, sources: Sources, tmp_path: Path) -> None:
+        # Of a forbidden directory it would be PermissionError, but nothing is forbidden to root.
+        unknown = f"{tmp_path}/{'x' * 1000}"
+        sources.add_roots([f"{unknown}/root"])
+        assert sources.counts(f"{unknown}/module.py")
+        assert not sources.has_files_in(unknown)
+        assert sources.directories() == ([str(tmp_path)], [])
+        assert sources.stamps() == {}
+
     def test_stamps_are_of_the_files_that_count(self, sources: Sources, tmp_path: Path) -> None:
         for name in ("module.py", "module.txt", "data/table.csv", ".git/hook.py", "extra.toml"):
             path = tmp_path / name
             path.parent.mkdir(exist_ok=True)
             path.write_text("")
-        found = {str(Path(path).relative_to(tmp_path)) for path in sources.stamps(sources.roots)}
+        found = {str(Path(path).relative_to(tmp_path)) for path in sources.stamps()}
         assert found == {"module.py", "data/table.csv", "extra.toml"}
 
 

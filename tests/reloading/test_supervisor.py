@@ -1,0 +1,78 @@
+"""The supervisor of ``--reload`` and its children, from within one process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from asyncwsgi.reloading.channel import Channel, encode
+from asyncwsgi.reloading.process import Child
+from asyncwsgi.reloading.sources import Sources
+from asyncwsgi.reloading.supervisor import Supervisor
+from tests.client import TIMEOUT
+
+
+class ToldOfChanges:
+    """In the place of the watch: it tells of two changes as soon as the first child is started."""
+
+    def __init__(self, _: object, changed: Callable[[str], None]) -> None:
+        for name in ("one.py", "two.py"):
+            asyncio.get_running_loop().call_soon(changed, f"/{name}")
+
+    def close(self) -> None: ...
+
+
+def blocked_signals() -> set[int]:
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def test_children_that_start_at_once_leave_no_signal_blocked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("asyncwsgi.reloading.supervisor.Watcher", ToldOfChanges)
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", "pass"])
+
+    async def supervise() -> int:
+        return await Supervisor([], Sources(), graceful_timeout=1.0).run()
+
+    before = blocked_signals()
+    try:
+        assert asyncio.run(supervise()) == 1  # they end before they have served
+        assert blocked_signals() == before
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+async def test_a_later_command_gives_a_child_no_more_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", "import signal; signal.pause()"])
+    child = Child([], str(tmp_path), graceful_timeout=0)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, child.reap)
+    try:
+        child.serve()
+        monkeypatch.setattr("asyncwsgi.reloading.process.EXIT_TIMEOUT", 0)
+        child.stop(has_successor=True)
+        monkeypatch.setattr("asyncwsgi.reloading.process.EXIT_TIMEOUT", 1000)
+        child.stop(has_successor=False)
+        child.abort()
+        async with asyncio.timeout(TIMEOUT):
+            assert await child.wait() == -signal.SIGKILL
+    finally:
+        child.kill()
+        child.close()
+
+
+async def test_a_message_of_which_a_part_has_come_before_the_end_is_none() -> None:
+    ours, theirs = socket.socketpair()
+    channel = await Channel.open(ours)
+    with theirs:
+        theirs.sendall(encode({"event": "imported"}) + encode({"event": "failed"})[:-1])
+    assert [message["event"] async for message in channel.messages()] == ["imported"]
+    channel.close()
