@@ -39,7 +39,7 @@ class Serve(Protocol):
 
 
 def _is_no_word_of_the_watch(record: logging.LogRecord) -> bool:
-    return record.module != "loop_watch"
+    return record.module != "watch"
 
 
 @pytest.fixture(autouse=True)
