@@ -224,7 +224,10 @@ class Exchange:
     async def wait_for_room(self) -> None:
         """Wait until the client has taken enough to be sent more. Only where there is no room."""
         self._room = room = asyncio.Event()
-        await room.wait()
+        try:
+            await room.wait()
+        finally:
+            self._room = None
 
     def iteration_ended(self, error: BaseException | None, *, is_complete: bool) -> None:
         """Have a worker thread go on with the application's call."""

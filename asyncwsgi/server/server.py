@@ -136,7 +136,7 @@ class Server:
             await self._lifespan.leave(self._was_cut, CUT_TIMEOUT)
             return
         self._is_accepting = True
-        self._ticker = Ticker(self._choose_tick_interval(), self._tick)
+        self._ticker = Ticker(self._loop, self._choose_tick_interval(), self._tick)
         self._ticker.start()
         if self._addresses:
             scheme = self._scheme
