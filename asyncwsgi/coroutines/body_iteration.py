@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from asyncwsgi.clock import clock
 from asyncwsgi.coroutines.stream import close_iterator, encode
@@ -101,9 +101,9 @@ class BodyIteration:
             self._task.cancel()
 
     @property
-    def blocks(self) -> AsyncIterator[bytes | str]:
-        """What it iterates."""
-        return self._body.blocks
+    def coroutine(self) -> Any:
+        """What runs on the loop, to be looked at; None before that has begun."""
+        return None if self._task is None else self._task.get_coro()
 
     def tick(self, now: float) -> None:
         """Say that the server is still there, if nothing else was said for long."""
@@ -114,7 +114,7 @@ class BodyIteration:
             self._send(body.idle_block)
 
     async def _run(self) -> None:
-        blocks = self.blocks
+        blocks = self._body.blocks
         try:
             # A task that is cancelled before its first step would not even close the iterator.
             if not self._exchange.is_connection_lost:

@@ -154,9 +154,10 @@ class LoopTasks:
 
     def awaited(self) -> list[Any]:
         """The coroutines that run and for which somebody waits, to be looked at."""
+        # A copy is made in one go; a list of pairs is not, since the collector may run between two.
         return [
             task.get_coro()
-            for task, call in list(self._tasks.items())
+            for task, call in self._tasks.copy().items()
             if not isinstance(call, BackgroundCall)
         ]
 

@@ -1,7 +1,8 @@
 """The states of an HTTP connection, and which events lead from one to which others.
 
 The table is the law: `asyncwsgi.frontends.http` changes its state in one method, which asserts that
-the table knows the way. What a state does not take, it ignores.
+the table knows the way. It says where an event may end; what is passed on the way, such as `IDLE`
+between two requests that came together, is entered as well. What a state does not take, it ignores.
 """
 
 from __future__ import annotations
@@ -45,14 +46,15 @@ class Event(enum.Enum):
 
 _ANSWERED = (State.LINGERING, State.CLOSING)
 """Behind a refusal: half closed where the transport can, so that the client gets to read it."""
-_NEXT = (State.IDLE, State.HEAD, State.BODY, State.RESPONDING, State.BLOCKED, *_ANSWERED)
+_NEXT = (State.IDLE, State.HEAD, State.BODY, State.RESPONDING, *_ANSWERED)
 """Behind a response; the next request may have been received already, whole or in part."""
 _END = {Event.CLOSE: (State.CLOSING,), Event.LOST: (State.CLOSED,)}
 
 TABLE: dict[State, dict[Event, tuple[State, ...]]] = {
-    State.NEW: {Event.CONNECTED: (State.IDLE,)},
+    State.NEW: {
+        Event.CONNECTED: (State.IDLE, *_ANSWERED),  # the server is full, or has just stopped
+    },
     State.IDLE: {
-        Event.CONNECTED: _ANSWERED,  # the server is full, or has just stopped
         Event.DATA: (State.HEAD, State.BODY, State.RESPONDING, *_ANSWERED),
         Event.EOF: (State.CLOSING,),
         Event.DEADLINE: (State.CLOSING,),
@@ -73,9 +75,8 @@ TABLE: dict[State, dict[Event, tuple[State, ...]]] = {
         **_END,
     },
     State.RESPONDING: {
-        Event.DATA: _ANSWERED,  # a full queue is known when the request is handed over
-        Event.EOF: (State.CLOSING,),
-        Event.RESPONSE_ENDED: (State.DRAINING, *_NEXT),
+        Event.EOF: (State.CLOSING,),  # of who reads a response without an end
+        Event.RESPONSE_ENDED: (State.DRAINING, State.BLOCKED, *_NEXT),
         Event.TAKE_OVER: (State.TAKEN_OVER,),
         **_END,
     },
@@ -85,7 +86,7 @@ TABLE: dict[State, dict[Event, tuple[State, ...]]] = {
         **_END,
     },
     State.DRAINING: {
-        Event.DATA: _NEXT,
+        Event.DATA: (State.BLOCKED, *_NEXT),
         Event.EOF: (State.CLOSING,),
         Event.DEADLINE: _ANSWERED,
         Event.CLOSE_IDLE: (State.CLOSING,),
@@ -103,5 +104,4 @@ TABLE: dict[State, dict[Event, tuple[State, ...]]] = {
 }
 
 for _state, _events in TABLE.items():
-    # One that is passed on the way, such as IDLE before HEAD, is entered as well.
     _state.leads_to = tuple({target: None for targets in _events.values() for target in targets})

@@ -27,13 +27,15 @@ class ClientTransport:
     """
 
     __slots__ = (
-        "_unsent_since", "_unsent_size", "is_reading", "is_writable", "transport",
+        "_peername", "_unsent_since", "_unsent_size", "is_reading", "is_writable", "transport",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, buffer_size: int) -> None:
         transport.set_write_buffer_limits(high=buffer_size)
         self.transport = transport
         """What is underneath, for whoever takes the connection over."""
+        # Asked once: uvloop makes a socket for each look, and can make none behind the end.
+        self._peername = transport.get_extra_info("peername")
         self._unsent_size = 0
         self._unsent_since = 0.0
         self.is_reading = True
@@ -55,14 +57,14 @@ class ClientTransport:
 
     @property
     def peer(self) -> str:
-        """The client's address for log lines."""
-        peer = self.transport.get_extra_info("peername")
+        """The client's address for log lines. From any thread."""
+        peer = self._peername
         return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix client"
 
     def environ_keys(self) -> dict[str, Any]:
         """What the transport tells the application: addresses, URL scheme, client certificate."""
         info = self.transport.get_extra_info
-        keys: dict[str, Any] = {**address_keys(info("sockname"), info("peername"))}
+        keys: dict[str, Any] = {**address_keys(info("sockname"), self._peername)}
         keys["wsgi.url_scheme"] = "https" if self.is_tls else "http"
         certificate = info("ssl_object").getpeercert(binary_form=True) if self.is_tls else None
         if certificate:

@@ -158,8 +158,9 @@ class Dispatcher:
     def cut(self, exchange: DispatchedExchange) -> None:
         """Cut `exchange`; no drain waits for it any more."""
         if exchange in self.exchanges:
-            self.exchanges.discard(exchange)
+            # In this order: whoever looks from another thread finds it in one or the other.
             self.cut_exchanges.add(exchange)
+            self.exchanges.discard(exchange)
             exchange.cut()
             self._is_idle.set()
 

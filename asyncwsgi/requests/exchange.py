@@ -225,7 +225,10 @@ class Exchange:
     async def wait_until_writable(self) -> None:
         """Wait until the client has taken enough to be sent more. Only where that is not so."""
         self._writable = writable = asyncio.Event()
-        await writable.wait()
+        try:
+            await writable.wait()
+        finally:
+            self._writable = None
 
     def iteration_ended(self, error: BaseException | None, *, is_complete: bool) -> None:
         """Have a worker thread go on with the application's call."""

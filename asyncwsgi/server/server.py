@@ -138,7 +138,7 @@ class Server:
             if not self._was_shut_down:
                 self._servers.append(await self._listen(listener))
         self._is_accepting = True
-        self._ticker = Ticker(self._choose_tick_interval(), self._tick)
+        self._ticker = Ticker(self._loop, self._choose_tick_interval(), self._tick)
         self._ticker.start()
         if self._addresses and not self._was_shut_down:
             scheme = self._scheme

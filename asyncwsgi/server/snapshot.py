@@ -45,7 +45,8 @@ class RequestSnapshot:
     has_disconnected: bool
     """Whether its client has left."""
     was_cut: bool
-    """Whether the server has given it up, and waits for its thread to notice."""
+    """Whether its response, which has no end of its own, was cut by the server that stops, and its
+    thread has not noticed yet."""
     waits_for_client: bool
     """Whether its thread waits for the client, to send some of its body or to read on."""
     thread: str | None
@@ -122,7 +123,7 @@ def _requests(
 ) -> Iterable[RequestSnapshot]:
     threads = owners_of_threads(_RUNS) if stacks else {}
     names = {thread.ident: thread.name for thread in threading.enumerate()} if stacks else {}
-    for exchange in (*in_flight, *cut):
+    for exchange in {*in_flight, *cut}:  # one that is being cut may be in both
         iteration, body = exchange.iteration, exchange.body
         thread_id = threads.get(id(exchange))
         is_body_awaited = body is not None and body.is_awaited
@@ -131,7 +132,7 @@ def _requests(
         if iteration is not None:
             # The thread that left the body to the loop may still be on its way out.
             state, thread_id = "streaming", None
-            stack = stack_of_awaitable(iteration.blocks) if stacks else ""
+            stack = stack_of_awaitable(iteration.coroutine) if stacks else ""
         yield RequestSnapshot(
             key=id(exchange),
             method=exchange.method,

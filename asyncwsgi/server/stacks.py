@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
 import linecache
 import sys
 import threading
@@ -58,22 +60,32 @@ def owners_of_threads(codes: Collection[CodeType]) -> dict[int, int]:
 
 
 def stack_of_awaitable(awaitable: Any) -> str:
-    """The stack of a coroutine or an async generator that waits, the innermost frame last."""
+    """The stack of a coroutine that waits, the innermost frame last; empty if it has ended."""
     return _rendered(traceback.StackSummary.from_list(list(_awaited(awaitable))))
 
 
 def _awaited(awaitable: Any) -> Iterator[traceback.FrameSummary]:
     while awaitable is not None:
-        following = None
-        for kind in ("cr", "ag", "gi"):
-            frame = getattr(awaitable, f"{kind}_frame", None)
-            if frame is not None:
-                name, code = frame.f_lineno, frame.f_code
-                line = linecache.getline(code.co_filename, name).strip()
-                yield traceback.FrameSummary(code.co_filename, name, code.co_name, line=line)
-                following = getattr(awaitable, f"{kind}_await", None)
-                following = following or getattr(awaitable, f"{kind}_yieldfrom", None)
-        awaitable = following
+        kind = next((k for k in ("cr", "ag", "gi") if hasattr(awaitable, f"{k}_frame")), None)
+        if kind is None:
+            awaitable = _generator_behind(awaitable)
+            continue
+        frame = getattr(awaitable, f"{kind}_frame")
+        if frame is not None:
+            number, code = frame.f_lineno or 0, frame.f_code  # None: between two lines
+            line = linecache.getline(code.co_filename, number).strip()
+            yield traceback.FrameSummary(code.co_filename, number, code.co_name, line=line)
+        following = getattr(awaitable, f"{kind}_await", None)
+        awaitable = following or getattr(awaitable, f"{kind}_yieldfrom", None)
+
+
+def _generator_behind(step: Any) -> Any:
+    """The async generator whose ``anext()`` or ``aclose()`` `step` is; None if it is neither.
+
+    Who awaits a block of an async generator awaits such a step, which does not tell whose it is;
+    to the garbage collector it does.
+    """
+    return next(filter(inspect.isasyncgen, gc.get_referents(step)), None)
 
 
 def _rendered(summary: traceback.StackSummary) -> str:

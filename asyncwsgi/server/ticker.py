@@ -16,14 +16,17 @@ class Ticker:
     twice in a row, lest a server that is always late lets everyone stay.
 
     Args:
+        loop: runs it.
         interval: seconds.
         tick: what it raises is told to the loop's exception handler; the clock goes on.
     """
 
-    def __init__(self, interval: float, tick: Callable[[float], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, interval: float, tick: Callable[[float], object]
+    ) -> None:
         self._interval = interval
         self._tick = tick
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._handle: asyncio.TimerHandle | None = None
         self._looked_at = 0.0
         self._was_late = False
