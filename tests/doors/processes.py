@@ -24,6 +24,7 @@ class Process:
         directory: where it runs.
         environment: variables besides those of this process; those of ``asyncwsgi`` are its own.
         descriptors: what it inherits besides the standard streams.
+        executable: what runs it.
     """
 
     def __init__(
@@ -32,10 +33,11 @@ class Process:
         directory: Path,
         environment: Mapping[str, str] | None = None,
         descriptors: Sequence[int] = (),
+        executable: str = sys.executable,
     ) -> None:
         own = {k: v for k, v in os.environ.items() if not k.startswith(("ASYNCWSGI_", "PYTHONDEV"))}
         self._process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [executable, *arguments],
             cwd=directory,
             env={**own, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
             stdin=subprocess.PIPE,
