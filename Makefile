@@ -1,13 +1,16 @@
-# Every target sets up what it needs: a virtual environment in .venv with the project and its tools.
+# Every target sets up what it needs in a virtual environment, .venv: for `run` that is the project and
+# Flask, which takes seconds; for all others it is the project and its tools, which takes minutes.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Two stamps for two amounts of what is installed; they are younger than pyproject.toml if it is.
+SERVES := $(VENV)/.serves
 STAMP := $(VENV)/.installed
 
 .PHONY: run test lint format docs bench bench-sse bench-live soak storm conformance matrix browser clean
 
-run: $(STAMP)  ## serve the Flask example on http://127.0.0.1:8000
+run: $(SERVES)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
 
 test: lint browser  ## everything that has to hold before a change lands
@@ -59,10 +62,21 @@ browser:  ## see to it that the tests find Chromium and its driver
 	  exit 1; \
 	fi >/dev/null
 
+define install
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
+	"$(PYTHON) is too old, Python 3.11 or later is wanted; name one: make PYTHON=python3.12")'
+	@echo "Installing $(1) in $(VENV): $(2), and only this once."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[$(3)]"
+	@touch $@
+endef
+
+$(SERVES): pyproject.toml
+	$(call install,asyncwsgi and Flask,some seconds,flask)
+
 $(STAMP): pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
-	touch $(STAMP)
+	$(call install,asyncwsgi and all that its tests use,some minutes,dev)
+	@touch $(SERVES)  # `dev` has what `run` wants
 
 clean:
 	rm -rf $(VENV) bench/.venv build/conformance build/matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -25,6 +25,7 @@ class Process:
         environment: variables besides those of this process; those of ``asyncwsgi`` are its own.
         descriptors: what it inherits besides the standard streams.
         terminal: its standard input, in a session of its own; a pipe if there is none.
+        executable: what runs it.
     """
 
     def __init__(
@@ -34,10 +35,11 @@ class Process:
         environment: Mapping[str, str] | None = None,
         descriptors: Sequence[int] = (),
         terminal: int | None = None,
+        executable: str = sys.executable,
     ) -> None:
         own = {k: v for k, v in os.environ.items() if not k.startswith(("ASYNCWSGI_", "PYTHONDEV"))}
         self._process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [executable, *arguments],
             cwd=directory,
             env={**own, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
             stdin=subprocess.PIPE if terminal is None else terminal,
