@@ -170,8 +170,9 @@ class Dispatcher:
         if self.is_draining:
             self.cut_endless()
         for exchange in list(self.exchanges):  # what it writes may show that one has to be cut
-            if exchange.iteration is not None:
-                self._keep_alive(exchange.iteration, now)
+            iteration = exchange.iteration  # a worker thread may take it away at any moment
+            if iteration is not None:
+                self._keep_alive(iteration, now)
         # A thread that is there and was not let run yet is no reason to ask for more. Those that
         # were cut hold theirs until they notice.
         held = (*self.exchanges, *self.cut_exchanges) if self.workers.are_all_busy else ()

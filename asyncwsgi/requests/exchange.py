@@ -423,7 +423,8 @@ class Exchange:
 
         False: it is too large, and the coroutine must not run where reading would wait for itself.
         """
-        return self.body is None or self.body.collect()
+        body = self.body  # gone when the exchange has ended
+        return body is None or body.collect()
 
     # In the worker thread, for itself.
 
