@@ -94,7 +94,6 @@ class HttpConnection(asyncio.Protocol):
         self._state = State.NEW
         self._entered_at = 0.0
         self._deadline = math.inf
-        self._responder: HttpResponder | None = None
         # The body that is not complete yet, and how much of it has come.
         self._body: RequestBody | None = None
         self._body_size = 0
