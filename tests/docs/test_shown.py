@@ -16,7 +16,7 @@ from tests.doors.conftest import Start, Write
 PACKAGE = Path(asyncwsgi.__file__).parent
 
 USAGE = "asyncwsgi [OPTIONS] APP"
-FLOORS = "5  doors"
+FLOORS = "6  doors"
 HELD_LOOP = "shop.views.report has held"
 HUNG = "HungApplication: "
 

@@ -108,6 +108,9 @@ def evaluate(browser: Chrome, expression: str, pin: str) -> str:
 
     prompt = browser.find_element(By.CLASS_NAME, "pin-prompt")
     entry = wait.until(condition.element_to_be_clickable(prompt.find_element(By.NAME, "pin")))
+    # Werkzeug's script fades it in and out, frame by frame; who answers before it is there has both
+    # go on for ever, each undoing what the other does.
+    wait.until(lambda _: float(prompt.value_of_css_property("opacity")) > 0.95)
     entry.send_keys(pin, Keys.ENTER)
     wait.until(condition.invisibility_of_element(prompt))
 
