@@ -83,6 +83,10 @@ class HttpConnection(asyncio.Protocol):
     used.
     """
 
+    resets_truncated = True
+    """Whether a response that only the end of the connection delimits is reset if it fails, since
+    it would seem to be whole (RFC 9112 8)."""
+
     def __init__(self, frontend: Frontend) -> None:
         self.dispatcher = frontend.dispatcher
         self.exchange: Exchange | None = None
@@ -219,8 +223,7 @@ class HttpConnection(asyncio.Protocol):
             return
         if exchange.was_cancelled:
             self._refuse(RequestRefused(503, "the executor has cancelled the request"))
-        elif not exchange.is_complete and responder.is_close_delimited:
-            # RFC 9112 8: what ends with the connection would seem to be whole.
+        elif not exchange.is_complete and responder.is_close_delimited and self.resets_truncated:
             self.reset()
         elif not self._is_kept_behind(exchange):
             self._finish()

@@ -25,6 +25,9 @@ class WerkzeugConnection(HttpConnection):
         is_only_one: whether only one request is to be answered.
     """
 
+    resets_truncated = False
+    """Werkzeug's server ends such a response as any other, and its own tests ask for that."""
+
     def __init__(
         self, frontend: Frontend, wsgi_server: WerkzeugServer, *, is_only_one: bool = False
     ) -> None:
