@@ -33,6 +33,7 @@ from asyncwsgi.server.listeners import Address, Listener, open_listeners
 from asyncwsgi.server.snapshot import EMPTY, Snapshot, take_snapshot
 from asyncwsgi.server.ticker import Ticker
 from asyncwsgi.server.tls import server_context
+from asyncwsgi.words import counted
 from asyncwsgi.wsgi.environ import server_environ
 
 if TYPE_CHECKING:
@@ -202,7 +203,8 @@ class Server:
 
     async def _stop(self, phase: DrainPhase) -> None:
         self._dispatcher.is_draining = True
-        logger.info("stopping; %d requests in flight", len(self._dispatcher.exchanges))
+        in_flight = counted(len(self._dispatcher.exchanges), "request")
+        logger.info("stopping; %s in flight", in_flight)
         try:
             await self.stop_accepting()
             self._dispatcher.cut_endless()
