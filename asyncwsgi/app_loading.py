@@ -1,24 +1,28 @@
 """Finds the application that the command line names.
 
-Forms: ``module:attribute``, ``module``, ``path/to/file.py`` with or without ``:attribute``, and a
-factory call such as ``module:create_app("production")`` with literal arguments.
+Forms: ``module``, ``path/to/file.py`` and ``path/to/package/``; behind each of them may stand an
+``:attribute``, or a call of a factory with literal arguments: ``:create_app("production")``.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import inspect
+import os
 import re
 import sys
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, LifespanError
+from asyncwsgi.words import with_article
 from asyncwsgi.wsgi.application import why_no_application
 
 if TYPE_CHECKING:
@@ -27,8 +31,9 @@ if TYPE_CHECKING:
 APPLICATION_NAMES = ("application", "app")
 FACTORY_NAMES = ("create_app", "make_app")
 
-_FILE = re.compile(r"(?P<where>[^()'\"]+?\.py)(?::(?P<what>.+))?")
-_MODULE = re.compile(r"(?P<where>[^:()]+)(?::(?P<what>.+))?")
+_PLACE_ENDS = re.compile(r":|$")
+_FILE = re.compile(r"(?P<place>[^'\"]+?\.py)(?::(?P<expression>.+))?", re.IGNORECASE)
+_MODULE = re.compile(r"(?P<place>[^:()]+)(?::(?P<expression>.+))?")
 
 
 def load_application(name: str) -> WSGIApplication:
@@ -38,11 +43,11 @@ def load_application(name: str) -> WSGIApplication:
         AppImportError: it cannot be found, imported or made; the module's own exception is the
             cause, if there was one.
     """
-    match = _FILE.fullmatch(name) or _MODULE.fullmatch(name)
-    if match is None:
+    place, expression = _split(name)
+    if not place:
         raise AppImportError(f"{name!r} names no application; expected module:attribute or FILE.py")
-    module = _import(match["where"])
-    found = _evaluate(module, match["what"]) if match["what"] else _discover(module)
+    module = _import(place)
+    found = _evaluate(module, expression) if expression else _discover(module)
     if objection := why_no_application(found):
         raise AppImportError(f"{name!r} {objection}")
     return cast("WSGIApplication", found)
@@ -66,15 +71,15 @@ class NamedLifespan:
             AppImportError: it cannot be found or imported, or is nothing to call.
         """
         if self._factory is None:
-            match = _FILE.fullmatch(self._name) or _MODULE.fullmatch(self._name)
-            if match is None or not match["what"]:
+            place, expression = _split(self._name)
+            if not expression:
                 raise AppImportError(
                     f"{self._name!r} names no lifespan; expected module:attribute or FILE.py:NAME"
                 )
-            found = _attribute(_import(match["where"]), _parse(match["what"]), self._name)
+            found = _attribute(_import(place), _parse(expression), self._name)
             if not callable(found):
                 raise AppImportError(
-                    f"{self._name!r} is a {type(found).__name__}, no lifespan; name a function "
+                    f"{self._name!r} is {with_article(type(found))}, no lifespan; name a function "
                     "decorated with contextlib.asynccontextmanager"
                 )
             self._factory = cast("Callable[[], AbstractAsyncContextManager[object]]", found)
@@ -87,60 +92,154 @@ class NamedLifespan:
 def format_error(error: AsyncWSGIError) -> str:
     """What to tell people of an error; if the application raised, where, too."""
     cause = error.__cause__
-    is_raised_there = isinstance(error, (AppImportError, LifespanError)) and cause is not None
-    lines = traceback.format_exception(cause) if is_raised_there else []
+    lines: list[str] = []
+    if isinstance(error, (AppImportError, LifespanError)) and cause is not None:
+        begin = _behind_the_import(cause.__traceback__)
+        lines = traceback.format_exception(type(cause), cause, begin)
     return f"{''.join(lines)}asyncwsgi: {error}\n"
 
 
-def _import(where: str) -> ModuleType:
-    is_file = where.endswith(".py")
-    name = _prepare_file(Path(where)) if is_file else _prepare_module(where)
+def _behind_the_import(frames: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames that lead from here to the application's own code."""
+    while frames is not None:
+        module = frames.tb_frame.f_globals.get("__name__", "")
+        if module != __name__ and module.partition(".")[0] != "importlib":
+            break
+        frames = frames.tb_next
+    return frames
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Where an application is, and the expression for it; empty is what is not there.
+
+    What exists decides: the path of a file may have any characters, also colons and parentheses.
+    """
+    for end in _PLACE_ENDS.finditer(name):
+        place = name[: end.start()]
+        if _is_source_file(place) or _is_directory(place):
+            return place, name[end.end() :]
+    match = _FILE.fullmatch(name) or _MODULE.fullmatch(name)
+    return (match["place"], match["expression"] or "") if match else ("", "")
+
+
+def _has_source_suffix(place: str) -> bool:
+    return place.lower().endswith(".py")
+
+
+def _is_source_file(place: str) -> bool:
+    return _has_source_suffix(place) and Path(place).is_file()
+
+
+def _is_directory(place: str) -> bool:
+    """Whether it is written as the path of a directory; a package may also be named as a module."""
+    separators = (os.sep, os.altsep or os.sep)
+    is_path = place in (".", "..") or any(each in place for each in separators)
+    return is_path and Path(place).is_dir()
+
+
+def _import(place: str) -> ModuleType:
     try:
-        module = importlib.import_module(name)
+        if _is_directory(place):
+            return _import_file(_initialiser(place), place)
+        if _has_source_suffix(place):
+            return _import_file(Path(place), place)
+        return _import_module(place)
+    except AppImportError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _failed(f"importing {place!r}", error) from error
+
+
+def _failed(what: str, error: BaseException) -> AppImportError:
+    cure = "correct it there"
+    if isinstance(error, ModuleNotFoundError):
+        cure = f"install it for {sys.executable}, or correct its name"
+    return AppImportError(f"{what} failed with {type(error).__name__}: {error}; {cure}")
+
+
+def _import_module(name: str) -> ModuleType:
+    _search_first(Path.cwd())
+    if name.startswith("."):  # relative to what?
+        raise AppImportError(_no_module(name, name))
+    try:
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise AppImportError(
-                f"there is no module {error.name!r}; run from the directory that holds it, or give "
-                "the path of its file"
-            ) from None
-        raise _failed(where, error) from error
-    except (Exception, SystemExit) as error:
-        raise _failed(where, error) from error
-    if is_file and not _is_from(module, Path(where)):
+            raise AppImportError(_no_module(name, error.name)) from None
+        raise
+
+
+def _no_module(place: str, missing: str) -> str:
+    """That a module is not there, and what may have been meant."""
+    module, _, attribute = place.rpartition(".")
+    path = Path(place)
+    source = Path(f"{path}.py")
+    if path.suffix == ".ini" and path.is_file():
+        cure = (
+            "an application that PasteDeploy makes of a file is "
+            f'\'paste.deploy:loadapp("config:{place}", relative_to=".")\''
+        )
+    elif hasattr(sys.modules.get(module), attribute):
+        cure = f"did you mean {module}:{attribute}?"
+    elif source.is_file():
+        cure = f"did you mean {source}?"
+    else:
+        cure = "run from the directory that holds it, or give the path of its file"
+    return f"there is no module {missing!r}; {cure}"
+
+
+def _initialiser(directory: str) -> Path:
+    path = Path(directory) / "__init__.py"
+    if not path.is_file():
+        files = sorted(each.name for each in Path(directory).glob("*.py"))
         raise AppImportError(
-            f"{where!r} cannot be imported as {name!r}: that is {getattr(module, '__file__', name)}"
-            " already; give the file another name"
+            f"{directory!r} is a directory, but no package; name a file"
+            f"{f', such as {Path(directory, files[0])}' if files else ' that ends in .py'}"
+        )
+    return path
+
+
+def _import_file(path: Path, place: str) -> ModuleType:
+    """Import a file by the name that it has in its outermost package."""
+    if not path.is_file():
+        raise AppImportError(f"there is no file {place!r}; expected a Python file")
+    path = path.resolve()
+    is_package = path.name == "__init__.py"
+    # A name that importing would never look for: `my.app.py`, `APP.PY`.
+    is_odd = path.suffix != ".py" or "." in path.stem
+    stem = path.stem.replace(".", "_")
+    packages: list[str] = []
+    directory = path.parent
+    while (directory / "__init__.py").is_file():
+        packages.insert(0, directory.name)
+        directory = directory.parent
+    _search_first(directory)
+    name = ".".join(packages if is_package else [*packages, stem])
+    module = _import_from(path, name) if is_odd else importlib.import_module(name)
+    if module.__file__ is None or Path(module.__file__).resolve() != path:
+        raise AppImportError(
+            f"{place!r} cannot be imported as {name!r}: that is "
+            f"{getattr(module, '__file__', name)} already; give the file another name"
         )
     return module
 
 
-def _is_from(module: ModuleType, path: Path) -> bool:
-    return module.__file__ is not None and Path(module.__file__).resolve() == path.resolve()
-
-
-def _failed(where: str, error: BaseException) -> AppImportError:
-    return AppImportError(
-        f"importing {where!r} failed with {type(error).__name__}: {error}; correct it there"
-    )
-
-
-def _prepare_module(name: str) -> str:
-    _search_first(Path.cwd())
-    return name
-
-
-def _prepare_file(path: Path) -> str:
-    """Put the directory of a file, or of its outermost package, on the path; its module's name."""
-    if not path.is_file():
-        raise AppImportError(f"there is no file {str(path)!r}; expected a Python file")
-    path = path.resolve()
-    parts = [] if path.stem == "__init__" else [path.stem]
-    directory = path.parent
-    while (directory / "__init__.py").is_file():
-        parts.insert(0, directory.name)
-        directory = directory.parent
-    _search_first(directory)
-    return ".".join(parts)
+def _import_from(path: Path, name: str) -> ModuleType:
+    """Import a file under a name of our own, once."""
+    if name in sys.modules:
+        return sys.modules[name]
+    if package := name.rpartition(".")[0]:
+        importlib.import_module(package)
+    loader = SourceFileLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def _search_first(directory: Path) -> None:
@@ -251,10 +350,8 @@ def _accepts(signature: inspect.Signature, *args: object) -> bool:
     return True
 
 
-def _make(factory: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> object:
+def _make(factory: Callable[..., Any], what: str, /, *args: Any, **kwargs: Any) -> object:
     try:
         return factory(*args, **kwargs)
     except (Exception, SystemExit) as error:
-        raise AppImportError(
-            f"the factory {name} failed with {type(error).__name__}: {error}; correct it there"
-        ) from error
+        raise _failed(f"the factory {what}", error) from error

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from asyncwsgi.app_loading import NamedLifespan, format_error
 from asyncwsgi.config import Config, Option, option_fields
@@ -23,6 +25,8 @@ from asyncwsgi.version import __version__
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
+logger = logging.getLogger("asyncwsgi.server")
+
 ENVIRONMENT_PREFIX = "ASYNCWSGI"
 
 # 0 after a graceful stop, 128 + N after one forced by signal N, 1 for anything unforeseen.
@@ -34,6 +38,16 @@ EXIT_CODES: dict[type[AsyncWSGIError], int] = {
 }
 
 
+class _Option(click.Option):
+    """An option that blames the variable, and not its flag, for what the variable says."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        assert self.name is not None
+        if ctx is not None and ctx.get_parameter_source(self.name) is ParameterSource.ENVIRONMENT:
+            return f"{ENVIRONMENT_PREFIX}_{self.name.upper()}"
+        return super().get_error_hint(ctx)
+
+
 def _click_option(field: dataclasses.Field[Any], option: Option) -> click.Option:
     flag = f"--{field.name.replace('_', '-')}"
     more: dict[str, Any] = {"type": type(field.default) if field.default is not None else str}
@@ -42,8 +56,8 @@ def _click_option(field: dataclasses.Field[Any], option: Option) -> click.Option
     elif isinstance(field.default, tuple):
         more = {"multiple": True, "metavar": "ADDRESS"}
     elif option.choices:
-        more = {"type": click.Choice(option.choices)}
-    return click.Option(
+        more = {"type": click.Choice(option.choices, case_sensitive=False)}
+    return _Option(
         [*option.flags, flag],
         default=field.default,
         show_default=field.default not in (None, ()),
@@ -78,7 +92,7 @@ def _command() -> click.Command:
 
 def _development_options() -> list[click.Option]:
     """What is around a server and not of it: no field of `Config`."""
-    make = functools.partial(click.Option, show_envvar=True)
+    make = functools.partial(_Option, show_envvar=True)
     paths = f"paths, separated by {os.pathsep!r}"
     return [
         make(
@@ -117,6 +131,7 @@ def _serve(app: str, **options: Any) -> NoReturn:
         development = Development.from_options(
             {name: options.pop(name) for name in DEVELOPMENT_OPTIONS}
         )
+        _check_flags(_flags_given(), reloads=development.reload)
         if options["lifespan"] is not None:
             options["lifespan"] = NamedLifespan(options["lifespan"])
         config = Config.from_options(options)
@@ -128,6 +143,26 @@ def _serve(app: str, **options: Any) -> NoReturn:
     sys.exit(code)
 
 
+def _flags_given() -> set[str]:
+    """The names of the options that stand on the command line itself."""
+    ctx = click.get_current_context()
+    return {n for n in ctx.params if ctx.get_parameter_source(n) is ParameterSource.COMMANDLINE}
+
+
+def _check_flags(given: set[str], *, reloads: bool) -> None:
+    # Of flags alone: a variable may be set for many programs, of which this is one.
+    for name in sorted(given & {"host", "port"}):
+        if "bind" in given:
+            raise ConfigError(
+                f"--{name} and --bind exclude each other; --bind HOST:PORT says both, and may be "
+                "given several times"
+            )
+    for name in sorted(given & {"extra_files", "exclude_patterns"}):
+        if not reloads:
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag} is for --reload, which is off; give --reload or --debug")
+
+
 def _run(app: str, config: Config, development: Development) -> int:
     load = functools.partial(_load, app, config, development)
     inheritance = take_inheritance()
@@ -135,6 +170,8 @@ def _run(app: str, config: Config, development: Development) -> int:
         shows_errors = development.debugger
         return serve_for_supervisor(load, config, inheritance, shows_errors=shows_errors)
     if development.reload:
+        for path in development.missing_files:
+            logger.warning("--extra-files: there is no %s; it counts when it is made", path)
         return supervise(config, development)
     return run(load(), config)
 

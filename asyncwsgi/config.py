@@ -20,10 +20,21 @@ from typing import Any, Literal, get_args
 
 from asyncwsgi.access_log import DEFAULT_FORMAT, check_format
 from asyncwsgi.errors import ConfigError
+from asyncwsgi.words import with_article
 
 Loop = Literal["auto", "uvloop", "asyncio"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+
+_ELSEWHERE = {
+    **{
+        name: f"the command line has it: asyncwsgi --{name.replace('_', '-')} ... APP"
+        for name in ("reload", "debug", "debugger", "extra_files", "exclude_patterns")
+    },
+    "workers": "one process serves; start several behind a proxy, or raise 'threads', which is how "
+    "many requests the application works on at a time",
+}
+"""Where to find what other servers have as an option, or the command line has."""
 
 KIB = 1024
 LARGEST_PORT = 65535
@@ -188,7 +199,7 @@ class Config:
             fits = isinstance(value, (int, float) if wanted is float else wanted)
         if not fits:
             got = type(value).__name__
-            raise ConfigError(f"{name} must be {_article(wanted)}, got {value!r} ({got})")
+            raise ConfigError(f"{name} must be {with_article(wanted)}, got {value!r} ({got})")
 
     def _check_optional(self, name: str, value: object) -> None:
         if name in ("lifespan", "context"):
@@ -253,16 +264,12 @@ class Config:
         known = {field.name for field in dataclasses.fields(cls)}
         for name in options:
             if name not in known:
-                raise ConfigError(f"there is no option {name!r}{_nearest(name, known)}")
+                cure = _ELSEWHERE.get(name) or _nearest(name, known)
+                raise ConfigError(f"there is no option {name!r}; {cure}")
         values = dict(options)
         with contextlib.suppress(KeyError):
             values["bind"] = _as_tuple(values["bind"])
         return cls(**values)
-
-
-def _article(wanted: type) -> str:
-    name = wanted.__name__
-    return f"an {name}" if name[0] in "aeiouE" else f"a {name}"
 
 
 def _as_tuple(bind: object) -> object:
@@ -275,7 +282,7 @@ def _nearest(name: str, known: set[str]) -> str:
     import difflib
 
     matches = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else "; see docs/options.md"
+    return f"did you mean {matches[0]!r}?" if matches else "see docs/options.md"
 
 
 def option_fields() -> list[tuple[dataclasses.Field[Any], Option]]:

@@ -10,8 +10,18 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from flask.cli import main as flask_main
-from flask.cli import run_command
+
+try:
+    from flask.cli import main as flask_main
+    from flask.cli import run_command
+except ModuleNotFoundError as error:
+    if error.name != "flask":
+        raise
+    raise ModuleNotFoundError(
+        "asyncwsgi.flask is the command of Flask on another loop, and Flask is not installed; "
+        "install it: pip install flask (the extra `flask` does)",
+        name=error.name,
+    ) from None
 
 
 def _run(**options: Any) -> Any:

@@ -17,6 +17,7 @@ ACCESS_FIELDS = (
     "client", "method", "target", "protocol", "status", "size", "seconds", "referer", "user_agent",
 )  # fmt: skip
 
+_ENABLE_VIRTUAL_TERMINAL_PROCESSING = 0x0004
 _RESET = "\x1b[0m"
 _STATUS_COLOURS = {1: "\x1b[1m", 2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}
 _LEVEL_COLOURS = {
@@ -83,5 +84,28 @@ def configure_logging(config: Config) -> None:
 
 
 def is_coloured(stream: TextIO) -> bool:
-    """Whether colours suit `stream`: a terminal, unless NO_COLOR is set (no-color.org)."""
-    return not os.environ.get("NO_COLOR") and stream.isatty()
+    """Whether colours suit `stream`: a terminal that has them.
+
+    NO_COLOR (no-color.org) and FORCE_COLOR (force-color.org) decide without a look at it; the first
+    counts for more.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb" and _obeys_escapes(stream)
+
+
+def _obeys_escapes(stream: TextIO) -> bool:
+    """Whether a terminal takes escape sequences for what they are; Windows has to be asked to."""
+    if sys.platform != "win32":
+        return True
+    import ctypes
+    import msvcrt
+
+    kernel, mode = ctypes.windll.kernel32, ctypes.c_uint32()
+    console = msvcrt.get_osfhandle(stream.fileno())
+    return bool(
+        kernel.GetConsoleMode(console, ctypes.byref(mode))
+        and kernel.SetConsoleMode(console, mode.value | _ENABLE_VIRTUAL_TERMINAL_PROCESSING)
+    )

@@ -49,6 +49,7 @@ _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _TRANSFER_ENCODING = re.compile(rb"\n(?i:transfer-encoding):([^\r\n]*)")
 _TLS_HANDSHAKE = b"\x16"
+_QUOTED = re.compile(r"bytearray\(b(.*)\)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,8 @@ class RequestParser:
         _check_target(request.method, request.target)
 
     def _refusal(self, error: h11.RemoteProtocolError) -> RequestRefused:
-        status, reason = error.error_status_hint, str(error)
+        # h11 quotes what it has read as it holds it, in a bytearray.
+        status, reason = error.error_status_hint, _QUOTED.sub(r"\1", str(error))
         if self._in_body:
             return RequestRefused(400, f"malformed request body: {reason}")
         if self._buffer.startswith(_TLS_HANDSHAKE):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.app_loading import load_application
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from asyncwsgi.config import Config
 
+_WILDCARDS = ("*", "?", "[")
 DEVELOPMENT_OPTIONS = ("reload", "debug", "debugger", "extra_files", "exclude_patterns")
 
 
@@ -45,6 +47,7 @@ class Development:
             exclude_patterns=_paths(options["exclude_patterns"]),
         )
         development._check()
+        development._check_paths()
         return development
 
     def _check(self) -> None:
@@ -58,6 +61,27 @@ class Development:
                 "the debugger is Werkzeug's, which is not installed; install werkzeug "
                 "or give --no-debugger"
             )
+
+    def _check_paths(self) -> None:
+        for path in self.missing_files:
+            if any(character in path for character in _WILDCARDS):
+                raise ConfigError(
+                    f"--extra-files takes paths and no patterns, got {path!r}; name the directory, "
+                    "in which every file counts"
+                )
+            if not Path(path).parent.is_dir():
+                raise ConfigError(f"--extra-files: there is no {path}, nor a directory to hold it")
+        for pattern in self.exclude_patterns:
+            if not pattern.startswith((os.sep, *_WILDCARDS)):
+                raise ConfigError(
+                    f"--exclude-patterns {pattern!r} matches nothing: a pattern is compared with a "
+                    f"whole path; write {f'*{os.sep}{pattern}'!r}"
+                )
+
+    @property
+    def missing_files(self) -> list[str]:
+        """Those of `extra_files` that are not there; they may be made later."""
+        return [path for path in self.extra_files if not Path(path).exists()]
 
     def load(self, name: str, config: Config) -> WSGIApplication:
         """Import the application called `name`, with the debugger around it if there shall be one.

@@ -23,6 +23,8 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import Protocol
 
+from asyncwsgi.words import counted
+
 logger = logging.getLogger("asyncwsgi.server")
 
 PATIENCE = 1.0
@@ -62,12 +64,18 @@ class SaturationWatch:
         # that.
         with contextlib.suppress(Exception):
             logger.warning(
-                "all %s busy for more than %g s and %d requests wait; held by %s; "
+                "%s busy for more than %g s, with %s waiting; held by %s; "
                 "%s, or make these requests faster",
-                f"{limit} worker threads are" if limit else "threads of the executor are",
-                PATIENCE, waiting, _holders(exchanges, now),
+                _all_threads(limit), PATIENCE, counted(waiting, "request"),
+                _holders(exchanges, now),
                 "raise threads" if limit else "give the executor more workers",
             )  # fmt: skip
+
+
+def _all_threads(limit: int | None) -> str:
+    if limit is None:
+        return "all threads of the executor are"
+    return "the only worker thread is" if limit == 1 else f"all {limit} worker threads are"
 
 
 def _holders(exchanges: Collection[WatchedExchange], now: float) -> str:
@@ -79,7 +87,7 @@ def _holders(exchanges: Collection[WatchedExchange], now: float) -> str:
             seconds[f"{exchange.method} {path}"].append(now - exchange.started_at)
     busiest = sorted(seconds.items(), key=lambda item: (-len(item[1]), -max(item[1])))
     named = [
-        f"{endpoint} ({len(held)} threads, {max(held):.1f} s)"
+        f"{endpoint} ({counted(len(held), 'thread')}, {max(held):.1f} s)"
         for endpoint, held in busiest[:MOST_NAMED]
     ]
     more = len(busiest) - MOST_NAMED

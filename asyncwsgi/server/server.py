@@ -33,6 +33,7 @@ from asyncwsgi.server.listeners import Address, Listener, open_listeners
 from asyncwsgi.server.snapshot import EMPTY, Snapshot, take_snapshot
 from asyncwsgi.server.ticker import Ticker
 from asyncwsgi.server.tls import server_context
+from asyncwsgi.words import counted
 from asyncwsgi.wsgi.application import why_no_application
 from asyncwsgi.wsgi.environ import server_environ
 
@@ -201,7 +202,8 @@ class Server:
             self._has_stopped.set()
         elif not self._stop_asked.done():
             self._stop_asked.set_result(DrainPhase.OPEN if has_successor else DrainPhase.ARRIVING)
-            logger.info("stopping; %d requests in flight", len(self._dispatcher.exchanges))
+            in_flight = counted(len(self._dispatcher.exchanges), "request")
+            logger.info("stopping; %s in flight", in_flight)
 
     def abort(self) -> None:
         """Cut every connection at once; a graceful shutdown that waits for them then ends.

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import werkzeug.serving
+try:
+    import werkzeug.serving
+except ModuleNotFoundError as error:
+    if error.name != "werkzeug":
+        raise
+    raise ModuleNotFoundError(
+        "asyncwsgi.serving is Werkzeug's server on another loop, and Werkzeug is not installed; "
+        "install it: pip install werkzeug (the extra `werkzeug` does)",
+        name=error.name,
+    ) from None
 from werkzeug.serving import (
     LISTEN_QUEUE,
     DechunkedInput,

@@ -6,6 +6,7 @@ import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from asyncwsgi.words import with_article
 from asyncwsgi.wsgi.async_body import AsyncBody, SuspendedCall
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def why_no_application(candidate: object) -> str | None:
     The rest of a sentence that begins with its name; None: it may be one.
     """
     if not callable(candidate):
-        return f"is a {type(candidate).__name__}, no WSGI application; expected a callable"
+        return f"is {with_article(type(candidate))}, no WSGI application; expected a callable"
     for function in (candidate, type(candidate).__call__):
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             # PEP 3333 wants an iterable of it at once.

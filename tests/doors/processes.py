@@ -37,7 +37,8 @@ class Process:
         terminal: int | None = None,
         executable: str = sys.executable,
     ) -> None:
-        own = {k: v for k, v in os.environ.items() if not k.startswith(("ASYNCWSGI_", "PYTHONDEV"))}
+        foreign = ("ASYNCWSGI_", "PYTHONDEV", "FORCE_COLOR")
+        own = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         self._process = subprocess.Popen(
             [executable, *arguments],
             cwd=directory,

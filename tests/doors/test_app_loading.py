@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from asyncwsgi import AppImportError
-from asyncwsgi.app_loading import load_application
+from asyncwsgi.app_loading import NamedLifespan, format_error, load_application
 from tests.doors.conftest import Write
 
 pytestmark = pytest.mark.usefixtures("project")
@@ -166,6 +166,58 @@ class TestFile:
         write("my-shop.py", f'{MAKE}\n    app = make("mine")')
         assert name_of(load_application("my-shop.py")) == "mine"
 
+    @pytest.mark.parametrize(
+        ("path", "name"),
+        [
+            pytest.param("my.app.py", "my_app", id="a dot in its name"),
+            pytest.param("SHOP.PY", "SHOP", id="its suffix in capitals"),
+            pytest.param("site (copy)/shop.py", "shop", id="a directory with parentheses"),
+            pytest.param("10:30/it's.py", "it's", id="any characters"),
+            pytest.param("package/my.app.py", "package.my_app", id="a dot, in a package"),
+        ],
+    )
+    @pytest.mark.parametrize("expression", ["", ":app", ":make('app')"])
+    def test_what_a_file_is_called_does_not_matter(
+        self, write: Write, path: str, name: str, expression: str
+    ) -> None:
+        write("package/__init__.py", "")
+        write(path, f"{MAKE}\n    app = make('app')\n    name = __name__")
+        application = load_application(f"{path}{expression}")
+        assert name_of(application) == "app"
+        assert sys.modules[name].name == name
+
+    def test_a_file_of_any_name_finds_its_package(self, write: Write) -> None:
+        write("package/__init__.py", MAKE)
+        write("package/my.app.py", "from . import make\napp = make('app')")
+        assert name_of(load_application("package/my.app.py")) == "app"
+
+    def test_a_file_of_any_name_is_imported_once(self, write: Write) -> None:
+        write("my.app.py", f"{MAKE}\n    app = make('app')\n    def lifespan(): return app")
+        application = load_application("my.app.py")
+        lifespan: Any = NamedLifespan("my.app.py:lifespan")
+        assert lifespan() is application
+
+    def test_a_file_of_any_name_that_fails_is_forgotten(self, write: Write) -> None:
+        write("my.app.py", "1 / 0")
+        assert "ZeroDivisionError" in str(refusal("my.app.py"))
+        assert "my_app" not in sys.modules
+
+    @pytest.mark.parametrize("app", ["shop/", "./shop", "shop/:app", "../{here}/shop/:app"])
+    def test_the_directory_of_a_package_is_the_package(
+        self, write: Write, tmp_path: Path, app: str
+    ) -> None:
+        write("shop/__init__.py", f"{MAKE}\n    app = make(__name__)")
+        assert name_of(load_application(app.format(here=tmp_path.name))) == "shop"
+
+    @pytest.mark.parametrize("app", [".", "site/"])
+    def test_a_directory_that_is_no_package_is_refused_with_a_file_in_it(
+        self, write: Write, app: str
+    ) -> None:
+        write(f"{app}/hello.py", "")
+        assert str(refusal(app)) == (
+            f"{app!r} is a directory, but no package; name a file, such as {Path(app, 'hello.py')}"
+        )
+
     @pytest.mark.parametrize("app", ["missing.py", "missing.py:app", "site.py/shop.py"])
     def test_a_file_that_is_not_there_is_refused(self, app: str) -> None:
         path = app.partition(":")[0]
@@ -246,6 +298,11 @@ class TestFactory:
         )
         assert type(refused.__cause__).__name__ == kind
 
+    @pytest.mark.parametrize("parameter", ["name", "factory", "what", "self"])
+    def test_one_may_have_parameters_of_any_name(self, write: Write, parameter: str) -> None:
+        write("shop.py", f"{MAKE}\n    def build({parameter}): return make({parameter})")
+        assert name_of(load_application(f"shop:build({parameter}='spam')")) == "spam"
+
     def test_one_that_gets_what_it_does_not_take_is_refused(self, write: Write) -> None:
         write("shop.py", "def build(): pass")
         assert str(refusal("shop:build(1)")).startswith(
@@ -254,8 +311,8 @@ class TestFactory:
 
     def test_one_that_makes_no_application_is_refused(self, write: Write) -> None:
         write("shop.py", "def build(): return 7")
-        message = "'shop:build()' is a int, no WSGI application; expected a callable"
-        assert str(refusal("shop:build()")).replace(" an int", " a int") == message
+        message = "'shop:build()' is an int, no WSGI application; expected a callable"
+        assert str(refusal("shop:build()")) == message
 
     @pytest.mark.parametrize(
         "call",
@@ -343,7 +400,7 @@ class TestFailingImport:
         [
             pytest.param(
                 "import nowhere",
-                "ModuleNotFoundError: No module named 'nowhere'",
+                "ModuleNotFoundError: No module named 'nowhere'; install it for ",
                 id="an import of its own",
             ),
             pytest.param("1 / 0", "ZeroDivisionError: division by zero", id="an exception"),
@@ -359,9 +416,64 @@ class TestFailingImport:
         write("shop.py", source)
         refused = refusal(form)
         where = form.partition(":")[0]
-        pattern = re.escape(f"importing {where!r} failed with {message}") + ".*; correct it there"
+        cure = "correct its name" if "install" in message else "; correct it there"
+        pattern = re.escape(f"importing {where!r} failed with {message}") + f".*{cure}"
         assert re.fullmatch(pattern, str(refused))
         assert type(refused.__cause__).__name__ == message.partition(":")[0]
+
+    @pytest.mark.parametrize(
+        ("app", "meant"),
+        [
+            pytest.param("hello.app", "hello:app", id="a dot for a colon"),
+            pytest.param("site/hello", "site/hello.py", id="a path without its suffix"),
+            pytest.param("./hello", "hello.py", id="a path from here"),
+            pytest.param("hello/", "hello.py", id="a directory that is a file"),
+        ],
+    )
+    def test_a_name_that_is_nearly_right_is_refused_with_the_right_one(
+        self, write: Write, app: str, meant: str
+    ) -> None:
+        write("hello.py", "app = print")
+        write("site/hello.py", "app = print")
+        assert str(refusal(app)) == f"there is no module {app!r}; did you mean {meant}?"
+
+    def test_a_file_for_pastedeploy_is_refused_with_the_name_of_its_application(
+        self, write: Write
+    ) -> None:
+        write("dev.ini", "[app:main]")
+        assert str(refusal("dev.ini")) == (
+            "there is no module 'dev'; an application that PasteDeploy makes of a file is "
+            """'paste.deploy:loadapp("config:dev.ini", relative_to=".")'"""
+        )
+
+    @pytest.mark.parametrize("app", ["shop", "shop.py", "my.app.py", "package/"])
+    def test_its_traceback_begins_with_the_line_of_the_application(
+        self, write: Write, app: str
+    ) -> None:
+        for name in ("shop.py", "my.app.py", "package/__init__.py"):
+            write(name, "def stock():\n    return {}['shelf']\nstock()")
+        lines = format_error(refusal(app)).splitlines()
+        assert lines[0] == "Traceback (most recent call last):"
+        assert re.fullmatch(r'  File ".*", line 3, in <module>', lines[1])
+        assert sum(line.startswith("  File ") for line in lines) == 2
+
+    def test_the_traceback_of_a_factory_begins_with_its_own_line(self, write: Write) -> None:
+        write("shop.py", "def build():\n    return {}['shelf']")
+        lines = format_error(refusal("shop:build()")).splitlines()
+        assert re.fullmatch(r'  File ".*shop.py", line 2, in build', lines[1])
+
+    def test_a_syntax_error_needs_no_traceback(self, write: Write) -> None:
+        write("shop.py", "def (")
+        lines = format_error(refusal("shop")).splitlines()
+        assert re.fullmatch(r'  File ".*shop.py", line 1', lines[0])
+
+    def test_what_the_application_imports_for_itself_stays_in_its_traceback(
+        self, write: Write
+    ) -> None:
+        write("shop.py", "import importlib\nimportlib.import_module('stock')")
+        write("stock.py", "1 / 0")
+        shown = format_error(refusal("shop"))
+        assert shown.index('shop.py", line 2') < shown.index('stock.py", line 1')
 
     def test_ctrl_c_during_the_import_is_no_fault_of_the_module(self, write: Write) -> None:
         write("shop.py", "raise KeyboardInterrupt")

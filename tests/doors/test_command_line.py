@@ -190,6 +190,42 @@ class TestExitCode:
             ),
             pytest.param(["-b", "nonsense", "web:app"], "cannot bind 'nonsense'", id="a listener"),
             pytest.param(
+                ["-b", ":0", "--port", "0", "web:app"],
+                "--port and --bind exclude each other; --bind HOST:PORT says both",
+                id="a port beside a listener",
+            ),
+            pytest.param(
+                ["-b", ":0", "--host", "::", "web:app"],
+                "--host and --bind exclude each other",
+                id="a host beside a listener",
+            ),
+            pytest.param(
+                ["--extra-files", "web.py", "web:app"],
+                "--extra-files is for --reload, which is off; give --reload or --debug",
+                id="extra files without a reload",
+            ),
+            pytest.param(
+                ["--debug", "--no-reload", "--exclude-patterns", "*.py", "web:app"],
+                "--exclude-patterns is for --reload, which is off",
+                id="excluded files without a reload",
+            ),
+            pytest.param(
+                ["--reload", "--extra-files", "web.py:*.toml", "web:app"],
+                "--extra-files takes paths and no patterns, got '*.toml'; name the directory",
+                id="a pattern in the place of a path",
+            ),
+            pytest.param(
+                ["--reload", "--extra-files", "no/such.toml", "web:app"],
+                "--extra-files: there is no no/such.toml, nor a directory to hold it",
+                id="a path that leads nowhere",
+            ),
+            pytest.param(
+                ["--reload", "--exclude-patterns", "build/*", "web:app"],
+                "--exclude-patterns 'build/*' matches nothing: a pattern is compared with a whole "
+                "path; write '*/build/*'",
+                id="a pattern that matches no path",
+            ),
+            pytest.param(
                 ["--access-log-format", "%(x)s", "web:app"],
                 "access_log_format: there is no field 'x'",
                 id="a format",
@@ -344,6 +380,22 @@ class TestEnvironmentVariables:
         process = run("-p", "0", "web:app", environment={"ASYNCWSGI_PORT": str(taken)})
         assert f":{taken}" not in process.urls()[0]
 
+    def test_a_flag_goes_before_a_variable_that_says_the_same_otherwise(self, run: Run) -> None:
+        process = run("-b", "127.0.0.1:0", "web:app", environment={"ASYNCWSGI_PORT": "1"})
+        with process.connect() as client:
+            assert client.get().status == 200
+
+    def test_one_that_is_for_reloads_is_no_error_without_them(self, run: Run) -> None:
+        process = run("-p", "0", "web:app", environment={"ASYNCWSGI_EXTRA_FILES": "web.py"})
+        with process.connect() as client:
+            assert client.get().status == 200
+
+    @pytest.mark.parametrize("name", ["ASYNCWSGI_THREADS", "ASYNCWSGI_RELOAD"])
+    def test_a_value_of_another_type_is_blamed_on_the_variable(self, run: Run, name: str) -> None:
+        process = run("web:app", environment={name: "abc"})
+        assert process.wait() == 2
+        assert f"Invalid value for {name}: 'abc' is not a valid " in last_line(process)
+
     @pytest.mark.parametrize("value", ["0", "false", "no"])
     def test_a_switch_is_a_word(self, run: Run, value: str) -> None:
         environment = {"ASYNCWSGI_ACCESS_LOG": value}
@@ -396,12 +448,13 @@ class TestLog:
         assert process.interrupt() == 0
         assert "INFO </path>\n" in process.log
 
-    def test_a_level(self, run: Run) -> None:
+    @pytest.mark.parametrize("level", ["error", "ERROR"])
+    def test_a_level(self, run: Run, level: str) -> None:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen()
             bind = f"fd://{listener.fileno()}"
-            options = ("-b", bind, "--log-level", "error", "web:failing")
+            options = ("-b", bind, "--log-level", level, "web:failing")
             process = run(*options, descriptors=[listener.fileno()])
             with connect(listener.getsockname()) as client:
                 assert client.get("/path").status == 500

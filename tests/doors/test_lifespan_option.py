@@ -174,7 +174,7 @@ def test_the_second_counts_though_a_thread_of_it_hangs(
     [
         pytest.param("web", "'web' names no lifespan; expected module:attribute", id="no name"),
         pytest.param("web:other", "module 'web' has no 'other'", id="unknown"),
-        pytest.param("web:nothing", "'web:nothing' is a int, no lifespan", id="no function"),
+        pytest.param("web:nothing", "'web:nothing' is an int, no lifespan", id="no function"),
         pytest.param("web:a b", "'a b' cannot be read", id="no expression"),
     ],
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,9 +62,16 @@ def _tidy() -> Iterator[None]:
 
 
 @pytest.fixture
-def configure(monkeypatch: pytest.MonkeyPatch) -> Configure:
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment says of terminals that they have colours."""
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def configure(terminal: None, monkeypatch: pytest.MonkeyPatch) -> Configure:
     """Configures logging to a stream in the place of standard error; that stream."""
-    monkeypatch.delenv("NO_COLOR", raising=False)
 
     def configure(stream: io.StringIO | None = None, **options: Any) -> io.StringIO:
         stream = stream or io.StringIO()
@@ -127,21 +136,50 @@ class TestText:
         AccessLogger().log(entry(status=500))
         assert "\x1b" not in stream.getvalue()
 
-    def test_no_color_is_respected(
-        self, configure: Configure, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        ("stream", "variables", "expected"),
+        [
+            pytest.param(Terminal(), {}, True, id="a terminal"),
+            pytest.param(io.StringIO(), {}, False, id="a file"),
+            # no-color.org: "when present and not an empty string (regardless of its value)".
+            pytest.param(Terminal(), {"NO_COLOR": "0"}, False, id="NO_COLOR"),
+            pytest.param(Terminal(), {"NO_COLOR": ""}, True, id="an empty NO_COLOR"),
+            pytest.param(io.StringIO(), {"FORCE_COLOR": "1"}, True, id="FORCE_COLOR"),
+            pytest.param(io.StringIO(), {"FORCE_COLOR": ""}, False, id="an empty FORCE_COLOR"),
+            pytest.param(Terminal(), {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False, id="both"),
+            pytest.param(Terminal(), {"TERM": "dumb"}, False, id="a dumb terminal"),
+            pytest.param(Terminal(), {"TERM": "dumb", "FORCE_COLOR": "1"}, True, id="forced"),
+        ],
+    )
+    def test_colours_are_for_terminals_that_have_them_and_for_who_asks(
+        self,
+        terminal: None,
+        monkeypatch: pytest.MonkeyPatch,
+        stream: io.StringIO,
+        variables: dict[str, str],
+        expected: bool,
     ) -> None:
-        monkeypatch.setenv("NO_COLOR", "1")  # no-color.org
-        terminal = configure(Terminal())
-        AccessLogger().log(entry(status=500))
-        assert "\x1b" not in terminal.getvalue()
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert is_coloured(stream) is expected
 
-    @pytest.mark.parametrize(("no_color", "expected"), [("1", False), ("0", False), ("", True)])
-    def test_no_color_counts_when_it_is_not_empty(
-        self, monkeypatch: pytest.MonkeyPatch, no_color: str, expected: bool
+    @pytest.mark.parametrize("takes_escapes", [True, False], ids=["a new one", "a classic one"])
+    def test_a_console_of_windows_is_asked_whether_it_has_them(
+        self, terminal: None, monkeypatch: pytest.MonkeyPatch, takes_escapes: bool
     ) -> None:
-        # no-color.org: "when present and not an empty string (regardless of its value)".
-        monkeypatch.setenv("NO_COLOR", no_color)
-        assert is_coloured(Terminal()) is expected
+        modes: list[int] = []
+
+        def set_mode(_console: int, mode: int) -> bool:
+            modes.append(mode)
+            return takes_escapes
+
+        kernel = SimpleNamespace(GetConsoleMode=lambda *_: True, SetConsoleMode=set_mode)
+        monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
+        monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(get_osfhandle=lambda n: n))
+        monkeypatch.setattr(sys, "platform", "win32")
+        monkeypatch.setattr(Terminal, "fileno", lambda _: 2)
+        assert is_coloured(Terminal()) is takes_escapes
+        assert modes == [0x0004]  # ENABLE_VIRTUAL_TERMINAL_PROCESSING
 
 
 class TestJSON:

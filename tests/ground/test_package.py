@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from importlib.metadata import entry_points, version
 from importlib.resources import files
 
@@ -9,6 +11,7 @@ import pytest
 
 import asyncwsgi
 from asyncwsgi import cli
+from tests.docs.environment import Environment
 
 
 @pytest.mark.parametrize("name", asyncwsgi.__all__)
@@ -27,6 +30,31 @@ def test_the_version_is_that_of_the_installed_distribution() -> None:
 def test_type_checkers_are_told_that_there_are_types() -> None:
     # PEP 561.
     assert (files("asyncwsgi") / "py.typed").is_file()
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """Where nothing but this package is installed."""
+    return Environment(tmp_path_factory.mktemp("venv"), [])
+
+
+@pytest.mark.parametrize(
+    ("module", "wanted"),
+    [("serving", "werkzeug"), ("serving.servers", "werkzeug"), ("flask", "flask")],
+)
+def test_a_module_that_needs_an_extra_says_which(
+    bare: Environment, module: str, wanted: str
+) -> None:
+    done = subprocess.run(
+        [bare.python, "-c", f"import asyncwsgi.{module}"],
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"ModuleNotFoundError: asyncwsgi.{module.partition('.')[0]} is ")
+    assert f"install it: pip install {wanted} (the extra `{wanted}` does)" in last
 
 
 def test_the_command_is_the_command_line() -> None:

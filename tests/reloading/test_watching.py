@@ -58,6 +58,9 @@ class TestExtraFiles:
         (tmp_path / "etc").mkdir()
         extra = tmp_path / "etc" / "site.toml"
         project.serve("--extra-files", str(extra), environment=backend)
+        assert (
+            f"--extra-files: there is no {extra}; it counts when it is made" in project.process.log
+        )
         project.process.read_until("changes")
         for content in ("a = 1", "a = 22"):
             extra.write_text(content)

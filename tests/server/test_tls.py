@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
+import io
 import json
 import logging
 import socket
 import ssl
+import sys
+from collections.abc import Iterator
+from logging.handlers import QueueHandler
 from pathlib import Path
-from typing import Any
+from queue import Queue, SimpleQueue
+from typing import Any, cast
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from asyncwsgi import Config, ConfigError, Server
+from asyncwsgi.server.tls import server_context
 from tests.apps import Held, echo, hello, show_environ
-from tests.client import Client, connect
+from tests.client import TIMEOUT, Client, connect
 from tests.conftest import Serve
 from tests.server.certificates import Certificates
 from tests.server.helpers import FOREVER, connected, descriptors, get, soon
@@ -38,6 +51,13 @@ def trusting(certificates: Certificates) -> ssl.SSLContext:
 def own(certificates: Certificates) -> dict[str, Any]:
     """The options that turn TLS on."""
     return {"certfile": certificates.files.both}
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def noise(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -164,6 +184,58 @@ class TestBadFiles:
             await Server(hello, port=0, certfile=certificates.files.chain, keyfile=other).start()
 
 
+class TestEncryptedKey:
+    PASSPHRASE = "spam and eggs"
+
+    @pytest.fixture
+    def config(self, certificates: Certificates, tmp_path: Path) -> Config:
+        key = load_pem_private_key(Path(certificates.files.key).read_bytes(), None)
+        path = tmp_path / "encrypted.pem"
+        path.write_bytes(
+            key.private_bytes(
+                Encoding.PEM,
+                PrivateFormat.TraditionalOpenSSL,
+                BestAvailableEncryption(self.PASSPHRASE.encode()),
+            )
+        )
+        return Config(certfile=certificates.files.chain, keyfile=str(path))
+
+    @pytest.fixture
+    def questions(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """What the user of a terminal, who knows the answer, is asked."""
+        asked: list[str] = []
+
+        def answer(prompt: str) -> str:
+            asked.append(prompt)
+            return self.PASSPHRASE
+
+        monkeypatch.setattr(sys, "stdin", Terminal())
+        monkeypatch.setattr(getpass, "getpass", answer)
+        return asked
+
+    def test_whoever_sits_at_the_terminal_is_asked_once(
+        self, config: Config, questions: list[str]
+    ) -> None:
+        assert server_context(config) is not None
+        assert questions == [f"Passphrase of {config.keyfile}: "]
+
+    def test_a_wrong_answer_is_refused_without_another_question(
+        self, config: Config, questions: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(self, "PASSPHRASE", "a wrong one")
+        with pytest.raises(ConfigError, match="cannot use TLS files"):
+            server_context(config)
+        assert len(questions) == 1
+
+    @pytest.mark.parametrize("stdin", [io.StringIO(), None], ids=["no terminal", "closed"])
+    def test_without_a_terminal_the_error_names_the_cure(
+        self, config: Config, monkeypatch: pytest.MonkeyPatch, stdin: io.StringIO | None
+    ) -> None:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with pytest.raises(ConfigError, match=r"is encrypted, .*; decrypt it: openssl pkey -in "):
+            server_context(config)
+
+
 class TestLargeBodies:
     def test_a_response_arrives_whole(
         self, serve: Serve, own: dict[str, Any], trusting: ssl.SSLContext
@@ -183,6 +255,92 @@ class TestLargeBodies:
         with connect(serve(echo, **own).addresses[0], trusting) as client:
             assert client.post("/", body).body == body
             assert client.post("/", b"again").body == b"again"
+
+
+class TestHandshakesThatFail:
+    """asyncio and uvloop say nothing of them; whoever looks for a client that is missing, does."""
+
+    @pytest.fixture
+    def lines(self) -> Iterator[SimpleQueue[logging.LogRecord]]:
+        """What the server logs, in order."""
+        lines: SimpleQueue[logging.LogRecord] = SimpleQueue()
+        handler = QueueHandler(cast("Queue[Any]", lines))
+        server_logger = logging.getLogger("asyncwsgi.server")
+        before = server_logger.level
+        server_logger.setLevel(logging.INFO)
+        server_logger.addHandler(handler)
+        yield lines
+        server_logger.removeHandler(handler)
+        server_logger.setLevel(before)
+
+    @pytest.fixture(params=["files", "a context"])
+    def options(
+        self, request: pytest.FixtureRequest, own: dict[str, Any], certificates: Certificates
+    ) -> dict[str, Any]:
+        if request.param == "files":
+            return own
+        return {"ssl_context": certificates.server_context()}
+
+    def failure(self, lines: SimpleQueue[logging.LogRecord]) -> str:
+        """The first line about TLS."""
+        while "TLS" not in (line := lines.get(timeout=TIMEOUT).getMessage()):
+            pass
+        return line
+
+    def test_a_client_that_speaks_plain_http_is_told_of(
+        self, serve: Serve, options: dict[str, Any], lines: SimpleQueue[logging.LogRecord]
+    ) -> None:
+        with connect(serve(hello, **options).addresses[0]) as client:
+            client.send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+            assert self.failure(lines) == (
+                "TLS with a client failed: http request (the client speaks plain HTTP, and its "
+                "URL has to begin with https://)"
+            )
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_a_client_that_refuses_the_certificate_is_told_of(
+        self,
+        serve: Serve,
+        options: dict[str, Any],
+        lines: SimpleQueue[logging.LogRecord],
+        version: ssl.TLSVersion,
+    ) -> None:
+        context = ssl.create_default_context()
+        context.minimum_version = context.maximum_version = version
+        with pytest.raises(ssl.SSLCertVerificationError):
+            connect(serve(hello, **options).addresses[0], context)
+        assert self.failure(lines).endswith(
+            "alert unknown ca (the client refused the certificate, and has to be told of the "
+            "authority that signed it)"
+        )
+
+    def test_a_client_that_shows_no_certificate_is_told_of(
+        self,
+        serve: Serve,
+        own: dict[str, Any],
+        certificates: Certificates,
+        trusting: ssl.SSLContext,
+        lines: SimpleQueue[logging.LogRecord],
+    ) -> None:
+        server = serve(hello, ca_certs=certificates.files.authority, **own)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            get(server.addresses[0], tls=trusting)
+        assert "the client has shown no certificate" in self.failure(lines)
+
+    def test_clients_that_leave_are_not(
+        self,
+        serve: Serve,
+        own: dict[str, Any],
+        trusting: ssl.SSLContext,
+        lines: SimpleQueue[logging.LogRecord],
+    ) -> None:
+        server = serve(hello, **own)
+        connect(server.addresses[0]).close()
+        with connect(server.addresses[0], trusting) as client:
+            assert client.get().status == 200
+        with connect(server.addresses[0]) as client:
+            client.send(b"GET / HTTP/1.1\r\n\r\n")
+            assert "plain HTTP" in self.failure(lines)
 
 
 class TestTheEndOfAConnection:

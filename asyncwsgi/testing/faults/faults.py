@@ -23,6 +23,7 @@ from asyncwsgi.testing.faults.connection import (
     Trickle,
 )
 from asyncwsgi.testing.live.records import WAIT_TIMEOUT
+from asyncwsgi.words import counted
 
 
 class Fault:
@@ -64,7 +65,8 @@ class Fault:
         with self._change:
             if not self._change.wait_for(lambda: self.hits >= hits, timeout):
                 raise TimeoutError(
-                    f"{self.hits} requests met {self!r} within {timeout:g} s; expected {hits}"
+                    f"{counted(self.hits, 'request')} met {self!r} within {timeout:g} s; expected "
+                    f"{hits}"
                 )
 
     def cancel(self) -> None:
