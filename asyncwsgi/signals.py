@@ -21,6 +21,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from asyncwsgi.forking import own_process
 from asyncwsgi.requests.mailbox import Mailbox
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ HELD_TIMEOUT = 0.5
 
 class StopSignals:
     """A context manager inside which signals stop a server; the handlers of before come back.
+
+    They come back in children that are forked inside of it, too (see `asyncwsgi.forking`).
 
     Args:
         server: one that has not started yet, or runs.
@@ -54,9 +57,13 @@ class StopSignals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._replaced[number] = signal.signal(number, self._hear)
+                own_process.give_back(number, self._replaced[number])
+            own_process.keep(lambda: self._server.sockets)
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._replaced:
+            own_process.release()
         for number, handler in self._replaced.items():
             signal.signal(number, handler)
 

@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "event_stream",
         "running",
         "signals",
+        "forking",
         "app_loading",
         "log_setup",
         "from_thread",

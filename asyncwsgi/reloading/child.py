@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.app_loading import format_error
 from asyncwsgi.errors import AsyncWSGIError
+from asyncwsgi.forking import own_process
 from asyncwsgi.reloading.channel import Channel, encode
 from asyncwsgi.reloading.error_page import ErrorPage
 from asyncwsgi.reloading.sources import source_roots
@@ -62,15 +63,20 @@ def take_inheritance() -> Inheritance | None:
     )
     for descriptor in (inheritance.control.fileno(), *inheritance.descriptors):
         os.set_inheritable(descriptor, False)
+    own_process.keep(lambda: [inheritance.control, *map(_socket, inheritance.descriptors)])
     _leave_interrupts_to_supervisor()
     return inheritance
+
+
+def _socket(descriptor: int) -> socket.socket:
+    return socket.socket(fileno=descriptor)
 
 
 def _leave_interrupts_to_supervisor() -> None:
     # Ctrl+C reaches this process, too, but it is the supervisor that says what to do (see
     # `Supervisor`). A handler that does nothing, and not SIG_IGN: programs that the application
     # starts would inherit that, and run on. The supervisor has blocked the signal up to here.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    own_process.give_back(signal.SIGINT, signal.signal(signal.SIGINT, lambda *_: None))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
@@ -128,9 +134,13 @@ class _SupervisedServer:
         """To serve; or, if it is stopping, to end without having served."""
 
     async def serve(self, control: socket.socket) -> None:
+        own_process.give_back(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        own_process.keep(lambda: self._server.sockets)
         # A service manager may signal every process of its service.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
-        channel = await Channel.open(control.dup())
+        end = control.dup()
+        own_process.keep(lambda: [end])
+        channel = await Channel.open(end)
         channel.send(event="imported", watch=source_roots())
         obeying = asyncio.create_task(self._obey(channel))
         await self._has_leave.wait()
