@@ -161,6 +161,10 @@ class Exchange:
         if self.body is not None and not is_body_complete:
             reason = "the client closed before its request body was complete"
             self.body.fail(RequestBodyError(400, reason))
+        self.client_left()
+
+    def client_left(self) -> None:
+        """The client has shut its side; what it sent before may still be unread."""
         self.disconnect.announce()
         if self.is_endless:
             # Nobody reads a stream without an end with half a connection; it is a closed tab.
