@@ -40,12 +40,11 @@ class StreamingExchange(Protocol):
     def send(self, block: bytes) -> bool:
         """Send a block. False: the body is complete."""
 
-    def iteration_ended(self, error: BaseException | None, *, is_complete: bool) -> None:
+    def iteration_ended(self, error: BaseException | None) -> None:
         """Go on with the application's call.
 
         Args:
             error: what the iterator has raised; `ClientDisconnected` if it was cut.
-            is_complete: whether no block may follow, since the Content-Length is reached.
         """
 
 
@@ -135,11 +134,19 @@ class BodyIteration:
             count += 1
             if not self._send(block):
                 self._is_complete = True
+                self._is_iterating = False  # a client that has all of it and leaves cuts nothing
+                await self._see_end(blocks)
                 return
             if not exchange.is_writable():
                 await exchange.wait_until_writable()
             elif not count % MOST_BLOCKS:
                 await asyncio.sleep(0)  # an iterator that never waits would keep the loop
+
+    async def _see_end(self, blocks: AsyncIterator[bytes | str]) -> None:
+        """Let a generator whose last byte is on its way run the code behind its last yield."""
+        async for block in blocks:
+            self._exchange.send(encode(block))
+            return
 
     def _send(self, block: bytes | str) -> bool:
         if self._exchange.is_connection_lost:
@@ -151,6 +158,7 @@ class BodyIteration:
         self._watch.task_ended()
         # Given away: the error knows the frames that know this, and no cycle outlives the request.
         error, self._error = self._error, None
-        if self._exchange.is_connection_lost and isinstance(error, _ENDS_OF_CUT):
+        was_cut = self._exchange.is_connection_lost and not self._is_complete
+        if was_cut and isinstance(error, _ENDS_OF_CUT):
             error = ClientDisconnected("the client left")
-        self._exchange.iteration_ended(error, is_complete=self._is_complete)
+        self._exchange.iteration_ended(error)

@@ -284,6 +284,9 @@ class HttpConnection(asyncio.Protocol):
     def tick(self, now: float) -> None:
         """Act on deadlines."""
         self.client.cut_if_stuck(now, self._config.send_timeout)
+        exchange = self.exchange
+        if self._state is State.RESPONDING and exchange and self.client.has_shut_unread():
+            exchange.client_left()
         body = self._body
         if self._state is State.RESPONDING and body is not None:
             if not body.is_awaited:

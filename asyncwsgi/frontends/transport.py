@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import socket
 import ssl
 import struct
@@ -14,6 +15,8 @@ from asyncwsgi.wsgi.environ import address_keys
 
 logger = logging.getLogger("asyncwsgi.server")
 
+# That the peer has shut its side is an event of its own on Linux, and elsewhere POLLHUP.
+_SHUT_BY_PEER = getattr(select, "POLLRDHUP", 0)
 # On, for 0 seconds. On Windows the two fields of `struct linger` are u_short.
 _NO_LINGERING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
@@ -97,6 +100,23 @@ class ClientTransport:
         elif now - self._unsent_since >= send_timeout:
             logger.info("%s reads nothing for %g s; cut", self.peer, send_timeout)
             self.transport.abort()
+
+    def has_shut_unread(self) -> bool:
+        """Whether the client has shut its side, behind bytes that nobody reads now.
+
+        A loop that does not read does not hear of it: asyncio and uvloop wait for nothing then. So
+        the kernel is asked. A connection that is lost altogether is aborted here.
+        """
+        sock = self.transport.get_extra_info("socket")
+        if self.is_reading or self.transport.is_closing() or not hasattr(select, "poll"):
+            return False
+        poll = select.poll()
+        poll.register(sock.fileno(), _SHUT_BY_PEER)
+        events = sum(event for _, event in poll.poll(0))
+        if events & select.POLLERR or (events & select.POLLHUP and _SHUT_BY_PEER):
+            self.transport.abort()
+            return False
+        return bool(events)
 
     def half_close(self) -> bool:
         """Say that nothing more will be sent. False: this transport cannot.

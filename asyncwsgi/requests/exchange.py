@@ -161,6 +161,10 @@ class Exchange:
         if self.body is not None and not is_body_complete:
             reason = "the client closed before its request body was complete"
             self.body.fail(RequestBodyError(400, reason))
+        self.client_left()
+
+    def client_left(self) -> None:
+        """The client has shut its side; what it sent before may still be unread."""
         self.disconnect.announce()
         if self.is_endless:
             # Nobody reads a stream without an end with half a connection; it is a closed tab.
@@ -230,11 +234,11 @@ class Exchange:
         finally:
             self._writable = None
 
-    def iteration_ended(self, error: BaseException | None, *, is_complete: bool) -> None:
+    def iteration_ended(self, error: BaseException | None) -> None:
         """Have a worker thread go on with the application's call."""
         rest, self._rest = self._rest, None
         assert rest is not None, "the call stands still while its body is iterated"
-        rest.error, rest.is_complete = error, is_complete
+        rest.error = error
         self.dispatcher.workers.resume(rest)
 
     # On the loop, for itself.
@@ -382,6 +386,12 @@ class Exchange:
                 "%s %s: the application sent %d bytes less than its Content-Length",
                 self.method, self.target, response.missing_size,
             )  # fmt: skip
+        elif response.excess_size:
+            logger.error(
+                "%s %s: the application sent more than its Content-Length; at least %d bytes "
+                "were cut",
+                self.method, self.target, response.excess_size,
+            )  # fmt: skip
         self.is_complete = response.is_complete
         if dispatcher.config.access_log and dispatcher.access_logger.is_enabled():
             self._log(response)
@@ -477,21 +487,19 @@ class Exchange:
 class _RestOfCall:
     """The second job of an exchange: what follows the body that the loop has iterated."""
 
-    __slots__ = ("_context", "_exchange", "error", "is_complete", "suspended")
+    __slots__ = ("_context", "_exchange", "error", "suspended")
 
     def __init__(self, exchange: Exchange, suspended: SuspendedCall, context: Context) -> None:
         self._exchange = exchange
         self._context = context
         self.suspended = suspended
         self.error: BaseException | None = None
-        self.is_complete = False
 
     def run(self) -> None:
         exchange, suspended = self._exchange, self.suspended
         exchange.iteration = None
         error, self.error = self.error, None
         is_cut = isinstance(error, ClientDisconnected)
-        suspended.is_complete = self.is_complete
         suspended.async_body.error = None if is_cut else error
         del error  # it knows the frames that know this: no cycle outlives the request
         exchange.run_rest(suspended, self._context, is_cut=is_cut)

@@ -70,6 +70,10 @@ def _send(
 ) -> SuspendedCall | None:
     for block in iterator:
         if not response.send(block):
+            # Once more, now that the last byte is on its way: a generator runs to its end, with
+            # what it does behind its last yield (a traceback is logged, a transaction committed).
+            # No further: to HEAD it may have much to say that nobody gets.
+            response.send(next(iterator, b""))
             break
         if not block and isinstance(block, AsyncBody) and not block.is_void:
             if not response.send_head():

@@ -84,7 +84,7 @@ class SuspendedCall:
         iterator: the iterator over it.
     """
 
-    __slots__ = ("_blocks", "_iterator", "_proceed", "async_body", "is_complete")
+    __slots__ = ("_blocks", "_iterator", "_proceed", "async_body")
 
     def __init__(
         self,
@@ -94,8 +94,6 @@ class SuspendedCall:
         iterator: Iterator[bytes],
     ) -> None:
         self.async_body = async_body
-        self.is_complete = False
-        """Whether no block may follow: the Content-Length is reached."""
         self._proceed = proceed
         self._blocks = blocks
         self._iterator = iterator
@@ -106,14 +104,9 @@ class SuspendedCall:
         What the iterator has raised is raised by the application's iterable, through its wrappers.
         If it was cut, the iteration ends instead: nobody is left to send to.
         """
-        rest = self._iterator
-        if is_cut:
-            rest = _cut()
-        elif self.is_complete:
-            rest = iter(())
-        suspended = self._proceed(self._blocks, rest)
+        suspended = self._proceed(self._blocks, _cut() if is_cut else self._iterator)
         if suspended is None:
-            self.async_body.raise_error()  # that nobody has asked for: the body was complete
+            self.async_body.raise_error()  # that a wrapper has not asked for
         return suspended
 
 

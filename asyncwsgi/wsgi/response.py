@@ -97,7 +97,7 @@ class Response:
     __slots__ = (
         "_has_body", "_headers", "_is_single", "_length", "_may_have_length", "_method",
         "_responder", "_sent_size", "_special", "_status", "_transmit", "_was_called",
-        "head_was_sent", "is_finished", "is_truncated",
+        "excess_size", "head_was_sent", "is_finished", "is_truncated",
     )  # fmt: skip
 
     def __init__(self, method: str, responder: Responder, transmit: Callable[[Any], None]) -> None:
@@ -116,6 +116,8 @@ class Response:
         """The last byte was handed over."""
         self.is_truncated = False
         """The application gave less than its Content-Length."""
+        self.excess_size = 0
+        """Bytes beyond the Content-Length that the application was seen to give; they are cut."""
 
     @property
     def status(self) -> int:
@@ -177,31 +179,34 @@ class Response:
         self._is_single = True
 
     def send(self, block: bytes) -> bool:
-        """Send a block of the body. False: the body is complete, what follows is dropped."""
+        """Send a block of the body. False: the body is complete, what follows is dropped.
+
+        A response whose body is complete has ended: what the application does or raises from then
+        on changes nothing for its client.
+        """
         if type(block) is not bytes:
             block = _plain_bytes(block)
-        if self.is_finished:
-            raise ApplicationError("the response has ended; nothing can be written any more")
         if not block:
-            return True
+            return not self.is_finished
+        block = self._without_excess(block)
         if not self.head_was_sent:
-            return self._send_head_with(block)
-        if self._length is not None:
-            block = block[: self._length - self._sent_size]
-        if block and self._has_body:
+            self._send_head_with(block)
+        elif block and self._has_body:
             self._sent_size += len(block)
             self._transmit(self._responder.block(block))
-        return not self._has_all
+        return self._goes_on()
 
     def send_head(self) -> bool:
         """Send the head ahead of a body of unknown blocks. False: there is no body to follow."""
         if not self.head_was_sent:
             self._is_single = False
             self._transmit(self._start(b""))
-        return not self._has_all
+        return self._goes_on()
 
     def finish(self) -> None:
         """End the response; the head leaves now if nothing else took it along."""
+        if self.is_finished:
+            return
         if not self.head_was_sent:
             if self._length is None and self._has_body:
                 self._add_length(0)
@@ -231,37 +236,49 @@ class Response:
 
     def _take_status(self, status: str) -> None:
         self._status = status
-        # RFC 9110 6.4.1: no content for HEAD, 204 and 304.
-        self._may_have_length = status[:3] not in ("204", "304")
+        # RFC 9110 6.4.1: no content for HEAD, 204 and 304; 15.3.6: nor for 205.
+        self._may_have_length = status[:3] not in ("204", "205", "304")
         self._has_body = self._may_have_length and self._method != "HEAD"
 
-    @property
-    def _has_all(self) -> bool:
-        return not self._has_body or (self._length is not None and self._sent_size >= self._length)
+    def _goes_on(self) -> bool:
+        length = self._length
+        if not self._has_body or (length is not None and self._sent_size >= length):
+            self.finish()
+        return not self.is_finished
+
+    def _without_excess(self, block: bytes) -> bytes:
+        if self._length is not None and self._has_body:
+            room = self._length - self._sent_size
+            if len(block) > room:
+                self.excess_size += len(block) - room
+                block = block[:room]
+        return block
 
     def _write(self, data: bytes, /) -> None:
         """PEP 3333's ``write``."""
         if type(data) is not bytes:
             data = _plain_bytes(data)
-        room = None if self._length is None else self._length - self._sent_size
+        if not self._has_body or self._length is None:
+            if self.is_finished and self._has_body:
+                raise ApplicationError("the response has ended; nothing can be written any more")
+            room = len(data)
+        else:
+            room = self._length - self._sent_size
         self._is_single = False
-        self.send(data)
-        if room is not None and self._has_body and len(data) > room:
+        self.send(data[:room])
+        if len(data) > room:
             raise ApplicationError(
                 f"write() was given {len(data)} bytes, {len(data) - room} of them beyond the "
                 f"Content-Length of {self._length}"
             )
 
-    def _send_head_with(self, block: bytes) -> bool:
+    def _send_head_with(self, block: bytes) -> None:
         """Send the head and the first block at once: one crossing for a small response."""
         if self._is_single and self._length is None and self._may_have_length:
             self._add_length(len(block))
         if not self._has_body:
             self._transmit(self._start(b""))
-            return False
-        if self._length is not None:
-            block = block[: self._length]
-        if len(block) <= JOINED_SIZE:
+        elif len(block) <= JOINED_SIZE:
             head = self._start(block)
             self._sent_size = len(block)
             self._transmit(head)
@@ -269,14 +286,15 @@ class Response:
             self._transmit(self._start(b""))
             self._sent_size = len(block)
             self._transmit(self._responder.block(block))
-        return not self._has_all
 
     def _start(self, block: bytes) -> Any:
         if not self._status:
             raise ApplicationError("the application has not called start_response() with success")
-        if self._status[:3] == "204" and "content-length" in self._special:
-            # RFC 9110 8.6: no Content-Length in a 204.
+        if self._status[:3] in ("204", "205"):
+            # RFC 9110 8.6: no Content-Length in a 204. 15.3.6: a 205 says that it has no content.
             self._headers = [h for h in self._headers if h[0].lower() != "content-length"]
+            if self._status[:3] == "205":
+                self._add_length(0)
         self.head_was_sent = True
         return self._responder.start(
             self._status,

@@ -183,8 +183,35 @@ class TestBody:
         feed = Feed(first=b"first")
         client = client_of(serve(app_of(feed.blocks, sized(3)), validate=False))
         assert client.get("/stream").body == b"fir"
+        feed.go_on()
         feed.wait_until_closed()
         assert client.get().body == b"ordinary"
+
+    @pytest.mark.parametrize("leaves", [False, True])
+    def test_the_code_behind_the_last_byte_is_run_also_if_the_client_leaves(
+        self, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture, leaves: bool
+    ) -> None:
+        feed = Feed(first=b"spam", last=b"")
+        ended: list[bool] = []
+        disconnects: list[Any] = []
+
+        def app(environ: dict[str, Any], start_response: StartResponse) -> Iterator[bytes]:
+            disconnects.append(environ["asyncwsgi.disconnected"])
+            start_response("200 OK", sized(4))
+            yield from stream(feed.blocks())
+            ended.append(environ["asyncwsgi.disconnected"]())
+
+        server = serve(app, validate=False)
+        client = client_of(server)
+        assert client.get().body == b"spam"
+        if leaves:
+            client.reset()
+            assert disconnects[0].wait(TIMEOUT)
+        feed.go_on()
+        feed.wait_until_closed()
+        server.close()
+        assert ended == [leaves]  # and no GeneratorExit
+        assert "cut" not in caplog.text
 
     def test_what_falls_short_of_it_closes_the_connection(
         self, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
@@ -738,8 +765,8 @@ class TestWrappers:
 
         assert client_of(serve(app, validate=False)).get().body == b"spam and more"
 
-    def test_they_are_not_asked_for_what_exceeds_the_content_length(
-        self, serve: Serve, client_of: ClientOf
+    def test_they_are_asked_once_more_when_the_content_length_is_reached(
+        self, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
     ) -> None:
         asked: list[str] = []
 
@@ -748,11 +775,16 @@ class TestWrappers:
             yield from stream(spam())
             asked.append("for more")
             yield b"more"
+            asked.append("for the end")
+            yield b"and more"
+            asked.append("for too much")
 
         server = serve(app, validate=False)
         assert client_of(server).get().body == SPAM
         server.close()
-        assert asked == []
+        assert asked == ["for more", "for the end"]
+        (record,) = [r for r in caplog.records if r.name == "asyncwsgi.server"]
+        assert "at least 12 bytes were cut" in record.getMessage()
 
     @pytest.mark.parametrize("reaction", ["none", "ends", "goes on"])
     def test_they_are_closed_and_no_more_when_the_client_leaves(

@@ -159,3 +159,41 @@ def test_other_connections_go_on(serve: Serve, client_of: ClientOf) -> None:
     gate.open()
     assert len(stay.reply().body) == 4 * MIB
     assert stay.get("/again").status == 200
+
+
+@leavings
+@pytest.mark.parametrize(
+    "unread",
+    [
+        pytest.param(
+            b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8000000\r\n\r\n" + b"x" * (MIB // 2),
+            id="an upload",
+        ),
+        pytest.param(
+            b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * (200_000 // 27), id="pipelined requests"
+        ),
+    ],
+)
+def test_it_is_noticed_behind_bytes_that_nobody_reads(
+    serve: Serve,
+    client_of: ClientOf,
+    where: dict[str, Any],
+    leave: Callable[[Client], None],
+    unread: bytes,
+) -> None:
+    entered, witness = threading.Semaphore(0), Witness()
+    noticed: list[bool] = []
+
+    def wait(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        entered.release()
+        noticed.append(environ["asyncwsgi.disconnected"](TIMEOUT))
+        witness.run(lambda: None)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return []
+
+    client = client_of(serve(wait, **where))
+    client.send(unread)
+    take(entered)
+    leave(client)
+    witness.wait()
+    assert noticed[0]

@@ -27,6 +27,7 @@ class TestDebugger:
         assert reply.status == 500
         assert b"ZeroDivisionError: a fault of the application" in reply.body
         assert b"EVALEX = true" in reply.body
+        project.process.read_until("ZeroDivisionError: a fault of the application")
         assert re.search(r"Debugger PIN: [-0-9]+", project.process.log)
 
     def test_flask_hides_nothing_from_it(self, project: Project) -> None:

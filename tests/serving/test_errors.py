@@ -161,6 +161,14 @@ class TestWithPassthrough:
 
 
 class TestTheDebugger:
+    def test_it_logs_the_traceback_behind_its_page(
+        self, start: Start, client_of: ClientOf, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        running = start(DebuggedApplication(raising(ValueError("oops")), pin_security=False))
+        assert b"ValueError: oops" in client_of(running).get().body
+        running.close()
+        assert "ValueError: oops" in capsys.readouterr().err
+
     def test_it_shows_its_page(self, start: Start, client_of: ClientOf) -> None:
         reply = client_of(start(DebuggedApplication(raising(ValueError("oops"))))).get()
         assert reply.status == 500

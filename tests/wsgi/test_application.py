@@ -264,14 +264,56 @@ class TestLength:
 
         assert answer(application).received().body == b"eggs"
 
-    def test_blocks_are_not_asked_for_beyond_the_content_length(self) -> None:
+    def test_one_block_is_asked_for_beyond_the_content_length_and_all_beyond_it_is_cut(
+        self,
+    ) -> None:
         # PEP 3333: "the server should ... stop iterating over the response when enough data has
         # been sent".
-        blocks = Blocks([b"spam", b"eggs", b"ham"])
+        blocks = Blocks([b"spam", b"eggs", b"ham", b"never asked for"])
         recording = answer(returning(blocks, headers=length(6)))
         assert recording.received().body == b"spameg"
-        assert (blocks.taken, blocks.closings) == (2, 1)
+        assert (blocks.taken, blocks.closings) == (3, 1)
+        assert recording.excess_size == len(b"gs" + b"ham")
         assert recording.keep_alive
+
+    @pytest.mark.parametrize(
+        ("method", "status", "headers"),
+        [
+            pytest.param("GET", "200 OK", length(4), id="length"),
+            pytest.param("HEAD", "200 OK", PLAIN, id="HEAD"),
+            pytest.param("GET", "204 No Content", PLAIN, id="204"),
+            pytest.param("GET", "205 Reset Content", PLAIN, id="205"),
+            pytest.param("GET", "304 Not Modified", PLAIN, id="304"),
+        ],
+    )
+    def test_a_generator_runs_the_code_behind_its_last_yield_when_all_was_sent(
+        self, method: str, status: str, headers: Headers
+    ) -> None:
+        sent: list[bytes] = []
+
+        def application(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+            start_response(status, headers)
+            yield b"spam"
+            sent.append(recording.wire)
+
+        recording = Recording(method)
+        run_application(application, {}, recording)
+        assert sent == [recording.wire]
+        assert recording.is_complete
+        assert not recording.excess_size
+
+    def test_without_a_body_an_iterable_is_not_run_through(self) -> None:
+        blocks = Blocks([b"spam"] * 9)
+        recording = answer(returning(blocks), "HEAD")
+        assert (blocks.taken, blocks.closings, recording.excess_size) == (2, 1, 0)
+
+    def test_what_fails_behind_the_last_byte_leaves_a_whole_response(self) -> None:
+        recording = Recording()
+        body = failing(ValueError("behind"), b"spam")
+        with pytest.raises(ValueError, match="behind"):
+            run_application(returning(body, headers=length(4)), {}, recording)
+        assert recording.is_complete
+        assert recording.received().body == b"spam"
 
     def test_fewer_bytes_than_the_content_length_are_no_whole_response(self) -> None:
         blocks = Blocks()
@@ -540,19 +582,14 @@ class TestHandOver:
         assert response.wire.endswith(b"\r\n\r\n4\r\nspam\r\n0\r\n\r\n")
         assert blocks.closings == 1
 
-    @pytest.mark.parametrize("is_complete", [False, True])
-    def test_an_end_ahead_of_time_takes_no_block(self, is_complete: bool) -> None:
+    def test_a_cut_takes_no_block(self) -> None:
         blocks = Blocks([self.offer(), b"spam"])
         response = Recording()
         suspended = run_application(returning(blocks), {}, response)
         assert suspended is not None
-        suspended.is_complete = is_complete
-        if is_complete:
-            suspended.resume()
-        else:
-            with pytest.raises(ClientDisconnected):
-                suspended.resume(is_cut=True)
-        assert (blocks.taken, blocks.closings, response.is_finished) == (1, 1, is_complete)
+        with pytest.raises(ClientDisconnected):
+            suspended.resume(is_cut=True)
+        assert (blocks.taken, blocks.closings, response.is_finished) == (1, 1, False)
 
     def test_without_a_body_nothing_is_handed_over(self) -> None:
         blocks = Blocks([self.offer()])

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from asyncwsgi.wsgi.response import Headers
 from tests.http1.receiving import receive
 from tests.wsgi.recording import PLAIN, Recording, length, started
 
@@ -76,12 +77,21 @@ class TestFraming:
 
     def test_a_response_that_is_not_finished_keeps_nothing(self) -> None:
         response = started(headers=length(4))
-        response.send(b"spam")
+        response.send(b"spa")
         assert not response.is_finished
         assert not response.keep_alive
-        response.finish()
+        response.send(b"m")
         assert response.is_finished
         assert response.keep_alive
+
+    @pytest.mark.parametrize("headers", [PLAIN, length(4)])
+    def test_a_205_says_that_it_has_no_content(self, headers: Headers) -> None:
+        # RFC 9110 15.3.6.
+        response = started("205 Reset Content", headers)
+        assert not response.send(b"spam")
+        assert response.wire.lower().count(b"content-length: 0\r\n") == 1
+        assert response.wire.lower().count(b"content-length") == 1
+        assert response.wire.endswith(b"\r\n\r\n")
 
     def test_an_unfinished_chunked_body_is_visibly_cut(self) -> None:
         response = started()
