@@ -107,8 +107,10 @@ class ClientTransport:
         A loop that does not read does not hear of it: asyncio and uvloop wait for nothing then. So
         the kernel is asked. A connection that is lost altogether is aborted here.
         """
-        sock = self.transport.get_extra_info("socket")
         if self.is_reading or self.transport.is_closing() or not hasattr(select, "poll"):
+            return False
+        sock = self.transport.get_extra_info("socket")
+        if sock is None:
             return False
         poll = select.poll()
         poll.register(sock.fileno(), _SHUT_BY_PEER)
