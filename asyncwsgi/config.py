@@ -148,6 +148,17 @@ class Config:
     body_buffer_size: int = _option(
         256 * KIB, "Bytes of a request body held before (and while) a thread reads it.", minimum=1
     )
+    max_spool_size: int = _option(
+        256 * KIB * KIB,
+        "Most bytes of a chunked request body that is collected, on disk beyond body_buffer_size, "
+        "before the application is called (413).",
+        minimum=0,
+    )
+    stream_chunked_bodies: bool = _option(
+        False,
+        "Call the application before a chunked request body is complete: it has no CONTENT_LENGTH "
+        "then, only wsgi.input_terminated.",
+    )
     response_buffer_size: int = _option(
         256 * KIB, "Unsent bytes of a response above which its worker thread waits.", minimum=1
     )

@@ -35,7 +35,7 @@ import logging
 import threading
 from contextvars import Context
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from asyncwsgi.access_log import AccessEntry
 from asyncwsgi.clock import clock
@@ -47,6 +47,7 @@ from asyncwsgi.errors import ClientDisconnected, RequestBodyError
 from asyncwsgi.requests import forks
 from asyncwsgi.requests.dispatcher import Dispatcher
 from asyncwsgi.requests.request_body import RequestBody
+from asyncwsgi.requests.spool import spool
 from asyncwsgi.wsgi import response as wsgi_response
 from asyncwsgi.wsgi.application import run_application
 from asyncwsgi.wsgi.async_body import SuspendedCall
@@ -133,6 +134,7 @@ class Exchange:
         """Whether the client can tell that its response is whole; settled when it has ended."""
         self._response: Response | None = None
         self._rest: _RestOfCall | None = None
+        self._spooled: BinaryIO | None = None
         self._is_over = False
         # Of what was posted by the worker, taken by the loop, and written: see the top.
         self._posted_size = 0
@@ -312,6 +314,7 @@ class Exchange:
         self.environ["wsgi.input"] = io.BytesIO() if body is None else body.open()
         self.add_keys()
         try:
+            self._tell_size_of_body()
             suspended = self.call_application(response)
         except BaseException as raised:
             if self.dispatcher.mailbox.is_of_parent:
@@ -338,6 +341,8 @@ class Exchange:
 
     def _leave_thread(self, suspended: SuspendedCall | None, context: Context | None) -> None:
         if suspended is None or context is None:
+            if self._spooled is not None:
+                self._spooled.close()
             self._is_over = True
             self.dispatcher.mailbox.post(self._end, None)
         else:
@@ -437,6 +442,23 @@ class Exchange:
         return body is None or body.collect()
 
     # In the worker thread, for itself.
+
+    def _tell_size_of_body(self) -> None:
+        """Give a body that says its end, but not its size, a CONTENT_LENGTH (see `spool`)."""
+        environ, config = self.environ, self.dispatcher.config
+        if self.body is None or "wsgi.input_terminated" not in environ:
+            return
+        body = environ["wsgi.input"]
+        if isinstance(body, io.BytesIO):  # it was complete already
+            size = len(body.getbuffer())
+        elif config.stream_chunked_bodies:
+            return
+        else:
+            environ["wsgi.input"], size = spool(
+                body, memory_size=config.body_buffer_size, max_size=config.max_spool_size
+            )
+            self._spooled = environ["wsgi.input"]
+        environ["CONTENT_LENGTH"] = str(size)
 
     def _post(self, data: Any) -> None:
         if not self.is_writable():

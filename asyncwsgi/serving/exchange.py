@@ -78,7 +78,9 @@ class WerkzeugExchange(Exchange):
             wfile=cast("Any", _RawOutput(self._socket)),
         )
         self._handler = self._responder.handler = handler
-        handler.environ = self.environ = make_environ(handler, self._head)
+        handler.environ = self.environ = make_environ(
+            handler, self._head, self.environ.get("CONTENT_LENGTH")
+        )
         self.add_keys()
         return run_application(server.app, self.environ, response)
 

@@ -94,14 +94,20 @@ def _message(fields: HeaderFields) -> HTTPMessage:
     return message
 
 
-def make_environ(handler: WSGIRequestHandler, head: RequestHead) -> WSGIEnvironment:
-    """What the handler's `make_environ` gives, put right where PEP 3333 and HTTP ask for it."""
+def make_environ(
+    handler: WSGIRequestHandler, head: RequestHead, content_length: str | None
+) -> WSGIEnvironment:
+    """What the handler's `make_environ` gives, put right where PEP 3333 and HTTP ask for it.
+
+    `content_length` is that of a chunked body, if it has been collected.
+    """
     environ = handler.make_environ()
     # Werkzeug had it up to 2.0, and programs (Flask-SocketIO's stop()) still look for it.
     environ.setdefault("werkzeug.server.shutdown", handler.server.shutdown)
     if head.fields.is_chunked:
-        environ["HTTP_TRANSFER_ENCODING"] = "chunked"
         environ["wsgi.input_terminated"] = True
+        if content_length is not None:
+            environ["CONTENT_LENGTH"] = content_length
     # wsgiref.validate: every key without a dot is a str.
     if isinstance(environ.get("REMOTE_PORT"), int):
         environ["REMOTE_PORT"] = str(environ["REMOTE_PORT"])

@@ -106,8 +106,10 @@ def _header_keys(fields: HeaderFields) -> dict[str, Any]:
             text = _join(key, keys[key], text)
         keys[key] = text
     if fields.is_chunked:
-        # RFC 9112 6.3: Transfer-Encoding overrides Content-Length.
+        # RFC 9112 6.3: Transfer-Encoding overrides Content-Length. The body is decoded already;
+        # who sees the header may do it again.
         keys.pop("CONTENT_LENGTH", None)
+        keys.pop("HTTP_TRANSFER_ENCODING", None)
         keys["wsgi.input_terminated"] = True
     return keys
 

@@ -159,7 +159,7 @@ def test_a_chunked_body_is_read_to_its_end(app: Flask, serve: Serve, client_of: 
         b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"4\r\nspam\r\n4\r\neggs\r\n0\r\n\r\n"
     )
-    assert json.loads(client.reply().body) == [None, "spameggs"]
+    assert json.loads(client.reply().body) == [8, "spameggs"]
 
 
 def test_a_body_that_was_cut_off_is_a_bad_request(

@@ -36,7 +36,7 @@ def test_the_input_reads_like_a_file(
         client = client_of(serve(application))
         client.send(first + b"".join(rest))
     else:
-        client = client_of(serve(application, body_buffer_size=1))
+        client = client_of(serve(application, body_buffer_size=1, stream_chunked_bodies=True))
         client.send(first)
         take(application.entered)
         for piece in rest:

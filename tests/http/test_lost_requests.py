@@ -85,7 +85,7 @@ def test_an_upload_that_is_cut_short_fails_the_read_and_is_no_failure_of_the_app
         return []
 
     gate = Gate(reading_twice)
-    server = serve(gate, body_buffer_size=1)
+    server = serve(gate, body_buffer_size=1, stream_chunked_bodies=True)
     client = client_of(server)
     client.send(b"POST /held HTTP/1.1\r\nHost: test\r\n" + cut)
     gate.wait_until_entered()

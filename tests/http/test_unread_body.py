@@ -53,7 +53,9 @@ def test_the_rest_of_a_body_is_read_and_the_connection_kept(
     serve: Serve, client_of: ClientOf, framing: dict[str, str], first: bytes, rest: bytes
 ) -> None:
     app = Paths()
-    client = client_of(serve(app, body_buffer_size=1, drain_size=110_000))
+    client = client_of(
+        serve(app, body_buffer_size=1, drain_size=110_000, stream_chunked_bodies=True)
+    )
     client.request("POST", "/upload", None, **framing)
     client.send(first)
     assert client.reply().body == b"/upload"  # one byte filled the buffer, and the answer is there
@@ -102,7 +104,7 @@ def test_a_malformed_rest_closes_the_connection_behind_a_whole_response(
     serve: Serve, client_of: ClientOf
 ) -> None:
     app = Paths()
-    client = client_of(serve(app, body_buffer_size=1))
+    client = client_of(serve(app, body_buffer_size=1, stream_chunked_bodies=True))
     client.request("POST", "/upload", Transfer_Encoding="chunked")
     client.send(b"1\r\nx\r\n")
     assert client.reply().body == b"/upload"

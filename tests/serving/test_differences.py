@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def tell_headers(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
     """Answer with the request's headers as the application sees them, and its body."""
     told: dict[str, Any] = {k: v for k, v in environ.items() if k.startswith("HTTP_")}
+    told["CONTENT_LENGTH"] = environ.get("CONTENT_LENGTH")
     told["body"] = environ["wsgi.input"].read(100).decode("latin-1")
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps(told).encode()]
@@ -65,6 +66,16 @@ def test_a_valid_content_length_beside_chunked_is_not_passed_on(client: Client) 
     assert json.loads(reply.body)["body"] == "hello"
     assert reply.header("Connection") == "close"
     assert client.is_closed()
+
+
+def test_a_chunked_body_has_a_length_and_no_transfer_encoding(client: Client) -> None:
+    # It is decoded before the call; programs that look for the header would decode it again.
+    client.send(
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    )
+    environ = json.loads(client.reply().body)
+    assert environ["CONTENT_LENGTH"] == "5"
+    assert "HTTP_TRANSFER_ENCODING" not in environ
 
 
 def test_a_request_target_may_take_all_of_a_head(client: Client) -> None:

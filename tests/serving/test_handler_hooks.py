@@ -162,7 +162,7 @@ class TestTheEnviron:
         client = client_of(start(application))
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         client.send(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
-        assert client.reply().body == b"abcde['chunked', 'True', 'None']"
+        assert client.reply().body == b"abcde['None', 'True', '5']"
 
     def test_content_keys_are_absent_unless_sent(self, start: Start, client_of: ClientOf) -> None:
         environ = environ_of(client_of(start(show)))
