@@ -487,7 +487,12 @@ class HttpConnection(asyncio.Protocol):
 
     def _refuse(self, refused: RequestRefused) -> None:
         """Answer in the application's place, and close."""
-        self.request_refused(refused)
+        try:
+            self.request_refused(refused)
+        finally:  # what the hook raises is no reason to leave the client where it is
+            self._answer_refused(refused)
+
+    def _answer_refused(self, refused: RequestRefused) -> None:
         self._registry.refused_count += 1
         headers = [RETRY_AFTER] if refused.status == 503 else []
         exchange, self.exchange, self._body = self.exchange, None, None

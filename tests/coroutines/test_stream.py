@@ -18,6 +18,7 @@ import pytest
 from asyncwsgi import Server, from_thread, serve_in_thread, stream
 from asyncwsgi.access_log import AccessEntry, AccessLogger
 from asyncwsgi.clock import clock as server_clock
+from asyncwsgi.config import Loop
 from asyncwsgi.coroutines.current import current_request
 from asyncwsgi.requests.exchange import Exchange
 from asyncwsgi.testing import HungApplication
@@ -27,7 +28,7 @@ from tests.coroutines.streams import EVENTS, PLAIN, Feed, app_of, open_stream
 from tests.coroutines.test_watch import Warned
 from tests.coroutines.test_watch import warned as warned
 from tests.http.helpers import MIB, ClientOf, Gate, leavings, messages
-from tests.requests.helpers import worker_threads
+from tests.requests.helpers import LOOPS, worker_threads
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
@@ -904,3 +905,32 @@ def test_silence_is_filled_when_it_was_long_enough_and_the_client_reads(
         return stream(Ticking(), idle_block=b"idle ", idle_timeout=10.0)
 
     assert client_of(serve(app, validate=False)).get().body == b"first idle last"
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_idle_block_that_cannot_be_sent_is_told_and_holds_up_no_other(
+    serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture, loop: Loop
+) -> None:
+    feed = Feed()
+
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", PLAIN)
+        is_good = environ["PATH_INFO"] == "/good"
+        idle_block: Any = b"idle\n" if is_good else bytearray(b"idle\n")
+        return stream(feed.blocks(), idle_block=idle_block, idle_timeout=0.01)
+
+    server = serve(app, validate=False, loop=loop, head_timeout=0.2)
+    bad = [client_of(server) for _ in range(16)]
+    for client in bad:
+        open_stream(client, target="/bad")
+    good, late = client_of(server), client_of(server)
+    open_stream(good, target="/good")
+    for _ in range(3):
+        assert good.read(len(b"5\r\nidle\n\r\n")) == b"5\r\nidle\n\r\n"
+    late.send(b"GET / HT")
+    assert late.reply().status == 408
+    feed.go_on()
+    for client in bad:
+        assert client.read(len(b"5\r\nlast\n\r\n")) == b"5\r\nlast\n\r\n"
+    told = [record.getMessage() for record in caplog.records if record.name == "asyncio"]
+    assert "asyncwsgi: an idle block could not be sent" in told[0]

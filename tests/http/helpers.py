@@ -170,10 +170,14 @@ class Clock:
     def monotonic(self) -> float:
         return self._now
 
+    def let_pass(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self._now += seconds
+
     def pass_time(self, server: LiveServer, seconds: float) -> None:
         """Let `seconds` pass, and `server` act on deadlines; it has read all that was sent."""
         come_round(server)
-        self._now += seconds
+        self.let_pass(seconds)
         ticked = threading.Event()
 
         def tick() -> None:

@@ -22,8 +22,10 @@ from tests.http.helpers import (
     counting_submissions,
     listen,
     messages,
+    watched,
 )
 from tests.http.wire import CHUNKED, LAST_CHUNK, SIZED, bytewise, chunk, whole
+from tests.server.helpers import FOREVER
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -266,6 +268,19 @@ class TestTooBusy:
         first = client_of(server)
         assert first.get(Connection="close").status == 200
         assert first.is_closed()
+        assert client_of(server).get("/next").body == b"/next"
+
+    def test_who_was_refused_and_does_not_leave_takes_nobodys_place(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        server_class, lost = watched()
+        server = serve(Paths(), server_class=server_class, max_connections=1, drain_timeout=FOREVER)
+        first = client_of(server)
+        assert first.get("/first").status == 200
+        for _ in range(3):  # they linger until the test is over
+            assert client_of(server).reply().status == 503
+        first.close()
+        assert lost.wait(TIMEOUT)
         assert client_of(server).get("/next").body == b"/next"
 
     def test_a_request_too_many_is_refused(

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from asyncwsgi import Server
+from asyncwsgi.errors import RequestRefused
+from asyncwsgi.frontends.http import HttpConnection
 from tests.apps import echo
 from tests.client import TIMEOUT
 from tests.conftest import Serve
@@ -139,6 +142,41 @@ class TestBody:
         client.send(b"eggs")
         gate.open()
         assert client.reply().body == b"spameggs"
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_a_hook_that_fails_at_a_deadline_spares_no_one(
+    serve: Serve, client_of: ClientOf, clock: Clock, count: int
+) -> None:
+    class FailingConnection(HttpConnection):
+        def request_refused(self, refused: RequestRefused) -> None:
+            raise RuntimeError("disk full")
+
+    class FailingServer(Server):
+        connection_class = FailingConnection
+
+    server = serve(Paths(), server_class=FailingServer, head_timeout=AMPLE)
+    clients = [client_of(server) for _ in range(count)]
+    for client in clients:
+        client.send(b"GET / HTTP/1.1\r\nHost: te")
+    clock.pass_time(server, AMPLE)
+    assert [client.reply().status for client in clients] == [408] * count
+
+
+def test_a_deadline_is_measured_from_when_it_begins(
+    serve: Serve, client_of: ClientOf, clock: Clock
+) -> None:
+    # And not from the last look at deadlines: it would be shorter by what has passed since.
+    server = serve(Paths(), head_timeout=AMPLE, keep_alive_timeout=10 * AMPLE)
+    client = client_of(server)
+    assert client.get().status == 200
+    server.wait_for_request()
+    clock.pass_time(server, 0.0)
+    clock.let_pass(AMPLE * 0.9)
+    client.send(b"GET / HTTP/1.1\r\nHost: ")
+    clock.pass_time(server, AMPLE * 0.9)
+    client.send(b"test\r\n\r\n")
+    assert client.reply().status == 200
 
 
 class TestIdle:

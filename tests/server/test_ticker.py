@@ -199,6 +199,6 @@ def test_what_a_client_sent_while_the_loop_was_held_is_in_time(
         other.send(b"no HTTP\r\n\r\n")
     assert hold.has_begun.wait(TIMEOUT)
     client.send(b"eggs")
-    clock._now += 2 * SMALL
+    clock.let_pass(2 * SMALL)
     hold.release.set()
     assert client.reply().body == b"spameggs"

@@ -30,6 +30,7 @@ from asyncwsgi.server.tls import server_context
 from tests.apps import Held, echo, hello, show_environ
 from tests.client import TIMEOUT, Client, connect
 from tests.conftest import Serve
+from tests.http.helpers import Paths
 from tests.server.certificates import Certificates
 from tests.server.helpers import FOREVER, connected, descriptors, get, soon
 
@@ -430,6 +431,41 @@ def test_plain_http_to_a_tls_port_is_closed_without_a_traceback(
     assert get(server.addresses[0], tls=trusting).status == 200
     server.close()
     assert noise(caplog) == []
+
+
+def send_with_handshake(sock: socket.socket, tls: ssl.SSLContext, data: bytes) -> ssl.SSLObject:
+    """Send `data` together with the last bytes of the handshake; the server reads both at once."""
+    received, unsent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = tls.wrap_bio(received, unsent, server_hostname="localhost")
+    while True:
+        try:
+            client.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            sock.sendall(unsent.read())
+            received.write(sock.recv(65536))
+    client.write(data)
+    sock.sendall(unsent.read())
+    while block := sock.recv(65536):
+        received.write(block)
+    return client
+
+
+def test_a_request_on_a_connection_too_many_is_not_run(
+    serve: Serve, own: dict[str, Any], trusting: ssl.SSLContext
+) -> None:
+    # asyncio hands on what it has decrypted from within the closing.
+    app = Paths()
+    server = serve(app, max_connections=1, drain_timeout=0.1, **own)
+    with connect(server.addresses[0], trusting) as first:
+        assert first.get("/first").status == 200
+        with connect(server.addresses[0]) as second:
+            request = b"GET /second HTTP/1.1\r\nHost: test\r\n\r\n"
+            client = send_with_handshake(second.sock, trusting, request)
+            assert client.read(65536).startswith(b"HTTP/1.1 503 ")
+        assert first.get("/again").status == 200
+    server.close()
+    assert app.calls == ["GET /first", "GET /again"]
 
 
 class TestShutdown:
