@@ -29,8 +29,15 @@ class Entry(Protocol):
         """Close at once; what is unsent is lost."""
 
 
+class Opening(Protocol):
+    """What the registry asks of a client whose transport is being made."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
 class Registry:
-    """Connections from `connection_made` to `connection_lost`.
+    """Connections from `connection_made` to `connection_lost`, and before: in a TLS handshake.
 
     Deadlines are kept by one coarse clock for all instead of a timer for each request: `now` is as
     exact as the calls of `tick` are frequent.
@@ -41,6 +48,7 @@ class Registry:
         self.spared = Spared.ALL
         self._max_connections = max_connections
         self._connections: set[Entry] = set()
+        self._openings: set[Opening] = set()
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
@@ -58,7 +66,19 @@ class Registry:
 
     def discard(self, connection: Entry) -> None:
         self._connections.discard(connection)
-        if not self._connections:
+        self._look_if_empty()
+
+    def add_opening(self, opening: Opening) -> None:
+        """Wait for a client that was accepted and is no connection yet."""
+        self._openings.add(opening)
+        self._is_empty.clear()
+
+    def discard_opening(self, opening: Opening) -> None:
+        self._openings.discard(opening)
+        self._look_if_empty()
+
+    def _look_if_empty(self) -> None:
+        if not self._connections and not self._openings:
             self._is_empty.set()
 
     def tick(self, now: float) -> None:
@@ -72,10 +92,17 @@ class Registry:
         self.spared = spared
         for connection in list(self._connections):
             connection.close_if_idle()
+        if spared is Spared.NONE:
+            self._abort_openings()
 
     def abort_all(self) -> None:
         for connection in list(self._connections):
             connection.abort()
+        self._abort_openings()
+
+    def _abort_openings(self) -> None:
+        for opening in self._openings:
+            opening.abort()
 
     async def wait_until_empty(self) -> None:
         await self._is_empty.wait()

@@ -49,8 +49,7 @@ class ClientTransport:
     @property
     def peer(self) -> str:
         """The client's address for log lines."""
-        peer = self._transport.get_extra_info("peername")
-        return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix client"
+        return peer_name(self._transport.get_extra_info("peername"))
 
     def environ_keys(self) -> dict[str, Any]:
         """What the transport tells the application: addresses, URL scheme, client certificate."""
@@ -109,3 +108,8 @@ class ClientTransport:
     def abort(self) -> None:
         """Close at once; what is unsent is lost."""
         self._transport.abort()
+
+
+def peer_name(address: object) -> str:
+    """A client's address for log lines."""
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unix client"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -27,6 +26,7 @@ from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.worker_threads import ExecutorWorkers, Workers, WorkerThreads
+from asyncwsgi.server.accepting import Acceptor
 from asyncwsgi.server.lifespan import Lifespan
 from asyncwsgi.server.listeners import Address, Listener, open_listeners
 from asyncwsgi.server.tls import server_context
@@ -42,7 +42,6 @@ logger = logging.getLogger("asyncwsgi.server")
 LONGEST_TICK = 1.0
 """Seconds between looks at deadlines; fewer when a timeout is shorter than a few of them."""
 SHORTEST_TICK = 0.01
-BEHIND_ACCEPTED = 1e-6
 CUT_TIMEOUT = 1.0
 """Seconds that the application gets to notice that its clients were cut."""
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -83,7 +82,6 @@ class Server:
         self._new_context = context_maker(self.config.context)
         self._listeners: list[Listener] = []
         self._addresses: tuple[Address, ...] = ()
-        self._servers: list[asyncio.AbstractServer] = []
         self._ssl_context: ssl.SSLContext | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -116,10 +114,11 @@ class Server:
         self._registry = Registry(self.config.max_connections)
         self._dispatcher = self._make_dispatcher()
         self._frontend = self._make_frontend()
+        self._acceptor = Acceptor(self._make_connection, self._registry, self._tls_options())
         try:
             await self._lifespan.enter()
-            for listener in () if self._was_shut_down else self._listeners:
-                self._servers.append(await self._listen(listener))
+            if not self._was_shut_down:
+                await self._acceptor.start(self.sockets, self.config.backlog)
         except BaseException:
             self._close_listeners()
             await self._lifespan.leave(self._was_cut, CUT_TIMEOUT)
@@ -141,13 +140,16 @@ class Server:
         """Wait until the server has shut down, whoever asked for it."""
         await self._has_stopped.wait()
 
-    async def stop_accepting(self) -> None:
-        """Close the listeners; what is connected stays served. May be called more than once."""
-        # asyncio forgets a connection that is accepted and has no transport yet when its
-        # listener closes. Timers run behind what was accepted; so the close does, too.
-        await asyncio.sleep(BEHIND_ACCEPTED)
+    async def stop_accepting(self, *, has_successor: bool = False) -> None:
+        """Close the listeners; what is connected stays served. May be called more than once.
+
+        Args:
+            has_successor: clients that have connected and are not accepted yet are left to another
+                server on the same listeners.
+        """
         if self._is_accepting:
             self._is_accepting = False
+            self._acceptor.stop(takes_backlog=not has_successor)
             self._close_listeners()
 
     async def shutdown(self, *, has_successor: bool = False) -> None:
@@ -199,7 +201,7 @@ class Server:
         self._dispatcher.is_draining = True
         logger.info("stopping; %d requests in flight", len(self._dispatcher.exchanges))
         try:
-            await self.stop_accepting()
+            await self.stop_accepting(has_successor=spared is Spared.ALL)
             self._dispatcher.abandon_endless()
             self._registry.close_idle(spared)
             began = self._loop.time()
@@ -333,13 +335,9 @@ class Server:
     def _open_listeners(self) -> list[Listener]:
         return open_listeners(self.config)
 
-    async def _adopt(self, sock: socket.socket) -> None:
-        """Serve a client that was accepted elsewhere; its socket is the server's from now on.
-
-        Raises:
-            OSError: the client has left, or speaks no TLS where it should.
-        """
-        await self._loop.connect_accepted_socket(self._make_connection, sock, **self._tls_options())
+    def _adopt(self, client: socket.socket) -> None:
+        """Serve a client that was accepted elsewhere; its socket is the server's from now on."""
+        self._acceptor.adopt(client)
 
     def _tls_options(self) -> dict[str, Any]:
         if self._ssl_context is None:
@@ -350,18 +348,8 @@ class Server:
             "ssl_shutdown_timeout": self.config.drain_timeout,
         }
 
-    async def _listen(self, listener: Listener) -> asyncio.AbstractServer:
-        options: dict[str, Any] = {"sock": listener.sock, "backlog": self.config.backlog}
-        options |= self._tls_options()
-        if not listener.is_unix:
-            return await self._loop.create_server(self._make_connection, **options)
-        if sys.version_info >= (3, 13):
-            options["cleanup_socket"] = False  # the listener knows whether the file is ours
-        return await self._loop.create_unix_server(self._make_connection, **options)
-
     def _close_listeners(self) -> None:
-        for server in self._servers:
-            server.close()
+        self._acceptor.stop(takes_backlog=False)
         for listener in self._listeners:
             listener.close()
 

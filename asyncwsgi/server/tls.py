@@ -1,7 +1,8 @@
-"""TLS contexts from certificate files."""
+"""TLS contexts from certificate files, and why a handshake has failed."""
 
 from __future__ import annotations
 
+import re
 import ssl
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from asyncwsgi.errors import ConfigError
 
 if TYPE_CHECKING:
     from asyncwsgi.config import Config
+
+_REJECTION = re.compile(r".*_ALERT_(.*CERTIFICATE.*|UNKNOWN_CA)")
 
 
 def server_context(config: Config) -> ssl.SSLContext | None:
@@ -34,3 +37,29 @@ def server_context(config: Config) -> ssl.SSLContext | None:
             "its private key and, for mutual TLS, the authorities"
         ) from error
     return context
+
+
+def handshake_failure(error: OSError) -> str | None:
+    """What a client did wrong, as a predicate for log lines; None if it has just left."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"has a certificate that is not accepted ({error.verify_message})"
+    if isinstance(error, ssl.SSLError):
+        return _ssl_failure(error.reason or str(error))
+    if isinstance(error, ConnectionAbortedError):  # so asyncio and uvloop tell of their timeout
+        return "did not end its TLS handshake within tls_handshake_timeout"
+    return None
+
+
+def _ssl_failure(reason: str) -> str:
+    # The names are OpenSSL's.
+    if reason in ("HTTP_REQUEST", "HTTPS_PROXY_REQUEST"):
+        return "speaks plain HTTP where HTTPS is expected"
+    if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return "has no certificate, and ca_certs asks for one"
+    if rejection := _REJECTION.fullmatch(reason):
+        return f"rejects the certificate of this server ({_words(rejection[1])})"
+    return f"failed in its TLS handshake ({_words(reason)})"
+
+
+def _words(reason: str) -> str:
+    return reason.replace("_", " ").lower()

@@ -70,8 +70,7 @@ class OneRequestServer(LoopServer):
     async def start(self) -> None:
         await super().start()
         # Like socketserver: a client that leaves, or cannot speak TLS, was a request, too.
-        with contextlib.suppress(OSError):
-            await self._adopt(self._client)
+        self._adopt(self._client)
         self._stopping_behind = self._loop.create_task(self._stop_behind_client())
 
     def _open_listeners(self) -> list[Listener]:

@@ -133,9 +133,9 @@ class TestServeInThread:
                 begun.append("shutdown")
                 await super().shutdown(**more)
 
-            async def stop_accepting(self) -> None:
+            async def stop_accepting(self, **more: Any) -> None:
                 begun.append("stop_accepting")
-                await super().stop_accepting()
+                await super().stop_accepting(**more)
 
         async def held() -> AsyncGenerator[None]:
             try:
