@@ -53,8 +53,15 @@ class RegisteredConnection(Protocol):
         """What it is doing; `now` is monotonic. From any thread."""
 
 
+class Opening(Protocol):
+    """What the registry asks of a client whose transport is being made."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
 class Registry:
-    """Connections from `connection_made` to `connection_lost`.
+    """Connections from `connection_made` to `connection_lost`, and before: in a TLS handshake.
 
     Deadlines are looked at by one coarse clock for all instead of a timer for each request: a
     connection knows when its own is, and a tick asks each.
@@ -70,6 +77,7 @@ class Registry:
         self._connections: set[RegisteredConnection] = set()
         self._ending: set[RegisteredConnection] = set()
         """Those of them that are served no more, and only wait for their client to close."""
+        self._openings: set[Opening] = set()
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
@@ -102,7 +110,19 @@ class Registry:
     def discard(self, connection: RegisteredConnection) -> None:
         self._connections.discard(connection)
         self._ending.discard(connection)
-        if not self._connections:
+        self._look_if_empty()
+
+    def add_opening(self, opening: Opening) -> None:
+        """Wait for a client that was accepted and is no connection yet."""
+        self._openings.add(opening)
+        self._is_empty.clear()
+
+    def discard_opening(self, opening: Opening) -> None:
+        self._openings.discard(opening)
+        self._look_if_empty()
+
+    def _look_if_empty(self) -> None:
+        if not self._connections and not self._openings:
             self._is_empty.set()
 
     def tick(self, now: float) -> None:
@@ -123,10 +143,17 @@ class Registry:
         self.phase = phase
         for connection in self.connections:
             connection.close_if_idle()
+        if phase is DrainPhase.CLOSED:
+            self._abort_openings()
 
     def abort_all(self) -> None:
         for connection in self.connections:
             connection.abort()
+        self._abort_openings()
+
+    def _abort_openings(self) -> None:
+        for opening in list(self._openings):
+            opening.abort()
 
     async def wait_until_empty(self) -> None:
         await self._is_empty.wait()

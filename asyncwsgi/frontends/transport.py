@@ -61,8 +61,7 @@ class ClientTransport:
     @property
     def peer(self) -> str:
         """The client's address for log lines. From any thread."""
-        peer = self._peername
-        return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix client"
+        return peer_name(self._peername)
 
     def environ_keys(self) -> dict[str, Any]:
         """What the transport tells the application: addresses, URL scheme, client certificate."""
@@ -146,3 +145,8 @@ class ClientTransport:
     def abort(self) -> None:
         """Close at once; what is unsent is lost."""
         self.transport.abort()
+
+
+def peer_name(address: object) -> str:
+    """A client's address for log lines."""
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unix client"

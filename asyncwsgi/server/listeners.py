@@ -146,7 +146,8 @@ def _bind_all(
 ) -> list[Listener]:
     listeners: list[Listener] = []
     for family, name in addresses:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio sets TCP_NODELAY on what is accepted only if the socket knows that it is TCP.
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listeners.append(Listener(sock, f"{host} port {port}"))
         try:
             _bind_tcp(sock, name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -28,6 +27,7 @@ from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.worker_threads import ExecutorWorkers, Workers, WorkerThreads
+from asyncwsgi.server.accepting import Acceptor
 from asyncwsgi.server.lifespan import Lifespan
 from asyncwsgi.server.listeners import Address, Listener, open_listeners
 from asyncwsgi.server.snapshot import EMPTY, Snapshot, take_snapshot
@@ -47,7 +47,6 @@ logger = logging.getLogger("asyncwsgi.server")
 LONGEST_TICK = 1.0
 """Seconds between looks at deadlines; fewer when a timeout is shorter than a few of them."""
 SHORTEST_TICK = 0.01
-BEHIND_ACCEPTED = 1e-6
 CUT_TIMEOUT = 1.0
 """Seconds that the application gets to notice that its clients were cut."""
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -89,7 +88,6 @@ class Server:
         self._new_context = context_maker(self.config.context)
         self._listeners: list[Listener] = []
         self._addresses: tuple[Address, ...] = ()
-        self._servers: list[asyncio.AbstractServer] = []
         self._ssl_context: ssl.SSLContext | None = None
         self._ticker: Ticker | None = None
         self._life: asyncio.Task[None] | None = None
@@ -120,6 +118,7 @@ class Server:
         self._registry = Registry(self.config.max_connections)
         self._dispatcher = self._make_dispatcher()
         self._frontend = self.make_frontend()
+        self._acceptor = Acceptor(self.make_connection, self._registry, self._tls_options())
         self._listeners = self.open_listeners()
         self._was_started = True
         self._stop_asked: asyncio.Future[DrainPhase] = self._loop.create_future()
@@ -135,9 +134,8 @@ class Server:
             await self.shutdown()
 
     async def _begin(self) -> None:
-        for listener in self._listeners:
-            if not self._was_shut_down:
-                self._servers.append(await self._listen(listener))
+        if not self._was_shut_down:
+            await self._acceptor.start(self.sockets, self.config.backlog)
         self._is_accepting = True
         self._ticker = Ticker(self._loop, self._choose_tick_interval(), self._tick)
         self._ticker.start()
@@ -150,14 +148,17 @@ class Server:
         self._require_own_loop()
         await self._has_stopped.wait()
 
-    async def stop_accepting(self) -> None:
-        """Close the listeners; what is connected stays served. May be called more than once."""
+    async def stop_accepting(self, *, has_successor: bool = False) -> None:
+        """Close the listeners; what is connected stays served. May be called more than once.
+
+        Args:
+            has_successor: clients that have connected and are not accepted yet are left to another
+                server on the same listeners.
+        """
         self._require_own_loop()
-        # asyncio forgets a connection that is accepted and has no transport yet when its
-        # listener closes. Timers run behind what was accepted; so the close does, too.
-        await asyncio.sleep(BEHIND_ACCEPTED)
         if self._is_accepting:
             self._is_accepting = False
+            self._acceptor.stop(takes_backlog=not has_successor)
             self._close_listeners()
 
     async def shutdown(self, *, has_successor: bool = False) -> None:
@@ -259,7 +260,7 @@ class Server:
 
     async def _stop(self, phase: DrainPhase) -> None:
         self._dispatcher.is_draining = True
-        await self.stop_accepting()
+        await self.stop_accepting(has_successor=phase is DrainPhase.OPEN)
         self._dispatcher.cut_endless()
         self._registry.close_idle(phase)
         began = self._loop.time()
@@ -456,13 +457,9 @@ class Server:
         """The listeners, bound. May be overridden; called once, at the start."""
         return open_listeners(self.config)
 
-    async def adopt(self, sock: socket.socket) -> None:
-        """Serve a client that was accepted elsewhere; its socket is the server's from now on.
-
-        Raises:
-            OSError: the client has left, or speaks no TLS where it should.
-        """
-        await self._loop.connect_accepted_socket(self.make_connection, sock, **self._tls_options())
+    def adopt(self, client: socket.socket) -> None:
+        """Serve a client that was accepted elsewhere; its socket is the server's from now on."""
+        self._acceptor.adopt(client)
 
     def _tls_options(self) -> dict[str, Any]:
         if self._ssl_context is None:
@@ -473,18 +470,9 @@ class Server:
             "ssl_shutdown_timeout": self.config.drain_timeout,
         }
 
-    async def _listen(self, listener: Listener) -> asyncio.AbstractServer:
-        options: dict[str, Any] = {"sock": listener.sock, "backlog": self.config.backlog}
-        options |= self._tls_options()
-        if not listener.is_unix:
-            return await self._loop.create_server(self.make_connection, **options)
-        if sys.version_info >= (3, 13):
-            options["cleanup_socket"] = False  # the listener knows whether the file is ours
-        return await self._loop.create_unix_server(self.make_connection, **options)
-
     def _close_listeners(self) -> None:
-        for server in self._servers:
-            server.close()
+        if not self._loop.is_closed():
+            self._acceptor.stop(takes_backlog=False)
         for listener in self._listeners:
             listener.close()
 

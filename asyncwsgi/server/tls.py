@@ -1,20 +1,20 @@
-"""TLS contexts from certificate files, and a word in the log for each handshake that fails."""
+"""TLS contexts from certificate files, and why a handshake has failed."""
 
 from __future__ import annotations
 
 import getpass
-import logging
+import re
 import ssl
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asyncwsgi.errors import ConfigError
 
 if TYPE_CHECKING:
     from asyncwsgi.config import Config
 
-logger = logging.getLogger("asyncwsgi.server")
+_REJECTION = re.compile(r".*_ALERT_(.*CERTIFICATE.*|UNKNOWN_CA)")
 
 
 def server_context(config: Config) -> ssl.SSLContext | None:
@@ -23,10 +23,7 @@ def server_context(config: Config) -> ssl.SSLContext | None:
     Raises:
         ConfigError: a file is missing or holds no usable certificate or key.
     """
-    context = config.ssl_context if config.certfile is None else _context_of_files(config)
-    if context is not None and context.sslobject_class is ssl.SSLObject:
-        context.sslobject_class = _LoggedSSLObject
-    return context
+    return config.ssl_context if config.certfile is None else _context_of_files(config)
 
 
 def _context_of_files(config: Config) -> ssl.SSLContext:
@@ -68,47 +65,27 @@ def _passphrase_of(path: str) -> Callable[[], str]:
     return ask
 
 
-class _LoggedSSLObject(ssl.SSLObject):
-    """One TLS connection, as the loop speaks it.
-
-    asyncio and uvloop say nothing of a handshake that fails, and make no connection known to the
-    server before it has succeeded: this is the only place to hear of it. A client of TLS 1.3 that
-    refuses the certificate says so when the server's part of the handshake is over already, and
-    the next read tells.
-    """
-
-    def do_handshake(self) -> None:
-        try:
-            super().do_handshake()
-        except ssl.SSLError as error:
-            _log_failure(error)
-            raise
-
-    def read(self, *args: Any) -> Any:
-        try:
-            return super().read(*args)
-        except ssl.SSLError as error:
-            _log_failure(error)
-            raise
+def handshake_failure(error: OSError) -> str | None:
+    """What a client did wrong, as a predicate for log lines; None if it has just left."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"has a certificate that is not accepted ({error.verify_message})"
+    if isinstance(error, ssl.SSLError):
+        return _ssl_failure(error.reason or str(error))
+    if isinstance(error, ConnectionAbortedError):  # so asyncio and uvloop tell of their timeout
+        return "did not end its TLS handshake within tls_handshake_timeout"
+    return None
 
 
-_SILENT = (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLSyscallError)
-"""What says that the other side has not gone on yet."""
-_GOODBYES = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
-"""Clients that leave, with or without a word."""
-_CURES = {
-    "HTTP_REQUEST": "the client speaks plain HTTP, and its URL has to begin with https://",
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the client has shown no certificate, which ca_certs asks "
-    "for",
-}
-_REFUSED = "the client refused the certificate, and has to be told of the authority that signed it"
+def _ssl_failure(reason: str) -> str:
+    # The names are OpenSSL's.
+    if reason in ("HTTP_REQUEST", "HTTPS_PROXY_REQUEST"):
+        return "speaks plain HTTP where HTTPS is expected"
+    if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return "has no certificate, and ca_certs asks for one"
+    if rejection := _REJECTION.fullmatch(reason):
+        return f"rejects the certificate of this server ({_words(rejection[1])})"
+    return f"failed in its TLS handshake ({_words(reason)})"
 
 
-def _log_failure(error: ssl.SSLError) -> None:
-    if isinstance(error, (*_SILENT, *_GOODBYES)):
-        return
-    reason = error.reason or str(error)
-    is_refusal = reason.endswith(("_ALERT_UNKNOWN_CA", "_BAD_CERTIFICATE", "_CERTIFICATE_UNKNOWN"))
-    meaning = _REFUSED if is_refusal else _CURES.get(reason)
-    words = reason.lower().replace("_", " ")
-    logger.info("TLS with a client failed: %s%s", words, f" ({meaning})" if meaning else "")
+def _words(reason: str) -> str:
+    return reason.replace("_", " ").lower()

@@ -77,8 +77,7 @@ class OneRequestServer(LoopServer):
     async def start(self) -> None:
         await super().start()
         # Like socketserver: a client that leaves, or cannot speak TLS, was a request, too.
-        with contextlib.suppress(OSError):
-            await self.adopt(self._client)
+        self.adopt(self._client)
         loop = asyncio.get_running_loop()
         self._stopping_behind = loop.create_task(self._stop_behind_client())
 

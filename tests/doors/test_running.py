@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -129,9 +130,9 @@ class TestServeInThread:
         begun: list[str] = []
 
         class Noting(Server):
-            async def stop_accepting(self) -> None:
+            async def stop_accepting(self, **more: Any) -> None:
                 begun.append("stop_accepting")
-                await super().stop_accepting()
+                await super().stop_accepting(**more)
 
         async def held() -> AsyncGenerator[None]:
             try:

@@ -8,14 +8,14 @@ import getpass
 import io
 import json
 import logging
+import queue
+import re
 import socket
 import ssl
 import sys
 from collections.abc import Iterator
-from logging.handlers import QueueHandler
 from pathlib import Path
-from queue import Queue, SimpleQueue
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import (
@@ -26,13 +26,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from asyncwsgi import Config, ConfigError, Server
+from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.server.tls import server_context
-from tests.apps import Held, echo, hello, show_environ
+from tests.apps import echo, hello, show_environ
 from tests.client import TIMEOUT, Client, connect
 from tests.conftest import Serve
 from tests.http.helpers import Paths
 from tests.server.certificates import Certificates
-from tests.server.helpers import FOREVER, connected, descriptors, get, soon
+from tests.server.helpers import FOREVER, connected, descriptors, get, soon, turns
 
 MIB = 1024 * 1024
 
@@ -258,92 +259,6 @@ class TestLargeBodies:
             assert client.post("/", b"again").body == b"again"
 
 
-class TestHandshakesThatFail:
-    """asyncio and uvloop say nothing of them; whoever looks for a client that is missing, does."""
-
-    @pytest.fixture
-    def lines(self) -> Iterator[SimpleQueue[logging.LogRecord]]:
-        """What the server logs, in order."""
-        lines: SimpleQueue[logging.LogRecord] = SimpleQueue()
-        handler = QueueHandler(cast("Queue[Any]", lines))
-        server_logger = logging.getLogger("asyncwsgi.server")
-        before = server_logger.level
-        server_logger.setLevel(logging.INFO)
-        server_logger.addHandler(handler)
-        yield lines
-        server_logger.removeHandler(handler)
-        server_logger.setLevel(before)
-
-    @pytest.fixture(params=["files", "a context"])
-    def options(
-        self, request: pytest.FixtureRequest, own: dict[str, Any], certificates: Certificates
-    ) -> dict[str, Any]:
-        if request.param == "files":
-            return own
-        return {"ssl_context": certificates.server_context()}
-
-    def failure(self, lines: SimpleQueue[logging.LogRecord]) -> str:
-        """The first line about TLS."""
-        while "TLS" not in (line := lines.get(timeout=TIMEOUT).getMessage()):
-            pass
-        return line
-
-    def test_a_client_that_speaks_plain_http_is_told_of(
-        self, serve: Serve, options: dict[str, Any], lines: SimpleQueue[logging.LogRecord]
-    ) -> None:
-        with connect(serve(hello, **options).addresses[0]) as client:
-            client.send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-            assert self.failure(lines) == (
-                "TLS with a client failed: http request (the client speaks plain HTTP, and its "
-                "URL has to begin with https://)"
-            )
-
-    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-    def test_a_client_that_refuses_the_certificate_is_told_of(
-        self,
-        serve: Serve,
-        options: dict[str, Any],
-        lines: SimpleQueue[logging.LogRecord],
-        version: ssl.TLSVersion,
-    ) -> None:
-        context = ssl.create_default_context()
-        context.minimum_version = context.maximum_version = version
-        with pytest.raises(ssl.SSLCertVerificationError):
-            connect(serve(hello, **options).addresses[0], context)
-        assert self.failure(lines).endswith(
-            "alert unknown ca (the client refused the certificate, and has to be told of the "
-            "authority that signed it)"
-        )
-
-    def test_a_client_that_shows_no_certificate_is_told_of(
-        self,
-        serve: Serve,
-        own: dict[str, Any],
-        certificates: Certificates,
-        trusting: ssl.SSLContext,
-        lines: SimpleQueue[logging.LogRecord],
-    ) -> None:
-        server = serve(hello, ca_certs=certificates.files.authority, **own)
-        with pytest.raises((ssl.SSLError, ConnectionError)):
-            get(server.addresses[0], tls=trusting)
-        assert "the client has shown no certificate" in self.failure(lines)
-
-    def test_clients_that_leave_are_not(
-        self,
-        serve: Serve,
-        own: dict[str, Any],
-        trusting: ssl.SSLContext,
-        lines: SimpleQueue[logging.LogRecord],
-    ) -> None:
-        server = serve(hello, **own)
-        connect(server.addresses[0]).close()
-        with connect(server.addresses[0], trusting) as client:
-            assert client.get().status == 200
-        with connect(server.addresses[0]) as client:
-            client.send(b"GET / HTTP/1.1\r\n\r\n")
-            assert "plain HTTP" in self.failure(lines)
-
-
 class TestTheEndOfAConnection:
     @pytest.mark.parametrize(
         "request_", [b"GET / HTTP/1.0\r\n\r\n", b"no HTTP\r\n\r\n"], ids=["answered", "refused"]
@@ -468,20 +383,183 @@ def test_a_request_on_a_connection_too_many_is_not_run(
     assert app.calls == ["GET /first", "GET /again"]
 
 
+class TestAFailedHandshake:
+    """One line says what the client did wrong."""
+
+    @pytest.fixture
+    def lines(self) -> Iterator[queue.SimpleQueue[str]]:
+        """What the server says at level INFO of clients that it has closed."""
+        found: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+        class Handler(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                if record.getMessage().endswith("; closed"):
+                    found.put(record.getMessage())
+
+        handler, logger = Handler(logging.INFO), logging.getLogger("asyncwsgi.server")
+        logger.addHandler(handler)
+        level = logger.level
+        logger.setLevel(logging.INFO)
+        yield found
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+    @pytest.mark.parametrize(
+        ("sent", "line"),
+        [
+            pytest.param(
+                b"GET / HTTP/1.1\r\nHost: test\r\n\r\n",
+                r"speaks plain HTTP where HTTPS is expected",
+                id="plain HTTP",
+            ),
+            pytest.param(
+                b"no HTTP, and no TLS\r\n\r\n",
+                r"failed in its TLS handshake \(\w+ version number\)",
+                id="something else",
+            ),
+            pytest.param(
+                b"", r"did not end its TLS handshake within tls_handshake_timeout", id="nothing"
+            ),
+        ],
+    )
+    def test_of_a_client_that_speaks_no_tls(
+        self,
+        serve: Serve,
+        own: dict[str, Any],
+        lines: queue.SimpleQueue[str],
+        sent: bytes,
+        line: str,
+    ) -> None:
+        timeout = FOREVER if sent else 0.1
+        server = serve(hello, tls_handshake_timeout=timeout, **own)
+        with connect(server.addresses[0]) as client:
+            client.send(sent)
+            number = client.sock.getsockname()[1]
+            assert re.fullmatch(
+                rf"127\.0\.0\.1:{number} {line}; closed", lines.get(timeout=TIMEOUT)
+            )
+        server.close()
+        assert lines.empty()
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_of_a_client_that_rejects_the_certificate(
+        self,
+        serve: Serve,
+        own: dict[str, Any],
+        lines: queue.SimpleQueue[str],
+        version: ssl.TLSVersion,
+    ) -> None:
+        server = serve(hello, **own)
+        context = ssl.create_default_context()
+        context.minimum_version = context.maximum_version = version
+        with pytest.raises(ssl.SSLCertVerificationError):
+            connect(server.addresses[0], context)
+        line = lines.get(timeout=TIMEOUT)
+        assert line.endswith(" rejects the certificate of this server (unknown ca); closed")
+
+    def test_of_a_client_whose_certificate_is_missing(
+        self,
+        serve: Serve,
+        own: dict[str, Any],
+        certificates: Certificates,
+        trusting: ssl.SSLContext,
+        lines: queue.SimpleQueue[str],
+    ) -> None:
+        server = serve(hello, ca_certs=certificates.files.authority, **own)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            get(server.addresses[0], tls=trusting)
+        line = lines.get(timeout=TIMEOUT)
+        assert line.endswith(" has no certificate, and ca_certs asks for one; closed")
+
+    def test_of_a_client_whose_certificate_is_of_another_authority(
+        self,
+        serve: Serve,
+        own: dict[str, Any],
+        certificates: Certificates,
+        lines: queue.SimpleQueue[str],
+        tmp_path: Path,
+    ) -> None:
+        server = serve(hello, ca_certs=certificates.files.authority, **own)
+        context = Certificates(tmp_path).client_context(is_certified=True)
+        context.load_verify_locations(certificates.files.authority)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            get(server.addresses[0], tls=context)
+        line = lines.get(timeout=TIMEOUT)
+        assert re.search(r" has a certificate that is not accepted \(.+\); closed$", line)
+
+    def test_is_not_what_a_client_has_that_just_leaves(
+        self, serve: Serve, own: dict[str, Any], lines: queue.SimpleQueue[str]
+    ) -> None:
+        server = serve(hello, **own)
+        connect(server.addresses[0]).close()
+        connect(server.addresses[0]).reset()
+        with connect(server.addresses[0]) as client:
+            client.send(b"GET / HTTP/1.1\r\n\r\n")
+            assert "plain HTTP" in lines.get(timeout=TIMEOUT)
+        server.close()
+        assert lines.empty()
+
+
 class TestShutdown:
-    async def test_a_client_in_mid_handshake_outlives_the_server_by_its_timeout_at_most(
+    async def test_a_protocol_that_fails_behind_the_handshake_is_not_waited_for(
+        self, monkeypatch: pytest.MonkeyPatch, own: dict[str, Any], trusting: ssl.SSLContext
+    ) -> None:
+        class Failing(HttpConnection):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                raise ZeroDivisionError
+
+        monkeypatch.setattr(Server, "connection_class", Failing)
+        loop, heard = asyncio.get_running_loop(), asyncio.Event()
+        loop.set_exception_handler(lambda *_: heard.set())
+        async with connected(hello, graceful_timeout=FOREVER, **own) as (server, plain):
+            tls = asyncio.to_thread(trusting.wrap_socket, plain.sock, server_hostname="localhost")
+            with contextlib.suppress(OSError):
+                (await tls).close()
+            await soon(heard.wait())
+            await soon(server.shutdown())
+
+    @pytest.fixture
+    def arrival_timeout(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing that arrives comes too late."""
+        monkeypatch.setattr(Server, "arrival_timeout", FOREVER)
+
+    async def test_a_client_in_mid_handshake_is_closed_if_it_does_not_end_that_soon(
         self, own: dict[str, Any]
     ) -> None:
-        # asyncio shows a connection to its protocol when the handshake is over, not before.
-        options = {"tls_handshake_timeout": 0.2, **own}
+        options = {"tls_handshake_timeout": FOREVER, "graceful_timeout": FOREVER, **own}
         async with connected(hello, **options) as (server, silent):
-            # Connections are accepted in order, so that the silent one is known by now. This one
-            # needs no handshake to be in time.
-            with connect(server.addresses[0]) as plain, contextlib.suppress(ConnectionResetError):
-                plain.send(b"no TLS\r\n\r\n")
-                await asyncio.to_thread(plain.read_all)
             await soon(server.shutdown())
             assert await asyncio.to_thread(silent.is_closed)
+
+    @pytest.mark.usefixtures("arrival_timeout")
+    async def test_the_request_of_a_client_in_mid_handshake_is_answered(
+        self, own: dict[str, Any], trusting: ssl.SSLContext
+    ) -> None:
+        server = Server(hello, port=0, graceful_timeout=FOREVER, **own)
+        await server.start()
+        sock = socket.create_connection(("127.0.0.1", server.port), 10)
+        stopping = asyncio.create_task(server.shutdown())
+        await soon(server.stop_accepting())
+        await turns()
+        tls = await asyncio.to_thread(trusting.wrap_socket, sock, server_hostname="localhost")
+        with Client(tls) as client:
+            client.request()
+            reply = await asyncio.to_thread(client.reply)
+        assert (reply.status, reply.header("Connection")) == (200, "close")
+        await soon(stopping)
+
+    @pytest.mark.usefixtures("arrival_timeout")
+    async def test_a_client_in_mid_handshake_is_cut_with_the_others(
+        self, own: dict[str, Any]
+    ) -> None:
+        options = {"tls_handshake_timeout": FOREVER, "graceful_timeout": FOREVER, **own}
+        async with connected(hello, **options) as (server, silent):
+            stopping = asyncio.create_task(server.shutdown())
+            await soon(server.stop_accepting())
+            await turns()
+            server.abort()
+            assert await asyncio.to_thread(silent.is_closed)
+            await soon(stopping)
 
     async def test_an_idle_client_that_ignores_the_end_is_cut(
         self, own: dict[str, Any], trusting: ssl.SSLContext
@@ -505,25 +583,3 @@ class TestShutdown:
             assert (await asyncio.to_thread(client.reply)).status == 200
             await soon(server.shutdown())
             client.close()
-
-    async def test_a_client_that_ends_its_handshake_too_late_is_closed_at_once(
-        self, own: dict[str, Any], trusting: ssl.SSLContext
-    ) -> None:
-        held = Held()
-        server = Server(held, port=0, graceful_timeout=FOREVER, **own)
-        await server.start()
-        late = socket.create_connection(("127.0.0.1", server.port), 10)
-        idle = await asyncio.to_thread(connect, server.addresses[0], trusting)
-        client = await asyncio.to_thread(connect, server.addresses[0], trusting)
-        client.request()
-        await asyncio.to_thread(held.wait_until_entered)
-        stopping = asyncio.create_task(server.shutdown())
-        assert await asyncio.to_thread(idle.is_closed)
-        tls = await asyncio.to_thread(trusting.wrap_socket, late, server_hostname="localhost")
-        assert await asyncio.to_thread(tls.recv, 1) == b""
-        assert not stopping.done()
-        held.release()
-        assert (await asyncio.to_thread(client.reply)).header("Connection") == "close"
-        for each in (idle, client, tls):
-            each.close()
-        await soon(stopping)
