@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import bottle
 import falcon
 import pytest
-from django.conf import settings
-from django.core.handlers.wsgi import WSGIRequest
+from django.conf import settings  # type: ignore[import-untyped]
+from django.core.handlers.wsgi import WSGIRequest  # type: ignore[import-untyped]
 from flask import Flask, request
 
 from tests.client import Client
