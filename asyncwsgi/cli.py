@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from asyncwsgi.app_loading import NamedLifespan, format_error
 from asyncwsgi.config import Config, Option, option_fields
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
-from asyncwsgi.log_setup import configure_logging
+from asyncwsgi.log_setup import configure_logging, enable_loggers
 from asyncwsgi.reloading.child import serve_for_supervisor, take_inheritance
 from asyncwsgi.reloading.options import DEVELOPMENT_OPTIONS, Development
 from asyncwsgi.reloading.supervisor import supervise
@@ -177,9 +177,12 @@ def _run(app: str, config: Config, development: Development) -> int:
 
 
 def _load(app: str, config: Config, development: Development) -> WSGIApplication:
-    application = development.load(app, config)
-    if isinstance(config.lifespan, NamedLifespan):
-        config.lifespan.load()
+    try:
+        application = development.load(app, config)
+        if isinstance(config.lifespan, NamedLifespan):
+            config.lifespan.load()
+    finally:
+        enable_loggers()
     return application
 
 

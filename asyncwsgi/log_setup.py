@@ -83,6 +83,17 @@ def configure_logging(config: Config) -> None:
     logger.setLevel(config.log_level.upper())
 
 
+def enable_loggers() -> None:
+    """Switch this package's loggers on again, behind the application's import.
+
+    `logging.config.dictConfig` disables every logger that exists and that it is not told of, unless
+    it gets ``disable_existing_loggers=False``, which is not its default. Nobody means the server.
+    """
+    for name, logger in logging.root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and f"{name}.".startswith(f"{LOGGER}."):
+            logger.disabled = False
+
+
 def is_coloured(stream: TextIO) -> bool:
     """Whether colours suit `stream`: a terminal that has them.
 

@@ -330,6 +330,19 @@ class TestListeners:
         with connect(address_of(url)) as client:
             assert client.get().status == 200
 
+    @pytest.mark.parametrize("options", [[], ["--reload"]], ids=["plain", "reload"])
+    def test_its_log_survives_an_application_that_configures_logging(
+        self, run: Run, write: Write, options: list[str]
+    ) -> None:
+        setup = "import logging.config\n\nlogging.config.dictConfig({'version': 1})\n"
+        write("web.py", setup + APP)
+        process = run(*options, "--port", "0", "web:failing")
+        [url] = process.urls()
+        with connect(address_of(url)) as client:
+            assert client.get("/there").status == 500
+        process.read_until("RuntimeError: a fault of the application")
+        process.read_until('"GET /there HTTP/1.1" 500')
+
     def test_short_flags(self, run: Run) -> None:
         [url] = run("-h", "::1", "-p", "0", "web:app").urls()
         with connect(address_of(url)) as client:

@@ -202,7 +202,7 @@ class TestThatAreNone:
             entered.set()
             return echo(environ, start_response)
 
-        server = serve(app, body_buffer_size=1)
+        server = serve(app, body_buffer_size=1, stream_chunked_bodies=True)
         client = client_of(server)
         client.send(CHUNKED + b"4\r\nspam\r\n")
         assert entered.wait(10)

@@ -169,7 +169,7 @@ class TestBodies:
             start_response("204 No Content", [])
             return []
 
-        server = serve(reads, body_buffer_size=4)
+        server = serve(reads, body_buffer_size=4, stream_chunked_bodies=True)
         client = client_of(server)
         client.send(CHUNKED + chunk(b"spam"))
         assert read.acquire(timeout=30)
