@@ -186,12 +186,12 @@ class ServerThread:
         # A loop that is about to end may never come round to it.
         concurrent.futures.wait({closed, self.ended}, return_when=FIRST_COMPLETED)
 
-    def shutdown(self) -> None:
+    def shutdown(self, *, has_successor: bool = False) -> None:
         """Begin to drain, without waiting for it (see `Server.shutdown`).
 
         A lifespan that is still being entered is given up.
         """
-        self._post(lambda _: self.server.begin_shutdown())
+        self._post(lambda _: self.server.begin_shutdown(has_successor=has_successor))
 
     def abort(self) -> None:
         """Cut every connection, without waiting for it (see `Server.abort`)."""

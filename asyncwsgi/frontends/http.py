@@ -159,6 +159,7 @@ class HttpConnection(asyncio.Protocol):
         return not self.client.is_tls
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.client.end()
         self._enter(State.CLOSED)
         self._registry.discard(self)
         taker, self._taker = self._taker, None

@@ -34,13 +34,25 @@ would be a system call for each request.
 """
 
 
+have_begun = False
+"""Whether this process may have children that it has forked, and that hold copies of its sockets.
+
+Not by `subprocess`, whose programs inherit no socket.
+"""
+
+
+def _begin() -> None:
+    global have_begun
+    have_begun = True
+
+
 def _count() -> None:
     global count
     count += 1
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no forks
-    os.register_at_fork(after_in_child=_count)
+    os.register_at_fork(before=_begin, after_in_child=_count)
 
 
 def end_child(error: BaseException) -> NoReturn:

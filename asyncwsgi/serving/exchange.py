@@ -86,7 +86,7 @@ class WerkzeugExchange(Exchange):
 
     def fail(self, response: Response, error: BaseException) -> None:
         handler, server = self._handler, self._wsgi_server
-        if self.is_of_disconnect(error):
+        if self.is_of_disconnect(error) or self._ended_by_socket(error):
             if handler is not None:
                 handler.connection_dropped(error, self.environ)
         elif isinstance(error, RequestBodyError):
@@ -99,6 +99,11 @@ class WerkzeugExchange(Exchange):
             server.log("error", f"Error on request:\n{text}")
         else:
             server.pass_on(error, self._socket)
+
+    def _ended_by_socket(self, error: BaseException) -> bool:
+        # What has spoken for itself has no response to return, and engineio, for one, raises a
+        # ConnectionError instead, of which Werkzeug's own server says nothing.
+        return self._socket.was_written and isinstance(error, ConnectionError)
 
     def conclude(self, response: Response) -> None:
         super().conclude(response)

@@ -5,6 +5,7 @@ Everything but the loop is inherited: binding, the attributes, the banner, the m
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures
 import contextlib
 import selectors
@@ -59,6 +60,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         if self._has_own_transport():
             self._serve_on_werkzeugs_loop(poll_interval)
             return
+        atexit.register(self._drain_at_exit)
         try:
             thread = self._start()
             if thread is not None:
@@ -66,6 +68,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         except KeyboardInterrupt:
             pass
         finally:
+            atexit.unregister(self._drain_at_exit)
             self.server_close()
 
     def handle_request(self) -> None:
@@ -129,6 +132,19 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
                 return
             details = (type(passed_on), passed_on, passed_on.__traceback__)
             threading.excepthook(threading.ExceptHookArgs((*details, threading.current_thread())))
+
+    def _drain_at_exit(self) -> None:
+        """Answer what is in flight before the interpreter freezes the threads that do it.
+
+        Werkzeug's reloader ends a process so, by `sys.exit` beside the thread that serves. Kept
+        connections would be reset under requests that are on their way. The next process accepts on
+        the same listener.
+        """
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.shutdown(has_successor=True)
+            concurrent.futures.wait({thread.ended}, timeout=self.graceful_timeout + CUT_TIMEOUT)
 
     def _has_own_transport(self) -> bool:
         """Whether Werkzeug's loop has to serve, which is warned of."""

@@ -188,4 +188,39 @@ class TestSignals:
         process = run(threaded=True, serve=serve)
         process.end_input()
         assert process.wait() == 3
-        assert process.log.splitlines() == ["in a view"]
+        assert process.log.splitlines() == [
+            "in a view", "cut after graceful_timeout of 1 s; in flight: GET /"
+        ]  # fmt: skip
+
+
+EXITING = """
+import atexit, sys, threading
+from asyncwsgi.serving import make_server
+
+entered, is_exiting = threading.Event(), threading.Event()
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", str(64 * 2**20))])
+    entered.set()
+    is_exiting.wait()
+    return [bytes(2**20)] * 64
+
+server = make_server("127.0.0.1", 0, app, threaded=True)
+server.graceful_timeout = {graceful_timeout}
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(f"listening on http://127.0.0.1:{{server.port}}", file=sys.stderr, flush=True)
+entered.wait()
+atexit.register(is_exiting.set)
+sys.exit(3)
+"""
+
+
+def test_a_response_in_flight_ends_before_the_interpreter(tmp_path: Path) -> None:
+    # Werkzeug's reloader ends a process so: the thread that serves is a daemon.
+    process = Process("-c", EXITING.format(graceful_timeout=TIMEOUT), directory=tmp_path)
+    try:
+        with process.connect() as client:
+            assert len(client.get().body) == 64 * 2**20
+        assert process.wait() == 3
+    finally:
+        process.close()

@@ -92,6 +92,21 @@ class TestBytes:
         client.request()
         assert client.read_all() == RAW_ANSWER
 
+    def test_an_application_may_end_its_use_by_a_connection_error(
+        self, start: Start, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        # engineio does so behind each WebSocket, for the sake of Werkzeug's own server.
+        def application(environ: Any, _: Any) -> Iterable[bytes]:
+            environ["werkzeug.socket"].sendall(RAW_ANSWER)
+            raise ConnectionError
+
+        running = start(application, validate=False)
+        client = client_of(running)
+        client.request()
+        assert client.read_all() == RAW_ANSWER
+        running.close()
+        assert "Traceback" not in caplog.text
+
     def test_what_the_client_had_sent_already_is_received(
         self, start: Start, client_of: ClientOf
     ) -> None:
