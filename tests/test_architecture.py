@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "event_stream",
         "running",
         "app_loading",
+        "import_variables",
         "log_setup",
         "from_thread",
         "reloading",
