@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from asyncwsgi.app_loading import NamedLifespan, format_error
 from asyncwsgi.config import Config, Option, option_fields
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
+from asyncwsgi.import_variables import answering
 from asyncwsgi.log_setup import configure_logging, enable_loggers
 from asyncwsgi.reloading.child import serve_for_supervisor, take_inheritance
 from asyncwsgi.reloading.options import DEVELOPMENT_OPTIONS, Development
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 logger = logging.getLogger("asyncwsgi.server")
+
+IMPORT_VARIABLES = {
+    # As with Flask's own command: app.run() starts no other server.
+    "FLASK_RUN_FROM_CLI": "true",
+    # Werkzeug's name for the process that serves: its debugger tells the PIN in no other, and
+    # applications start their background work in no other.
+    "WERKZEUG_RUN_MAIN": "true",
+}
 
 ENVIRONMENT_PREFIX = "ASYNCWSGI"
 
@@ -177,12 +186,19 @@ def _run(app: str, config: Config, development: Development) -> int:
 
 
 def _load(app: str, config: Config, development: Development) -> WSGIApplication:
-    try:
-        application = development.load(app, config)
-        if isinstance(config.lifespan, NamedLifespan):
-            config.lifespan.load()
-    finally:
-        enable_loggers()
+    with answering(IMPORT_VARIABLES) as asked:
+        try:
+            application = development.load(app, config)
+            if isinstance(config.lifespan, NamedLifespan):
+                config.lifespan.load()
+        finally:
+            enable_loggers()
+    if "FLASK_RUN_FROM_CLI" in asked:
+        logger.warning(
+            "ignored run(), which was called while %s was imported: call it below "
+            'if __name__ == "__main__"',
+            app,
+        )
     return application
 
 

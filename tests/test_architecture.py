@@ -33,6 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "signals",
         "forking",
         "app_loading",
+        "import_variables",
         "log_setup",
         "from_thread",
         "reloading",

@@ -44,8 +44,6 @@ def inheritance_variables(inheritance: Inheritance) -> dict[str, str]:
     return {
         CONTROL_VARIABLE: str(inheritance.control.fileno()),
         LISTEN_VARIABLE: ",".join(map(str, inheritance.descriptors)),
-        # Werkzeug's name for what a reloader has started: its debugger then tells the PIN.
-        "WERKZEUG_RUN_MAIN": "true",
     }
 
 

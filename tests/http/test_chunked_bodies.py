@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-import bottle  # type: ignore[import-untyped]
+import bottle
 import falcon
 import pytest
 from django.conf import settings  # type: ignore[import-untyped]

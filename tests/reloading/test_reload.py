@@ -188,7 +188,7 @@ class TestListeners:
         )
         project.start("--reload")
         with project.process.connect() as client:
-            assert client.get().body == b'[[], [], "true"]'
+            assert client.get().body == b"[[], [], null]"
 
 
 @pytest.mark.parametrize("watching", ["watchfiles", "polling"])
@@ -238,7 +238,7 @@ class TestStop:
             project.process.send_signal_to_group(number)
         else:
             project.process.send_signal(number)
-        project.process.read_until("stopping; 1 requests in flight")
+        project.process.read_until("stopping; 1 request in flight")
         (project.directory / "release").open("w").close()
         assert client.reply().body == b"one"
         # Its standard error ends when nobody has it open any more.
