@@ -13,10 +13,13 @@ import click
 from flask.cli import main as flask_main
 from flask.cli import run_command
 
+from asyncwsgi.standard_streams import hold_standard_descriptors
+
 
 def _run(**options: Any) -> Any:
     from asyncwsgi.serving import install
 
+    hold_standard_descriptors()
     install()
     assert run_command.callback is not None
     return run_command.callback(**options)
@@ -37,6 +40,7 @@ def main() -> None:
     """Run the ``flask`` command with this package's servers below it."""
     from asyncwsgi.serving import install
 
+    hold_standard_descriptors()
     install()
     flask_main()
 

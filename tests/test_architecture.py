@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "event_stream",
         "running",
         "signals",
+        "standard_streams",
         "app_loading",
         "log_setup",
         "from_thread",

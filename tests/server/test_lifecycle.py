@@ -188,7 +188,6 @@ class TestConstruction:
         with pytest.raises(ConfigError, match=r"no option 'thread'; did you mean 'threads'\?"):
             Server(hello, thread=4)
 
-
     @pytest.mark.parametrize("name", ["url", "port"])
     def test_where_it_listens_is_not_known_before_the_start(self, name: str) -> None:
         with pytest.raises(RuntimeError, match=r"has not started.*`async with`, or await start"):
