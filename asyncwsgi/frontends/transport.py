@@ -49,8 +49,7 @@ class ClientTransport:
     @property
     def peer(self) -> str:
         """The client's address for log lines."""
-        peer = self._transport.get_extra_info("peername")
-        return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix client"
+        return peer_name(self._transport.get_extra_info("peername"))
 
     def environ_keys(self) -> dict[str, Any]:
         """What the transport tells the application: addresses, URL scheme, client certificate."""
@@ -109,3 +108,12 @@ class ClientTransport:
     def abort(self) -> None:
         """Close at once; what is unsent is lost."""
         self._transport.abort()
+
+
+def peer_name(address: object) -> str:
+    """A client's address for log lines."""
+    if not isinstance(address, tuple):
+        return "unix client"
+    host, port = address[:2]
+    # RFC 3986 3.2.2: without brackets nobody could tell where the host ends.
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
