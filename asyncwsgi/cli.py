@@ -21,6 +21,7 @@ from asyncwsgi.reloading.child import serve_for_supervisor, take_inheritance
 from asyncwsgi.reloading.options import DEVELOPMENT_OPTIONS, Development
 from asyncwsgi.reloading.supervisor import supervise
 from asyncwsgi.running import run
+from asyncwsgi.standard_streams import hold_standard_descriptors
 from asyncwsgi.version import __version__
 
 if TYPE_CHECKING:
@@ -207,4 +208,5 @@ command = click.version_option(__version__, message="asyncwsgi %(version)s")(_co
 
 def main() -> None:
     """The entry point of the ``asyncwsgi`` command."""
+    hold_standard_descriptors()
     command(prog_name="asyncwsgi")

@@ -23,10 +23,13 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from None
 
+from asyncwsgi.standard_streams import hold_standard_descriptors
+
 
 def _run(**options: Any) -> Any:
     from asyncwsgi.serving import install
 
+    hold_standard_descriptors()
     install()
     assert run_command.callback is not None
     return run_command.callback(**options)
@@ -47,6 +50,7 @@ def main() -> None:
     """Run the ``flask`` command with this package's servers below it."""
     from asyncwsgi.serving import install
 
+    hold_standard_descriptors()
     install()
     flask_main()
 

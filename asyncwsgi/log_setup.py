@@ -70,17 +70,26 @@ def is_logging_configured() -> bool:
 
 
 def configure_logging(config: Config) -> None:
-    """Write the log of this package to standard error, as `config` says."""
-    handler = logging.StreamHandler(sys.stderr)
-    if config.log_format == "json":
-        handler.setFormatter(JSONFormatter())
+    """Write the log of this package to standard error, as `config` says; nowhere without one."""
+    handler: logging.Handler
+    stream: TextIO | None = sys.stderr
+    # Python has none under pythonw, in a Windows service, or if its descriptor is closed.
+    if stream is None or stream.closed:
+        handler = logging.NullHandler()
     else:
-        handler.setFormatter(TextFormatter(is_coloured=is_coloured(sys.stderr)))
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(_formatter(config, stream))
     logger = logging.getLogger(LOGGER)
     logger.addHandler(handler)
     # The application may configure the root logger as it likes; no line is written twice.
     logger.propagate = False
     logger.setLevel(config.log_level.upper())
+
+
+def _formatter(config: Config, stream: TextIO) -> logging.Formatter:
+    if config.log_format == "json":
+        return JSONFormatter()
+    return TextFormatter(is_coloured=is_coloured(stream))
 
 
 def enable_loggers() -> None:

@@ -16,6 +16,7 @@ from asyncwsgi.log_setup import configure_logging, is_logging_configured
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.server.server import Server
 from asyncwsgi.signals import StopSignals
+from asyncwsgi.standard_streams import hold_standard_descriptors
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -43,6 +44,7 @@ def run(application: WSGIApplication, config: Config | None = None, **options: A
         ConfigError: options that cannot be served.
     """
     server = Server(application, config, **options)
+    hold_standard_descriptors()
     if not is_logging_configured():
         configure_logging(server.config)
     runner = asyncio.Runner(loop_factory=loop_factory(server.config.loop))

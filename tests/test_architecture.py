@@ -32,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "running",
         "signals",
         "forking",
+        "standard_streams",
         "app_loading",
         "import_variables",
         "log_setup",

@@ -196,4 +196,8 @@ def _reset(sock: socket.socket) -> None:
 
 def peer_name(address: object) -> str:
     """A client's address for log lines."""
-    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unix client"
+    if not isinstance(address, tuple):
+        return "unix client"
+    host, port = address[:2]
+    # RFC 3986 3.2.2: without brackets nobody could tell where the host ends.
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

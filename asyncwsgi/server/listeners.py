@@ -168,13 +168,22 @@ def _bind_tcp(sock: socket.socket, name: tuple[str, int]) -> None:
     sock.bind(name)
 
 
+_TCP_CURES = {
+    errno.EADDRINUSE: "it is in use; stop the other program or choose another port "
+    "(--port 0 takes a free one)",
+    errno.EACCES: "not allowed; choose a port above 1023 or ask for the right to it",
+    errno.EADDRNOTAVAIL: "no address of this machine; expected one such as 127.0.0.1",
+}
+_UNIX_CURES = {
+    errno.EADDRINUSE: "something is there already, perhaps a link that leads nowhere; remove it or "
+    "choose another path",
+    errno.EACCES: "not allowed; choose a path at which this user may make a file",
+    errno.ENOENT: "there is no such directory; make it or choose another path",
+}
+
+
 def _bind_error(where: str, error: OSError) -> BindError:
-    cures = {
-        errno.EADDRINUSE: "it is in use; stop the other program or choose another port "
-        "(--port 0 takes a free one)",
-        errno.EACCES: "not allowed; choose a port above 1023 or ask for the right to it",
-        errno.EADDRNOTAVAIL: "no address of this machine; expected one such as 127.0.0.1",
-    }
+    cures = _UNIX_CURES if where.startswith("unix:") else _TCP_CURES
     cure = cures.get(error.errno or 0, error.strerror or str(error))
     return BindError(f"cannot listen on {where}: {cure}")
 

@@ -247,6 +247,18 @@ class TestConfigureLogging:
         root.removeHandler(handler)
         assert stream.getvalue().count("once") == 1
 
+    @pytest.mark.parametrize("log_format", ["text", "json"])
+    @pytest.mark.parametrize("is_closed", [False, True])
+    def test_without_standard_error_lines_go_nowhere(
+        self, monkeypatch: pytest.MonkeyPatch, log_format: str, is_closed: bool
+    ) -> None:
+        stream = io.StringIO()
+        stream.close()
+        # None: pythonw, or a descriptor that was closed before Python started.
+        monkeypatch.setattr(sys, "stderr", stream if is_closed else None)
+        configure_logging(Config.from_options({"log_format": log_format}))
+        logging.getLogger("asyncwsgi.server").error("unheard")
+
     def test_the_root_logger_is_left_to_the_application(self, configure: Configure) -> None:
         root = logging.getLogger()
         before = root.handlers[:], root.level

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -221,17 +222,29 @@ class TestUnix:
     @pytest.mark.parametrize(
         ("name", "message"),
         [
-            pytest.param("missing/socket", "No such file or directory", id="no directory"),
+            pytest.param("missing/socket", "no such directory; make it or", id="no directory"),
+            pytest.param("link", "a link that leads nowhere; remove it or", id="a dangling link"),
             pytest.param("x" * 200, "path too long", id="too long for the system"),
         ],
     )
     def test_a_path_that_cannot_be_had_is_refused(
         self, tmp_path: Path, name: str, message: str
     ) -> None:
+        (tmp_path / "link").symlink_to("nowhere")
         before = descriptors()
         with pytest.raises(BindError, match=message):
             open_bind(f"unix:{tmp_path}/{name}")
         assert descriptors() == before
+
+    def test_one_that_is_not_allowed_is_refused_without_a_word_of_ports(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def bind(_sock: socket.socket, _address: str) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")  # root never sees it
+
+        monkeypatch.setattr(socket.socket, "bind", bind)
+        with pytest.raises(BindError, match="not allowed; choose a path at which this user may"):
+            open_bind(f"unix:{tmp_path}/socket")
 
     def test_the_file_of_another_server_at_the_same_path_stays(
         self, serve: Serve, tmp_path: Path

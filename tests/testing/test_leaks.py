@@ -109,6 +109,14 @@ class TestWhatIsNamed:
             said = leaks_of(server)
         assert f"a connection from unix client to unix:{path}, kept open" in said
 
+    def test_a_client_by_ipv6(self, left: ExitStack) -> None:
+        with LiveServer(hello, leaks="warn", bind="[::1]:0") as server:
+            client = left.enter_context(connect(server.addresses[0]))
+            assert client.get().body == b"hello"
+            server.wait_for_request()
+            said = leaks_of(server)
+        assert f"a connection from [::1]:{client.sock.getsockname()[1]} to {server.url}, " in said
+
     @pytest.mark.usefixtures("patience")
     def test_a_response_that_is_neither_read_nor_closed(self, left: ExitStack) -> None:
         change = threading.Condition()

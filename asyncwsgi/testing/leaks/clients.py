@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asyncwsgi.frontends.transport import peer_name
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -25,10 +27,8 @@ def peers_in_this_process(addresses: Iterable[Address]) -> list[str]:
     ports = {address[1] for address in addresses if not isinstance(address, str)}
     found = []
     for name, peer in _connected_sockets():
-        if isinstance(peer, tuple) and peer[1] in ports:
-            found.append(f"{name[0]}:{name[1]}")
-        elif isinstance(peer, str) and peer in paths:
-            found.append("unix client")
+        if peer in paths or (isinstance(peer, tuple) and peer[1] in ports):
+            found.append(peer_name(name))
     return found
 
 
