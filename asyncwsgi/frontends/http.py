@@ -409,7 +409,7 @@ class HttpConnection(asyncio.Protocol):
             self._end_body(body)
         else:
             self._hold_body(body)
-        if isinstance(event, bytes):
+        if isinstance(event, bytes) and self._body is body:  # it may have been refused above
             self.client.pause_reading()
             asyncio.get_running_loop().call_soon(self._read_more_body, body)
 
@@ -526,6 +526,9 @@ class HttpConnection(asyncio.Protocol):
     def _end_service(self, state: State, timeout: float = math.inf) -> None:
         # First of all: asyncio's TLS delivers what it has decrypted from within close().
         self._enter(state, timeout)
+        # No piece of a body is parsed any more, not even one for which a turn of the loop is
+        # booked: it would take the deadline away, and the client could stay for ever.
+        self._body = None
         self._registry.no_longer_served(self)
 
 

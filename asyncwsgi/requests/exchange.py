@@ -193,7 +193,10 @@ class Exchange:
 
     def discard(self) -> None:
         """It is over without having been submitted: let go of what would hold it in a cycle."""
-        self.body = None
+        body, self.body = self.body, None
+        if body is not None:
+            # Its responder knows it, too; a body that has come to its end knows no exchange.
+            body.fail(ClientDisconnected("the request was refused"))
 
     @property
     def is_endless(self) -> bool:

@@ -74,7 +74,10 @@ class WerkzeugConnection(HttpConnection):
         self.dispatcher.mailbox.post(self._begin_relay, end)
 
     def _begin_relay(self, end: socket.socket) -> None:
-        if self.client.is_closing:
+        exchange = cast("WerkzeugExchange | None", self.exchange)
+        # A thread that the application left behind may ask in the moment in which its request ends;
+        # the connection is the next one's then.
+        if self.client.is_closing or exchange is None or not exchange.has_taken_socket:
             end.close()
             return
         self._relay = Relay(self.client.transport, self._close_behind_relay)

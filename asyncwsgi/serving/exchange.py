@@ -64,6 +64,11 @@ class WerkzeugExchange(Exchange):
         return super().is_endless or self._socket.is_taken_over
 
     @property
+    def has_taken_socket(self) -> bool:
+        """Whether the connection's bytes are its application's."""
+        return self._socket.is_taken_over
+
+    @property
     def speaks_for_itself(self) -> bool:
         """Whether the application has written to its socket, and has no HTTP response to give."""
         return self._socket.was_written
