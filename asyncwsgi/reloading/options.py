@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
     from asyncwsgi.config import Config
 
+_IPV6_HOST = re.compile(r"\[([^]]*)\](?::\d*)?")
+"""An IPv6 address in the header Host (RFC 3986 3.2.2)."""
 _WILDCARDS = ("*", "?", "[")
 DEVELOPMENT_OPTIONS = ("reload", "debug", "debugger", "extra_files", "exclude_patterns")
 
@@ -111,10 +115,27 @@ def _paths(value: str) -> tuple[str, ...]:
 def _with_debugger(application: WSGIApplication, config: Config) -> WSGIApplication:
     from werkzeug.debug import DebuggedApplication
 
-    debugged = DebuggedApplication(application, evalex=True)
     # As werkzeug.serving.run_simple does: who chose the host may debug there.
-    debugged.trusted_hosts += [config.host] if not config.bind else _hosts(config.bind)
+    hosts = [config.host] if not config.bind else _hosts(config.bind)
+    addresses = {_ipv6_address(host) for host in ("::1", *hosts)} - {None}
+
+    class Debugged(DebuggedApplication):
+        def check_host_trust(self, environ: dict[str, Any]) -> bool:
+            # Werkzeug reads a trusted host up to its first colon, where its port would be.
+            literal = _IPV6_HOST.fullmatch(environ.get("HTTP_HOST", ""))
+            is_ours = literal is not None and _ipv6_address(literal[1]) in addresses
+            return is_ours or super().check_host_trust(environ)
+
+    debugged = Debugged(application, evalex=True)
+    debugged.trusted_hosts += hosts
     return debugged
+
+
+def _ipv6_address(host: str) -> IPv6Address | None:
+    try:
+        return IPv6Address(host)
+    except ValueError:
+        return None
 
 
 def _hosts(binds: tuple[str, ...]) -> list[str]:

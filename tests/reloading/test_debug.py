@@ -108,6 +108,27 @@ class TestDebugger:
         project.reload("two")
         assert project.answers("two")
 
+    @pytest.mark.parametrize(
+        ("options", "host", "status"),
+        [
+            pytest.param(["--host", "127.0.0.1"], "127.0.0.1:80", 200, id="IPv4"),
+            pytest.param(["--host", "::1"], "[::1]:80", 200, id="IPv6"),
+            pytest.param(["--host", "::1"], "[0:0::1]", 200, id="another form of it"),
+            pytest.param(["--host", "localhost"], "[::1]:80", 200, id="localhost"),
+            pytest.param(["--bind", "[::1]:0"], "[::1]:80", 200, id="a listener"),
+            pytest.param(["--host", "::1"], "[::2]:80", 400, id="an address of others"),
+            pytest.param(["--host", "::1"], "::1", 400, id="no brackets"),
+            pytest.param(["--host", "::1"], "evil.example", 400, id="a name of others"),
+        ],
+    )
+    def test_its_console_is_for_who_names_the_host_that_was_asked_for(
+        self, project: Project, options: list[str], host: str, status: int
+    ) -> None:
+        project.write_version("one")
+        project.start("--debug", "--no-reload", *options)
+        with project.process.connect() as client:
+            assert client.get("/console", Host=host).status == status
+
 
 class TestPlatform:
     def test_where_there_is_no_posix_the_error_names_the_cure(
