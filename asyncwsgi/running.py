@@ -50,11 +50,18 @@ def run(application: WSGIApplication, config: Config | None = None, **options: A
     runner = asyncio.Runner(loop_factory=loop_factory(server.config.loop))
     # Before the server starts: whoever reads that it listens may send a signal at once. Until the
     # loop is closed: that waits for the threads of `asyncio.to_thread`.
-    with StopSignals(server, runner.get_loop()) as signals, runner:
+    with StopSignals(server, runner.get_loop()) as signals:
         try:
-            runner.run(_serve(server))
-        finally:
-            signals.has_served = True
+            with runner:
+                try:
+                    runner.run(_serve(server))
+                finally:
+                    signals.has_served = True
+        except RuntimeError as error:
+            # A signal that interrupts uvloop as it begins to close leaves a loop that cannot be.
+            if isinstance(error.__context__, SystemExit):
+                raise error.__context__ from None
+            raise
     return signals.exit_code
 
 

@@ -219,7 +219,9 @@ class TestWhileTheApplicationReads:
         reason: str,
     ) -> None:
         gate = Gate(read_all)
-        client = client_of(serve(gate, body_buffer_size=1, max_body_size=10))
+        client = client_of(
+            serve(gate, body_buffer_size=1, max_body_size=10, stream_chunked_bodies=True)
+        )
         listen(caplog)
         reply = reply_to_body_in_two_parts(client, gate, rest)
         assert (reply.status, reply.header("Connection")) == (status, "close")
@@ -239,7 +241,9 @@ class TestWhileTheApplicationReads:
         reason: str,
     ) -> None:
         gate = Gate(swallow)
-        client = client_of(serve(gate, body_buffer_size=1, max_body_size=10))
+        client = client_of(
+            serve(gate, body_buffer_size=1, max_body_size=10, stream_chunked_bodies=True)
+        )
         listen(caplog)
         reply = reply_to_body_in_two_parts(client, gate, rest)
         assert reply.status == 422
