@@ -165,8 +165,11 @@ class HttpConnection(asyncio.Protocol):
         taker, self._taker = self._taker, None
         if taker is not None:
             taker.close()
-        if self.exchange is not None:
-            self.exchange.connection_lost()
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.connection_lost()
+            if not exchange.submitted_at:
+                self._forget(exchange)
 
     def pause_writing(self) -> None:
         self.client.is_writable = False
@@ -496,13 +499,19 @@ class HttpConnection(asyncio.Protocol):
     def _answer_refused(self, refused: RequestRefused) -> None:
         self._registry.refused_count += 1
         headers = [RETRY_AFTER] if refused.status == 503 else []
-        exchange, self.exchange, self._body = self.exchange, None, None
-        if exchange is not None:
-            exchange.discard()
+        self._body = None
+        if self.exchange is not None:
+            self._forget(self.exchange)
         self.client.write(
             refusal(refused.status, date=self._frontend.clock.date(), headers=headers)
         )
         self._linger()
+
+    def _forget(self, exchange: Exchange) -> None:
+        """Have nothing more to do with a request that never ran."""
+        exchange.discard()
+        cast("HttpResponder", exchange.responder).body = None
+        self.exchange = None
 
     def _finish(self) -> None:
         """Close behind a response."""

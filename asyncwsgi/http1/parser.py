@@ -81,7 +81,7 @@ class RequestParser:
         self._h11: h11.Connection | None = None
         self._in_body = False
         self._memory: tuple[bytes, HeaderFields] | None = None
-        self._refused: RequestRefused | None = None
+        self._refused: tuple[int, str] | None = None
 
     @property
     def is_in_head(self) -> bool:
@@ -113,7 +113,8 @@ class RequestParser:
                 one either, so every further call raises it again.
         """
         if self._refused is not None:
-            raise self._refused
+            # A new one: an error that is raised knows the frames that know this parser.
+            raise RequestRefused(*self._refused)
         if self._h11 is None and self._memory is not None:
             head = self._recall()
             if head is not None:
@@ -121,7 +122,7 @@ class RequestParser:
         try:
             return self._next()
         except RequestRefused as refused:
-            self._refused = refused
+            self._refused = (refused.status, refused.reason)
             raise
 
     def _next(self) -> ParserEvent:
@@ -161,6 +162,7 @@ class RequestParser:
         try:
             event = connection.next_event()
         except h11.RemoteProtocolError as error:
+            error.__traceback__ = None  # one of h11's frames there knows the error: a cycle
             raise self._refusal(error) from None
         if event is h11.NEED_DATA:
             return NEED_DATA

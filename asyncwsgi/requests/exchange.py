@@ -183,8 +183,6 @@ class Exchange:
             body.fail(ClientDisconnected("the client left before its body was complete"))
         if writable is not None:
             writable.set()
-        if not self.submitted_at:
-            self.discard()
 
     def cut(self) -> None:
         """End it as if the client had left, and close its connection."""
@@ -192,11 +190,13 @@ class Exchange:
         self.connection.abort()
 
     def discard(self) -> None:
-        """It is over without having been submitted: let go of what would hold it in a cycle."""
-        body, self.body = self.body, None
+        """Let go of what knows it: it is over, or will never run. No cycle outlives the request."""
+        body = self.body
         if body is not None:
-            # Its responder knows it, too; a body that has come to its end knows no exchange.
-            body.fail(ClientDisconnected("the request was refused"))
+            # Threads that the application left behind must not wait for a body nobody feeds.
+            body.fail(ClientDisconnected("the request is over"))
+        self.body = self._response = None
+        self.environ = {}
 
     @property
     def is_endless(self) -> bool:
@@ -269,13 +269,8 @@ class Exchange:
             writable.set()
 
     def _end(self, _: None) -> None:
-        if self.body is not None:
-            # Threads that the application left behind must not wait for a body nobody feeds.
-            self.body.fail(ClientDisconnected("the response is over"))
         self.disconnect.end()
-        # Body, wsgi.input and response know the exchange: no cycle outlives the request.
-        self.body = self._response = None
-        self.environ = {}
+        self.discard()
         self.dispatcher.exchange_ended(self)
         self.connection.response_ended(self)
 

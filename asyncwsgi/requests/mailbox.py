@@ -1,8 +1,9 @@
 """Calls from worker threads back to the event loop.
 
 Guarantees: calls run on the loop, in the order in which one thread posted them; all that were
-posted before the loop comes round cost one wake-up; none is lost while the loop runs. Knows nothing
-of requests.
+posted before the loop comes round cost one wake-up; none is lost while the loop runs. They run in
+the Context in which the mailbox was made, and not in that of whoever posted first, which would be
+the one of any request. Knows nothing of requests.
 
 Why not ``call_soon_threadsafe`` for each: it writes a byte into a socket every time, and the loop
 reads it, which costs several times what the call itself does. A worker that sends the head and the
@@ -38,6 +39,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 from asyncwsgi.requests import forks
@@ -46,13 +48,14 @@ from asyncwsgi.requests import forks
 class Mailbox:
     """The one way from a thread to the loop."""
 
-    __slots__ = ("_calls", "_forks", "_is_scheduled", "_loop")
+    __slots__ = ("_calls", "_context", "_forks", "_is_scheduled", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._forks = forks.count
         self._calls: deque[tuple[Callable[[Any], object], Any]] = deque()
         self._is_scheduled = False
+        self._context = copy_context()
 
     @property
     def is_of_parent(self) -> bool:
@@ -77,7 +80,7 @@ class Mailbox:
         if not self._is_scheduled:
             try:
                 self._is_scheduled = True
-                self._loop.call_soon_threadsafe(self._deliver)
+                self._loop.call_soon_threadsafe(self._deliver, context=self._context)
             except RuntimeError:
                 self._is_scheduled = False
                 self._calls.clear()

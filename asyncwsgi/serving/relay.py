@@ -8,6 +8,10 @@ from collections.abc import Callable
 from typing import cast
 
 
+def _tell_nobody() -> None:
+    """Stands in for who need not be told any more."""
+
+
 class Relay(asyncio.Protocol):
     """The loop's end of the pair. All of it runs on the loop.
 
@@ -52,6 +56,8 @@ class Relay(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.has_ended = True
         self._on_end()
+        # Each of them knows this: no cycle outlives the connection.
+        self._on_end, self._transport, self._opening = _tell_nobody, None, None
 
     def pause_writing(self) -> None:
         if not self._client.is_closing():
@@ -65,6 +71,8 @@ class Relay(asyncio.Protocol):
 
     def receive(self, data: bytes) -> None:
         """The client has sent bytes."""
+        if self.has_ended:
+            return
         if self._transport is None:
             self._waiting += data
         elif not self._transport.is_closing():

@@ -14,6 +14,7 @@ import pytest
 from asyncwsgi import Server
 from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.requests.worker_threads import Job, WorkerThreads
+from asyncwsgi.running import ServerThread
 from asyncwsgi.testing import LiveServer
 from tests.client import TIMEOUT, Client
 from tests.http.wire import PLAIN, Headers
@@ -188,7 +189,7 @@ class Clock:
         assert ticked.wait(TIMEOUT), "the server's loop does not come round"
 
 
-def come_round(server: LiveServer) -> None:
+def come_round(server: ServerThread) -> None:
     """Have the loop of `server` come round many times."""
 
     async def turns() -> None:

@@ -26,9 +26,7 @@ def wait_until_disconnected(server: LiveServer) -> None:
 def test_who_does_not_close_behind_a_response_is_closed_though_its_body_is_still_parsed(
     serve: Serve, client_of: ClientOf
 ) -> None:
-    server = serve(
-        hello, body_buffer_size=MIB, drain_timeout=0.01, stream_chunked_bodies=True
-    )
+    server = serve(hello, body_buffer_size=MIB, drain_timeout=0.01, stream_chunked_bodies=True)
     client = client_of(server)
     # The application answers, and does not keep the connection, while chunks are being parsed.
     client.request("POST", Expect="100-continue", Transfer_Encoding="chunked")
