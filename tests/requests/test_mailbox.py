@@ -168,7 +168,7 @@ def test_a_call_that_ends_the_loop_loses_no_other(name: Loop, error: type[BaseEx
 async def test_a_post_that_a_signal_interrupts_keeps_no_other_from_waking_the_loop(
     mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     received: list[int] = []
