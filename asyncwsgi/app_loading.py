@@ -122,19 +122,26 @@ def _split(name: str) -> tuple[str, str]:
     return (match["place"], match["expression"] or "") if match else ("", "")
 
 
+# Not the methods of Path, which raise PermissionError for what lies in a closed directory.
+
+
+def _is_file(path: str | Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113
+
+
 def _has_source_suffix(place: str) -> bool:
     return place.lower().endswith(".py")
 
 
 def _is_source_file(place: str) -> bool:
-    return _has_source_suffix(place) and Path(place).is_file()
+    return _has_source_suffix(place) and _is_file(place)
 
 
 def _is_directory(place: str) -> bool:
     """Whether it is written as the path of a directory; a package may also be named as a module."""
     separators = (os.sep, os.altsep or os.sep)
     is_path = place in (".", "..") or any(each in place for each in separators)
-    return is_path and Path(place).is_dir()
+    return is_path and os.path.isdir(place)  # noqa: PTH112
 
 
 def _import(place: str) -> ModuleType:
@@ -174,14 +181,14 @@ def _no_module(place: str, missing: str) -> str:
     module, _, attribute = place.rpartition(".")
     path = Path(place)
     source = Path(f"{path}.py")
-    if path.suffix == ".ini" and path.is_file():
+    if path.suffix == ".ini" and _is_file(path):
         cure = (
             "an application that PasteDeploy makes of a file is "
             f'\'paste.deploy:loadapp("config:{place}", relative_to=".")\''
         )
     elif hasattr(sys.modules.get(module), attribute):
         cure = f"did you mean {module}:{attribute}?"
-    elif source.is_file():
+    elif _is_file(source):
         cure = f"did you mean {source}?"
     else:
         cure = "run from the directory that holds it, or give the path of its file"
@@ -190,7 +197,7 @@ def _no_module(place: str, missing: str) -> str:
 
 def _initialiser(directory: str) -> Path:
     path = Path(directory) / "__init__.py"
-    if not path.is_file():
+    if not _is_file(path):
         files = sorted(each.name for each in Path(directory).glob("*.py"))
         raise AppImportError(
             f"{directory!r} is a directory, but no package; name a file"
@@ -201,7 +208,7 @@ def _initialiser(directory: str) -> Path:
 
 def _import_file(path: Path, place: str) -> ModuleType:
     """Import a file by the name that it has in its outermost package."""
-    if not path.is_file():
+    if not _is_file(path):
         raise AppImportError(f"there is no file {place!r}; expected a Python file")
     path = path.resolve()
     is_package = path.name == "__init__.py"
@@ -210,7 +217,7 @@ def _import_file(path: Path, place: str) -> ModuleType:
     stem = path.stem.replace(".", "_")
     packages: list[str] = []
     directory = path.parent
-    while (directory / "__init__.py").is_file():
+    while _is_file(directory / "__init__.py"):
         packages.insert(0, directory.name)
         directory = directory.parent
     _search_first(directory)

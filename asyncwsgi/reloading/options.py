@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.app_loading import load_application
 from asyncwsgi.errors import ConfigError
+from asyncwsgi.reloading.sources import is_directory
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -73,7 +74,7 @@ class Development:
                     f"--extra-files takes paths and no patterns, got {path!r}; name the directory, "
                     "in which every file counts"
                 )
-            if not Path(path).parent.is_dir():
+            if not is_directory(Path(path).parent):
                 raise ConfigError(f"--extra-files: there is no {path}, nor a directory to hold it")
         for pattern in self.exclude_patterns:
             if not pattern.startswith((os.sep, *_WILDCARDS)):
@@ -85,7 +86,8 @@ class Development:
     @property
     def missing_files(self) -> list[str]:
         """Those of `extra_files` that are not there; they may be made later."""
-        return [path for path in self.extra_files if not Path(path).exists()]
+        # Not Path.exists(), which raises PermissionError.
+        return [path for path in self.extra_files if not os.path.exists(path)]  # noqa: PTH110
 
     def load(self, name: str, config: Config) -> WSGIApplication:
         """Import the application called `name`, with the debugger around it if there shall be one.

@@ -35,7 +35,7 @@ def source_roots() -> list[str]:
     entries = [path or str(Path.cwd()) for path in sys.path]
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     entries += [str(Path(file).parent) for file in files if isinstance(file, str)]
-    found = {os.path.realpath(path) for path in entries if Path(path).is_dir()}
+    found = {os.path.realpath(path) for path in entries if is_directory(path)}
     roots = {path for path in found if not _is_installed(path)}
     return sorted(roots | {path for path in found if path == os.path.realpath(entries[0])})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -134,7 +135,7 @@ class TestPlatform:
     def test_where_there_is_no_posix_the_error_names_the_cure(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        windows = SimpleNamespace(name="nt", pathsep=";")
+        windows = SimpleNamespace(name="nt", pathsep=";", path=os.path)
         monkeypatch.setattr("asyncwsgi.reloading.options.os", windows)
         options: dict[str, object] = dict.fromkeys(("reload", "debugger"))
         options |= {"debug": True, "extra_files": "a;b", "exclude_patterns": ""}
