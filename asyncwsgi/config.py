@@ -169,6 +169,7 @@ class Config:
     )
 
     root_path: str = _option("", "SCRIPT_NAME: the path at which a proxy mounts the application.")
+    server_header: bool = _option(True, "Say in the header Server that this is asyncwsgi.")
     access_log: bool = _option(True, "Log every request.")
     access_log_format: str = _option(DEFAULT_FORMAT, "Format of an access line, %(name)s style.")
     log_format: LogFormat = _option("text", "Form of log lines.", choices=get_args(LogFormat))

@@ -21,9 +21,9 @@ from typing import Any, Protocol, cast
 
 from asyncwsgi.clock import clock
 from asyncwsgi.errors import RequestBodyError, RequestRefused, WorkersBusy
-from asyncwsgi.frontends.date import DateClock
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.registry import ConnectionSnapshot, DrainPhase, Registry
+from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.frontends.states import State
 from asyncwsgi.frontends.transport import ClientTransport
 from asyncwsgi.http1.encoder import refusal
@@ -53,7 +53,7 @@ class Frontend:
     environ: dict[str, Any]
     exchange_class: ExchangeFactory = Exchange
     responder_class: type[HttpResponder] = HttpResponder
-    clock: DateClock = field(default_factory=DateClock)
+    signature: Signature = field(default_factory=Signature)
 
 
 class SocketTaker(Protocol):
@@ -204,7 +204,7 @@ class HttpConnection(asyncio.Protocol):
     def make_exchange(self, head: RequestHead, environ: dict[str, Any]) -> Exchange:
         """The exchange of a request whose head has arrived."""
         frontend = self._frontend
-        responder = frontend.responder_class(self.dispatcher, head, frontend.clock)
+        responder = frontend.responder_class(self.dispatcher, head, frontend.signature)
         return frontend.exchange_class(self.dispatcher, self, responder, environ)
 
     def request_arrived(self, exchange: Exchange) -> None:
@@ -502,8 +502,9 @@ class HttpConnection(asyncio.Protocol):
         self._body = None
         if self.exchange is not None:
             self._forget(self.exchange)
+        sign = self._frontend.signature
         self.client.write(
-            refusal(refused.status, date=self._frontend.clock.date(), headers=headers)
+            refusal(refused.status, date=sign.date(), server=sign.server, headers=headers)
         )
         self._linger()
 

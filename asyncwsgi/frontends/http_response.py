@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asyncwsgi.frontends.date import DateClock
-from asyncwsgi.http1.encoder import CONTINUE, SERVER_NAME, ResponseEncoder
+from asyncwsgi.frontends.signature import Signature
+from asyncwsgi.http1.encoder import CONTINUE, ResponseEncoder
 from asyncwsgi.http1.head import RequestHead
 from asyncwsgi.requests.dispatcher import Dispatcher
 
@@ -22,18 +22,18 @@ class HttpResponder(ResponseEncoder):
     Args:
         dispatcher: says whether the server drains.
         request: the head of the request.
-        clock: makes dates.
+        signature: the values of Server and Date.
         http_version: the version whose framing the client gets, ``1.1`` or ``1.0``; the request's
             if it is None.
     """
 
-    __slots__ = ("_clock", "_dispatcher", "_has_sent_continue", "body", "request")
+    __slots__ = ("_dispatcher", "_has_sent_continue", "_signature", "body", "request")
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         request: RequestHead,
-        clock: DateClock,
+        signature: Signature,
         *,
         http_version: str | None = None,
     ) -> None:
@@ -42,12 +42,13 @@ class HttpResponder(ResponseEncoder):
         self.body: RequestBody | None = None
         """The request's, if it has one; given by the connection."""
         self._dispatcher = dispatcher
-        self._clock = clock
+        self._signature = signature
         self._has_sent_continue = False
 
     def sign(self, status: str) -> tuple[str, str]:
         """The values of Server and Date. Called once, when the head is about to leave."""
-        return SERVER_NAME, self._clock.date()
+        signature = self._signature
+        return signature.server, signature.date()
 
     def can_keep_alive(self) -> bool:
         """Whether the connection can be kept behind this response. Called behind `sign`."""

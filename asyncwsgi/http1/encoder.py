@@ -119,12 +119,24 @@ class ResponseEncoder:
         return LAST_CHUNK if self.is_chunked else b""
 
 
-def refusal(status: int, *, date: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """The whole response to a request that the server answers itself and then closes on."""
+def refusal(
+    status: int,
+    *,
+    date: str,
+    server: str = SERVER_NAME,
+    headers: Iterable[tuple[str, str]] = (),
+) -> bytes:
+    """The whole response to a request that the server answers itself and then closes on.
+
+    Args:
+        date: the value of the Date header.
+        server: that of the Server header; empty for none.
+        headers: more of them.
+    """
     phrase = HTTPStatus(status).phrase
     body = f"{status} {phrase}\n".encode("ascii")
     fields = [
-        ("Server", SERVER_NAME),
+        *([("Server", server)] if server else ()),
         ("Content-Type", "text/plain; charset=utf-8"),
         ("Content-Length", str(len(body))),
         *headers,

@@ -21,6 +21,7 @@ from asyncwsgi.errors import ConfigError
 from asyncwsgi.frontends.http import Frontend, HttpConnection
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.registry import DrainPhase, Registry
+from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.http1.parser import HeadLimits
 from asyncwsgi.requests.dispatcher import Dispatcher, context_maker
 from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
@@ -438,6 +439,7 @@ class Server:
             ),
             exchange_class=self.exchange_class,
             responder_class=self.responder_class,
+            signature=Signature() if config.server_header else Signature(server=""),
         )
 
     @property

@@ -32,7 +32,7 @@ class WerkzeugConnection(HttpConnection):
         self, frontend: Frontend, wsgi_server: WerkzeugServer, *, is_only_one: bool = False
     ) -> None:
         super().__init__(frontend)
-        self._clock = frontend.clock
+        self._signature = frontend.signature
         self._wsgi_server = wsgi_server
         self._is_only_one = is_only_one
         self._relay: Relay | None = None
@@ -45,7 +45,7 @@ class WerkzeugConnection(HttpConnection):
         responder = WerkzeugResponder(
             self.dispatcher,
             head,
-            self._clock,
+            self._signature,
             client,
             http_version="1.0" if protocol < "HTTP/1.1" else head.http_version,
             is_only_one=self._is_only_one,

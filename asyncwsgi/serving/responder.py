@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asyncwsgi.frontends.date import DateClock
 from asyncwsgi.frontends.http_response import HttpResponder
+from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.http1.head import RequestHead
 from asyncwsgi.requests.dispatcher import Dispatcher
 from asyncwsgi.serving.client_socket import ClientSocket
@@ -29,13 +29,13 @@ class WerkzeugResponder(HttpResponder):
         self,
         dispatcher: Dispatcher,
         request: RequestHead,
-        clock: DateClock,
+        signature: Signature,
         client: ClientSocket,
         *,
         http_version: str,
         is_only_one: bool,
     ) -> None:
-        super().__init__(dispatcher, request, clock, http_version=http_version)
+        super().__init__(dispatcher, request, signature, http_version=http_version)
         self._client = client
         self._is_only_one = is_only_one
         self.handler: WSGIRequestHandler | None = None
