@@ -18,6 +18,7 @@ SKIPPED_DIRECTORIES = frozenset({
 
 _SMALL = frozenset({"__pycache__"})
 """Skipped directories that do no harm to a watch: every package has one, with nothing below."""
+_SUFFIXES = (".py", ".PY")  # the command line takes either
 _ENVIRONMENT_FILE = "pyvenv.cfg"
 """Marks a virtual environment (PEP 405)."""
 _PREFIX = os.path.realpath(sys.prefix)
@@ -100,7 +101,7 @@ class Sources:
         if self._is_excluded(path):
             return False
         is_extra = any(is_below(path, e) and _is_open(path, e) for e in self.extra_files)
-        return is_extra or (path.endswith(".py") and any(_is_open(path, r) for r in self.roots))
+        return is_extra or (path.endswith(_SUFFIXES) and any(_is_open(path, r) for r in self.roots))
 
     def has_files_in(self, directory: str) -> bool:
         """Whether `directory` is one, and files in it count, or a directory in it may hold such."""
@@ -127,7 +128,7 @@ class Sources:
 
     def stamps(self) -> dict[str, Stamp]:
         """Every file that counts, as it is now."""
-        code = (path for root in self.roots for path in _files(root) if path.endswith(".py"))
+        code = (path for root in self.roots for path in _files(root) if path.endswith(_SUFFIXES))
         extra = (path for top in self.extra_files for path in _files(top))
         found = {}
         for path in itertools.chain(code, extra):

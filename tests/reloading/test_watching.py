@@ -43,6 +43,18 @@ class TestHow:
             assert project.answers(version)
 
 
+@pytest.mark.parametrize("name", ["WEB.PY", "my.web.py"])
+def test_an_application_of_any_file_name_reloads(
+    project: Project, backend: dict[str, str], name: str
+) -> None:
+    project.write(name, "def app(environ, start_response): pass")
+    project.start("--reload", app=name, environment=backend)
+    project.process.read_until("changes")
+    project.write(name, "def app(environ, start_response): return None")
+    project.process.read_until(f"reloading: {name} changed")
+    project.wait_until_taken_over()
+
+
 class TestExtraFiles:
     def test_a_change_of_one_reloads(self, project: Project, backend: dict[str, str]) -> None:
         project.write("site.toml", "a = 1")
