@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.config import Config, Loop
 from asyncwsgi.errors import ConfigError
+from asyncwsgi.greenlets import patching_library
 from asyncwsgi.log_setup import configure_logging, is_logging_configured
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.server.server import Server
@@ -78,9 +79,16 @@ def loop_factory(loop: Loop) -> LoopFactory:
     """What makes event loops of the kind asked for.
 
     Raises:
-        ConfigError: uvloop is asked for and not installed.
+        ConfigError: uvloop is asked for and not installed, or would keep greenlets from running.
     """
     if loop == "asyncio":
+        return asyncio.new_event_loop
+    if library := patching_library():
+        if loop == "uvloop":
+            raise ConfigError(
+                f"loop is 'uvloop', which waits in C, and {library} has patched this process: its "
+                "greenlets would not run meanwhile; take loop 'asyncio', which it has patched, too"
+            )
         return asyncio.new_event_loop
     try:
         import uvloop

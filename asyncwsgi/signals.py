@@ -16,8 +16,8 @@ one signal, when the next arrives, nobody else will end this process: the handle
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -53,8 +53,9 @@ class StopSignals:
         """What the process should end with: 0, or 128 plus the number of the signal that cut."""
 
     def __enter__(self) -> Self:
-        # Python lets only the main thread handle signals.
-        if threading.current_thread() is threading.main_thread():
+        # ValueError: Python lets only the main thread handle signals. Not asked beforehand: of
+        # eventlet's threads none is the main one.
+        with contextlib.suppress(ValueError):
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._replaced[number] = signal.signal(number, self._hear)
                 own_process.give_back(number, self._replaced[number])

@@ -31,15 +31,9 @@ from typing import Any, Protocol
 
 from asyncwsgi.coroutines.asgiref_loop import AsgirefLoop
 from asyncwsgi.errors import WorkersBusy
+from asyncwsgi.greenlets import thread_queue
 from asyncwsgi.requests import forks
 from asyncwsgi.requests.mailbox import Mailbox
-
-try:
-    # Python's own also where gevent has put another one in the place of `queue.SimpleQueue`: that
-    # one wakes greenlets, and these are threads.
-    from _queue import SimpleQueue
-except ImportError:
-    from queue import SimpleQueue
 
 logger = logging.getLogger("asyncwsgi.server")
 
@@ -127,7 +121,7 @@ class WorkerThreads:
         self._idle_timeout = idle_timeout
         self._is_stopping = False
         # None tells the thread that takes it to end.
-        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._queue = thread_queue()
         self._threads: set[threading.Thread] = set()
         """Those that take jobs, or will, or were told to end and have not heard of it."""
         self._leaving: set[threading.Thread] = set()
