@@ -18,9 +18,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import time
 from typing import TYPE_CHECKING, Any, Self
 
+from asyncwsgi.clock import clock
 from asyncwsgi.forking import own_process
 from asyncwsgi.requests.mailbox import Mailbox
 
@@ -73,7 +73,7 @@ class StopSignals:
         if self.has_served:
             # A thread of `asyncio.to_thread` hangs, for which a loop waits before it is closed.
             raise SystemExit(128 + number)
-        now = time.monotonic()
+        now = clock.monotonic()
         self._mailbox.post(self._stop, number)
         if self._unheard_since is None:
             self._unheard_since = now

@@ -29,6 +29,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, Protocol
 
+from asyncwsgi.clock import clock
 from asyncwsgi.coroutines.asgiref_loop import AsgirefLoop
 from asyncwsgi.errors import WorkersBusy
 from asyncwsgi.greenlets import thread_queue
@@ -265,11 +266,12 @@ class WorkerThreads:
 
         Nobody is told when a thread has ended, and to join it would hold the loop. Another thread
         could do that, but who waits for its end? So this looks, at the end of a server and mostly
-        once.
+        once. In between it holds the loop for a moment: to sleep would need a clock that moves, and
+        tests stop that of their loop (freezegun).
         """
-        deadline = self._loop.time() + END_TIMEOUT
-        while any(thread.is_alive() for thread in self._leaving):
-            if self._loop.time() >= deadline:
+        deadline = clock.monotonic() + END_TIMEOUT
+        while hanging := [thread for thread in self._leaving if thread.is_alive()]:
+            if clock.monotonic() >= deadline:
                 with contextlib.suppress(Exception):  # see `_report`
                     logger.warning(
                         "worker threads have not ended %g s after their last request: what they "
@@ -277,7 +279,8 @@ class WorkerThreads:
                         END_TIMEOUT,
                     )
                 return
-            await asyncio.sleep(LOOK_INTERVAL)
+            hanging[0].join(LOOK_INTERVAL)
+            await asyncio.sleep(0)
 
 
 class ExecutorWorkers:
