@@ -71,8 +71,10 @@ class StopSignals:
     def _hear(self, number: int, _: object) -> None:
         """Tell the loop. In the main thread, between any two of its instructions."""
         if self.has_served:
-            # A thread of `asyncio.to_thread` hangs, for which a loop waits before it is closed.
-            raise SystemExit(128 + number)
+            # A thread of `asyncio.to_thread` hangs, for which a loop waits before it is closed. If
+            # what is raised is lost in C code that cannot raise, the exit code still tells.
+            self.exit_code = 128 + number
+            raise SystemExit(self.exit_code)
         now = clock.monotonic()
         self._mailbox.post(self._stop, number)
         if self._unheard_since is None:
