@@ -175,7 +175,9 @@ class Config:
     log_format: LogFormat = _option("text", "Form of log lines.", choices=get_args(LogFormat))
     log_level: LogLevel = _option("info", "Least level logged.", choices=get_args(LogLevel))
     loop: Loop = _option(
-        "auto", "Event loop; auto is uvloop where it is installed.", choices=get_args(Loop)
+        "auto",
+        "Event loop; auto is uvloop where it is installed and gevent has patched nothing.",
+        choices=get_args(Loop),
     )
 
     def __post_init__(self) -> None:

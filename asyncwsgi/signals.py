@@ -16,11 +16,11 @@ one signal, when the next arrives, nobody else will end this process: the handle
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
-import threading
-import time
 from typing import TYPE_CHECKING, Any, Self
 
+from asyncwsgi.clock import clock
 from asyncwsgi.forking import own_process
 from asyncwsgi.requests.mailbox import Mailbox
 
@@ -53,8 +53,9 @@ class StopSignals:
         """What the process should end with: 0, or 128 plus the number of the signal that cut."""
 
     def __enter__(self) -> Self:
-        # Python lets only the main thread handle signals.
-        if threading.current_thread() is threading.main_thread():
+        # ValueError: Python lets only the main thread handle signals. Not asked beforehand: of
+        # eventlet's threads none is the main one.
+        with contextlib.suppress(ValueError):
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._replaced[number] = signal.signal(number, self._hear)
                 own_process.give_back(number, self._replaced[number])
@@ -70,9 +71,11 @@ class StopSignals:
     def _hear(self, number: int, _: object) -> None:
         """Tell the loop. In the main thread, between any two of its instructions."""
         if self.has_served:
-            # A thread of `asyncio.to_thread` hangs, for which a loop waits before it is closed.
-            raise SystemExit(128 + number)
-        now = time.monotonic()
+            # A thread of `asyncio.to_thread` hangs, for which a loop waits before it is closed. If
+            # what is raised is lost in C code that cannot raise, the exit code still tells.
+            self.exit_code = 128 + number
+            raise SystemExit(self.exit_code)
+        now = clock.monotonic()
         self._mailbox.post(self._stop, number)
         if self._unheard_since is None:
             self._unheard_since = now

@@ -23,7 +23,6 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import Context, copy_context
-from threading import Lock
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from asyncwsgi.coroutines.loop_access import Mailbox
@@ -294,7 +293,7 @@ class AwaitedCall(Generic[T]):
         self._result: T | None = None
         self._error: BaseException | None = None
         self._has_ended = False
-        self._ended = Lock()
+        self._ended = threading.Lock()
         self._ended.acquire()
 
     # In the thread that waits.

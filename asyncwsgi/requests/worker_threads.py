@@ -29,17 +29,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, Protocol
 
+from asyncwsgi.clock import clock
 from asyncwsgi.coroutines.asgiref_loop import AsgirefLoop
 from asyncwsgi.errors import WorkersBusy
+from asyncwsgi.greenlets import thread_queue
 from asyncwsgi.requests import forks
 from asyncwsgi.requests.mailbox import Mailbox
-
-try:
-    # Python's own also where gevent has put another one in the place of `queue.SimpleQueue`: that
-    # one wakes greenlets, and these are threads.
-    from _queue import SimpleQueue
-except ImportError:
-    from queue import SimpleQueue
 
 logger = logging.getLogger("asyncwsgi.server")
 
@@ -127,7 +122,7 @@ class WorkerThreads:
         self._idle_timeout = idle_timeout
         self._is_stopping = False
         # None tells the thread that takes it to end.
-        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._queue = thread_queue()
         self._threads: set[threading.Thread] = set()
         """Those that take jobs, or will, or were told to end and have not heard of it."""
         self._leaving: set[threading.Thread] = set()
@@ -271,11 +266,12 @@ class WorkerThreads:
 
         Nobody is told when a thread has ended, and to join it would hold the loop. Another thread
         could do that, but who waits for its end? So this looks, at the end of a server and mostly
-        once.
+        once. In between it holds the loop for a moment: to sleep would need a clock that moves, and
+        tests stop that of their loop (freezegun).
         """
-        deadline = self._loop.time() + END_TIMEOUT
-        while any(thread.is_alive() for thread in self._leaving):
-            if self._loop.time() >= deadline:
+        deadline = clock.monotonic() + END_TIMEOUT
+        while hanging := [thread for thread in self._leaving if thread.is_alive()]:
+            if clock.monotonic() >= deadline:
                 with contextlib.suppress(Exception):  # see `_report`
                     logger.warning(
                         "worker threads have not ended %g s after their last request: what they "
@@ -283,7 +279,8 @@ class WorkerThreads:
                         END_TIMEOUT,
                     )
                 return
-            await asyncio.sleep(LOOK_INTERVAL)
+            hanging[0].join(LOOK_INTERVAL)
+            await asyncio.sleep(0)
 
 
 class ExecutorWorkers:

@@ -22,6 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.config import Config
+from asyncwsgi.greenlets import thread_queue
 from asyncwsgi.server.server import Server
 from asyncwsgi.serving.connection import WerkzeugConnection
 from asyncwsgi.serving.handler import WerkzeugServer
@@ -115,9 +116,7 @@ class CallingThread(Executor):
 
     def __init__(self) -> None:
         # None: look whether it is over.
-        self._queue: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._queue = thread_queue()
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextvars import copy_context
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -336,6 +337,12 @@ async def test_who_does_not_heed_its_cancellation_changes_nothing(tasks: LoopTas
     assert future.cancelled()
 
 
+def with_locks_of(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have threads wait for tasks at locks of another kind, and nothing else in this process."""
+    names = {**vars(threading), "Lock": kind}
+    monkeypatch.setattr("asyncwsgi.coroutines.tasks.threading", SimpleNamespace(**names))
+
+
 async def test_an_interrupted_thread_leaves_nothing_running(
     tasks: LoopTasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,7 +360,7 @@ async def test_an_interrupted_thread_leaves_nothing_running(
         def release(self) -> None:
             """Nobody waits."""
 
-    monkeypatch.setattr("asyncwsgi.coroutines.tasks.Lock", Interrupted)
+    with_locks_of(Interrupted, monkeypatch)
     thread = in_thread(lambda: tasks.run(coroutine))
     assert isinstance(await failure(thread), KeyboardInterrupt)
     assert await asyncio.to_thread(coroutine.cancelled.wait, TIMEOUT)
@@ -376,7 +383,7 @@ async def test_one_that_ends_at_the_last_moment_has_not_taken_too_long(
     async def result() -> str:
         return "in time"
 
-    monkeypatch.setattr("asyncwsgi.coroutines.tasks.Lock", Late)
+    with_locks_of(Late, monkeypatch)
     assert await asyncio.to_thread(tasks.run, result, timeout=0.0) == "in time"
 
 

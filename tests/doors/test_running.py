@@ -289,6 +289,27 @@ class TestLoopFactory:
         with pytest.raises(ConfigError, match="'uvloop', which is not installed; install it or"):
             loop_factory("uvloop")
 
+    @pytest.fixture
+    def patched(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def get_ident() -> int:
+            return plain()
+
+        plain = threading.get_ident
+        get_ident.__module__ = "gevent.thread"
+        monkeypatch.setattr(threading, "get_ident", get_ident)
+
+    @pytest.mark.usefixtures("patched")
+    def test_auto_is_asyncio_where_threads_are_greenlets(self) -> None:
+        # uvloop waits in C, and no other greenlet would ever run.
+        loop = loop_factory("auto")()
+        assert type(loop).__module__.startswith("asyncio.")
+        loop.close()
+
+    @pytest.mark.usefixtures("patched")
+    def test_uvloop_is_refused_where_threads_are_greenlets(self) -> None:
+        with pytest.raises(ConfigError, match=r"gevent has patched this process.*take loop 'asy"):
+            loop_factory("uvloop")
+
     def test_a_server_in_a_thread_raises_that_on_entry(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from textwrap import dedent
 from typing import cast
 
 import pytest
@@ -327,19 +324,3 @@ class TestStop:
         await pool.workers.stop()
         await job.has_ended()
         assert await have_ended(pool.threads)
-
-
-def test_jobs_wait_in_a_queue_of_threads_whatever_gevent_has_patched() -> None:
-    program = """
-        import queue
-
-        class GreenQueue:
-            pass
-
-        queue.SimpleQueue = GreenQueue  # as gevent.monkey.patch_all(thread=False) does
-        from asyncwsgi.requests import worker_threads
-        print(worker_threads.SimpleQueue is not GreenQueue)
-    """
-    command = [sys.executable, "-c", dedent(program)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
-    assert done.stdout == "True\n", done.stderr

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from asyncwsgi.running import ServerThread, loop_factory
 from asyncwsgi.server.ticker import Ticker
 from tests.apps import Held, echo, hello, show_environ
 from tests.client import TIMEOUT, Client, connect, reserved_port
+from tests.requests.test_worker_threads import SlowToLetGo
 from tests.server.helpers import (
     FOREVER,
     LOOPS,
@@ -407,6 +409,44 @@ class BackgroundWork:
         except asyncio.CancelledError:
             self.was_cancelled = True
             raise
+
+
+class TestAFrozenClock:
+    """Tests that freeze the time of their application (freezegun) have a server beside it."""
+
+    @pytest.fixture(autouse=True)
+    def frozen(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_a_server_in_a_thread_has_timeouts(self, loop: Loop) -> None:
+        server = ServerThread(Server(hello, port=0, loop=loop))
+        server.server.arrival_timeout = 0.01  # for the client that has sent nothing
+        with server, connect(server.addresses[0]) as silent, connect(server.addresses[0]) as kept:
+            assert kept.get().status == 200
+            server.close()
+            assert kept.is_closed()
+            assert silent.is_closed()
+
+    def test_on_a_loop_of_the_program_neither_start_nor_stop_waits_for_it(self) -> None:
+        slow = SlowToLetGo()  # so that the thread is looked at more than once
+
+        def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+            slow.keep()
+            return hello(environ, start_response)
+
+        async def serve_once() -> None:
+            server = Server(app, port=0)
+            await server.start()
+            assert (await aget(server.addresses[0])).status == 200
+            server.begin_shutdown()
+            await asyncio.to_thread(slow.is_let_go.wait, TIMEOUT)
+            await turns()
+            slow.may_end.set()
+            await server.serve_forever()
+
+        asyncio.run(serve_once())
 
 
 class TestSeveralServersInOneLoop:
