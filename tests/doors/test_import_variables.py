@@ -67,8 +67,13 @@ class TestAnswering:
             assert os.environ.pop(NAME, None) is None
 
 
+# Werkzeug sets up its logger when it first writes a line. A second thread that writes one at that
+# moment (the debugger's, of its PIN) finds it half set up, and its line is lost.
 METRICS = """
+import logging
 from werkzeug.serving import run_simple
+
+logging.basicConfig(level=logging.INFO)
 
 def app(environ, start_response):
     start_response("200 OK", [])
