@@ -84,8 +84,8 @@ class HttpConnection(asyncio.Protocol):
     """
 
     resets_truncated = True
-    """Whether a response that only the end of the connection delimits is reset if it fails, since
-    it would seem to be whole (RFC 9112 8)."""
+    """Whether a response that only the end of the connection delimits is reset if it fails or is
+    cut, since it would seem to be whole (RFC 9112 8)."""
 
     def __init__(self, frontend: Frontend) -> None:
         self.dispatcher = frontend.dispatcher
@@ -104,6 +104,8 @@ class HttpConnection(asyncio.Protocol):
         self._has_eof = False
         self._had_request = False
         self._is_framing_lost = False
+        self._is_close_delimited = False
+        """Whether nothing but the end of the connection delimits its last response, which ended."""
         self._taker: SocketTaker | None = None
 
     def _enter(self, state: State, timeout: float = math.inf) -> None:
@@ -223,6 +225,7 @@ class HttpConnection(asyncio.Protocol):
         self.exchange = None
         responder = cast("HttpResponder", exchange.responder)
         responder.body = None  # it knows the exchange: no cycle outlives the request
+        self._is_close_delimited = responder.is_close_delimited
         if self._state is not State.RESPONDING or self.client.is_closing:
             return
         if exchange.was_cancelled:
@@ -273,7 +276,9 @@ class HttpConnection(asyncio.Protocol):
             self.client.close()
 
     def abort(self) -> None:
-        """Close at once; what is unsent is lost."""
+        """Close at once; what is unsent is lost, and its client can tell."""
+        if self.resets_truncated and self._would_seem_whole():
+            self.client.reset_at_close()
         if self._state not in (State.CLOSING, State.CLOSED):
             self._end_service(State.CLOSING)
         self.client.abort()
@@ -287,19 +292,25 @@ class HttpConnection(asyncio.Protocol):
 
     def tick(self, now: float) -> None:
         """Act on deadlines."""
-        self.client.cut_if_stuck(now, self._config.send_timeout)
-        exchange = self.exchange
-        if self._state is State.RESPONDING and exchange and self.client.has_shut_unread():
-            exchange.client_left()
-        body = self._body
-        if self._state is State.RESPONDING and body is not None:
-            if not body.is_awaited:
-                self._deadline = math.inf
-            elif self._deadline == math.inf:
-                self._deadline = now + self._config.body_timeout
+        if self.client.is_stuck(now, self._config.send_timeout):
+            timeout = self._config.send_timeout
+            logger.info("%s reads nothing for %g s; cut", self.client.peer, timeout)
+            self.abort()
+            return
+        if self._state is State.RESPONDING:
+            self._look_after_request(now)
         if now >= self._deadline:
             self._deadline = math.inf
             self._time_out()
+
+    def _look_after_request(self, now: float) -> None:
+        exchange, body = self.exchange, self._body
+        if exchange is not None and self.client.has_shut_unread():
+            exchange.client_left()
+        if body is not None and not body.is_awaited:
+            self._deadline = math.inf
+        elif body is not None and self._deadline == math.inf:
+            self._deadline = now + self._config.body_timeout
 
     def close_if_idle(self) -> None:
         """Close unless a request is in hand, or may still be sent (see `DrainPhase`)."""
@@ -513,6 +524,17 @@ class HttpConnection(asyncio.Protocol):
         exchange.discard()
         cast("HttpResponder", exchange.responder).body = None
         self.exchange = None
+
+    def _would_seem_whole(self) -> bool:
+        """Whether what is cut now could not be told from a complete response.
+
+        One without an end of its own, such as an event stream, has none that could be missing.
+        """
+        exchange = self.exchange
+        if exchange is None:
+            return self._is_close_delimited and self.client.unsent_size > 0
+        responder = cast("HttpResponder", exchange.responder)
+        return responder.is_close_delimited and not exchange.is_endless
 
     def _finish(self) -> None:
         """Close behind a response."""

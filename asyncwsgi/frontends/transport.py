@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import select
 import socket
 import ssl
@@ -21,8 +20,6 @@ from typing import Any
 
 from asyncwsgi.requests import forks
 from asyncwsgi.wsgi.environ import address_keys
-
-logger = logging.getLogger("asyncwsgi.server")
 
 # That the peer has shut its side is an event of its own on Linux, and elsewhere POLLHUP.
 _SHUT_BY_PEER = getattr(select, "POLLRDHUP", 0)
@@ -101,15 +98,14 @@ class ClientTransport:
             self.is_reading = True
             self.transport.resume_reading()
 
-    def cut_if_stuck(self, now: float, send_timeout: float) -> None:
-        """Abort if the client has taken no byte of what waits for it for `send_timeout` seconds."""
+    def is_stuck(self, now: float, timeout: float) -> bool:
+        """Whether the client has taken no byte of what waits for it for `timeout` seconds."""
         unsent = self.unsent_size
         if unsent != self._unsent_size or not unsent:
             self._unsent_size = unsent
             self._unsent_since = now
-        elif now - self._unsent_since >= send_timeout:
-            logger.info("%s reads nothing for %g s; cut", self.peer, send_timeout)
-            self.abort()
+            return False
+        return now - self._unsent_since >= timeout
 
     def has_shut_unread(self) -> bool:
         """Whether the client has shut its side, behind bytes that nobody reads now.
@@ -146,9 +142,10 @@ class ClientTransport:
     def reset_at_close(self) -> None:
         """Have the end of the connection be a reset: the client hears that something is missing."""
         sock = self.transport.get_extra_info("socket")
-        if sock is not None and not self.is_closing:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+        if sock is not None:
             self._is_reset = sock.family in (socket.AF_INET, socket.AF_INET6)
+            with contextlib.suppress(OSError, ValueError):  # it has ended; uvloop's has no number
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
 
     def close(self) -> None:
         """Close when everything is sent."""
