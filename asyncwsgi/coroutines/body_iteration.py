@@ -80,13 +80,13 @@ class BodyIteration:
         coroutine = self._run()
         try:
             loop = asyncio.get_running_loop()
-            self._task = loop.create_task(coroutine, context=self._body.context)
+            task = loop.create_task(coroutine, context=self._body.context)
         except BaseException as error:  # a task factory, such as an instrumentation library's
             coroutine.close()
             self._error = error
             self._end()
         else:
-            self._task.add_done_callback(self._end)
+            task.add_done_callback(self._end)
 
     def is_on_this_thread(self) -> bool:
         """Whether the caller is the loop, where this has taken over."""
@@ -114,6 +114,7 @@ class BodyIteration:
 
     async def _run(self) -> None:
         blocks = self._body.blocks
+        self._task = asyncio.current_task()  # an eager one begins before it is given to its maker
         try:
             # A task that is cancelled before its first step would not even close the iterator.
             if not self._exchange.is_connection_lost:

@@ -163,8 +163,15 @@ class LoopTasks:
     # On the loop.
 
     def create_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Begin a task that is counted here. Whoever gave the coroutine catches what it raises."""
-        return self._create_task(coroutine, None)
+        """Begin a task that is counted here. Whoever gave the coroutine catches what it raises.
+
+        A task factory that fails is passed by: only the coroutine can tell whoever waits for it.
+        """
+        try:
+            return self._create_task(coroutine, None)
+        except Exception:
+            logger.exception("the task factory of the loop failed; the task is a plain one")
+            return self._count(asyncio.Task(coroutine, loop=self._loop), None)
 
     def cancel_calls(self) -> None:
         """Cancel what runs, but for background tasks."""
@@ -239,12 +246,16 @@ class LoopTasks:
             # A task factory, such as an instrumentation library's, may raise. That is the affair
             # of whoever waits; the loop goes on.
             coroutine.close()
+            if isinstance(call, BackgroundCall):
+                self._background_failed(call.name or "?", error)
             self._ended(call, error)
 
     def _create_task(
         self, coroutine: Coroutine[Any, Any, Any], call: Call | None, **more: Any
     ) -> asyncio.Task[Any]:
-        task = self._loop.create_task(coroutine, **more)
+        return self._count(self._loop.create_task(coroutine, **more), call)
+
+    def _count(self, task: asyncio.Task[Any], call: Call | None) -> asyncio.Task[Any]:
         self._tasks[task] = call
         self._watch.task_began()
         task.add_done_callback(self._task_ended)

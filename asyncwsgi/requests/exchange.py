@@ -312,7 +312,8 @@ class Exchange:
         self.environ["wsgi.input"] = io.BytesIO() if body is None else body.open()
         self.add_keys()
         try:
-            self._tell_size_of_body()
+            if body is not None:
+                self._tell_size_of_body()
             suspended = self.call_application(response)
         except BaseException as raised:
             if self.dispatcher.mailbox.is_of_parent:
@@ -444,7 +445,7 @@ class Exchange:
     def _tell_size_of_body(self) -> None:
         """Give a body that says its end, but not its size, a CONTENT_LENGTH (see `spool`)."""
         environ, config = self.environ, self.dispatcher.config
-        if self.body is None or "wsgi.input_terminated" not in environ:
+        if "wsgi.input_terminated" not in environ:
             return
         body = environ["wsgi.input"]
         if isinstance(body, io.BytesIO):  # it was complete already

@@ -376,7 +376,9 @@ class _Submission:
         except BaseException as error:
             if forks.count != self._forks:
                 forks.end_child(error)
-            raise
+            if not isinstance(error, Exception):
+                raise  # the executor's thread may be the main one, which is to hear of Ctrl+C
+            _report("a worker thread's job failed")
 
     def done(self, future: Future[Any]) -> None:
         """Be told that the executor is through with it. In any thread."""

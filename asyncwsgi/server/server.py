@@ -159,8 +159,7 @@ class Server:
         self._require_own_loop()
         if self._is_accepting:
             self._is_accepting = False
-            self._acceptor.stop(takes_backlog=not has_successor)
-            self._close_listeners()
+            self._close_listeners(takes_backlog=not has_successor)
 
     async def shutdown(self, *, has_successor: bool = False) -> None:
         """Stop gracefully: close the listeners and idle connections, let requests in flight end.
@@ -472,9 +471,9 @@ class Server:
             "ssl_shutdown_timeout": self.config.drain_timeout,
         }
 
-    def _close_listeners(self) -> None:
+    def _close_listeners(self, *, takes_backlog: bool = False) -> None:
         if not self._loop.is_closed():
-            self._acceptor.stop(takes_backlog=False)
+            self._acceptor.stop(takes_backlog=takes_backlog)
         for listener in self._listeners:
             listener.close()
 

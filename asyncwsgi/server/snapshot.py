@@ -98,7 +98,7 @@ def take_snapshot(
 ) -> Snapshot:
     """What is there now. From any thread."""
     now = clock.monotonic()
-    in_flight, cut = list(dispatcher.exchanges), list(dispatcher.cut_exchanges)
+    in_flight, cut = dispatcher.exchanges.copy(), dispatcher.cut_exchanges.copy()
     workers = dispatcher.workers
     return Snapshot(
         connections=tuple(c.snapshot(now) for c in registry.connections),
@@ -115,15 +115,15 @@ def take_snapshot(
 
 
 def _requests(
-    in_flight: list[DispatchedExchange],
-    cut: list[DispatchedExchange],
+    in_flight: set[DispatchedExchange],
+    cut: set[DispatchedExchange],
     now: float,
     *,
     stacks: bool,
 ) -> Iterable[RequestSnapshot]:
     threads = owners_of_threads(_RUNS) if stacks else {}
     names = {thread.ident: thread.name for thread in threading.enumerate()} if stacks else {}
-    for exchange in {*in_flight, *cut}:  # one that is being cut may be in both
+    for exchange in in_flight | cut:  # one that is being cut may be in both
         iteration, body = exchange.iteration, exchange.body
         thread_id = threads.get(id(exchange))
         is_body_awaited = body is not None and body.is_awaited
