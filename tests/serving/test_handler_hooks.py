@@ -343,3 +343,21 @@ def test_a_handlers_timeout_bounds_the_wait_for_its_client(
 
     client = client_of(start(hello, request_handler=Impatient))
     assert client.is_closed()  # not behind a request, which may come too late
+
+
+def test_a_log_that_fails_at_one_deadline_ends_no_other(
+    start: Start, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(WSGIRequestHandler):
+        timeout = 0.05
+
+        def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
+            raise LookupError("no log today")
+
+    running = start(hello, request_handler=Failing)
+    clients = [client_of(running) for _ in range(3)]
+    for client in clients:
+        client.send(b"GET / HTTP/1.1\r\n")
+    assert [client.reply().status for client in clients] == [408] * 3
+    running.close()
+    assert "a connection's deadline failed" in caplog.text

@@ -14,6 +14,7 @@ import pytest
 import simple_websocket
 from flask import Flask, request
 from flask_sock import Sock
+from werkzeug.serving import WSGIRequestHandler
 
 from tests.client import Client
 from tests.server.certificates import Certificates
@@ -311,3 +312,29 @@ def test_the_mistake_of_a_tls_client_is_not_relayed(start: Start) -> None:
     running = start(using(lambda sock: None))
     with pytest.raises(ssl.SSLError):
         running.connect(tls=ssl.create_default_context())
+
+
+class FailingLines(WSGIRequestHandler):
+    """One whose log fails."""
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - its name
+        raise LookupError("no log today")
+
+
+@pytest.mark.parametrize("threaded", [True, False], ids=["threads", "the caller's thread"])
+class TestHooksThatFail:
+    def test_behind_the_applications_use_of_its_socket_the_client_is_closed(
+        self, start: Start, client_of: ClientOf, threaded: bool
+    ) -> None:
+        running = start(
+            using(lambda sock: sock.sendall(RAW_ANSWER)),
+            validate=False,
+            threaded=threaded,
+            request_handler=FailingLines,
+        )
+        for _ in range(2):  # and the server goes on
+            client = client_of(running)
+            client.request()
+            assert client.read_all() == RAW_ANSWER
+        running.close()
+        assert running.error is None
