@@ -21,7 +21,7 @@ import signal
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.clock import clock
-from asyncwsgi.forking import own_process
+from asyncwsgi.own_process import own_process
 from asyncwsgi.requests.mailbox import Mailbox
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ HELD_TIMEOUT = 0.5
 class StopSignals:
     """A context manager inside which signals stop a server; the handlers of before come back.
 
-    They come back in children that are forked inside of it, too (see `asyncwsgi.forking`).
+    They come back in children that are forked inside of it, too (see `asyncwsgi.own_process`).
 
     Args:
         server: one that has not started yet, or runs.

@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "event_stream",
         "running",
         "signals",
-        "forking",
+        "own_process",
         "standard_streams",
         "app_loading",
         "import_variables",

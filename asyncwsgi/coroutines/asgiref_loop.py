@@ -45,34 +45,34 @@ class AsgirefLoop:
     """
 
     def __init__(self, tasks: LoopTasks) -> None:
-        self._home = _Home(asyncio.get_running_loop(), tasks)
+        self._loop_of_program = _CountingLoop(asyncio.get_running_loop(), tasks)
         self._pid = os.getpid()
 
-    def entrance(self) -> Callable[[], None] | None:
+    def announcer(self) -> Callable[[], None] | None:
         """What says so in the current thread, to be called before each job; None without asgiref.
 
         Once would not do: code that asgiref runs in a thread leaves its own loop there.
         """
-        local, home, pid = _thread_local(), self._home, self._pid
+        local, loop, pid = _thread_local(), self._loop_of_program, self._pid
         if local is None:
             return None
 
-        def enter() -> None:
-            if getattr(local, "main_event_loop", None) is not home:
-                local.main_event_loop = home
+        def announce() -> None:
+            if getattr(local, "main_event_loop", None) is not loop:
+                local.main_event_loop = loop
                 local.main_event_loop_pid = pid  # asgiref's guard against forks
 
-        return enter
+        return announce
 
     def run(self, call: Callable[[], None]) -> None:
         """Run `call` in a thread that is not the server's, and leave the thread as it was."""
-        enter = self.entrance()
-        if enter is None:
+        announce = self.announcer()
+        if announce is None:
             call()
             return
         local = _thread_local()
         before = dict(local.__dict__)
-        enter()
+        announce()
         try:
             call()
         finally:
@@ -80,7 +80,7 @@ class AsgirefLoop:
             local.__dict__.update(before)
 
 
-class _Home:
+class _CountingLoop:
     """The loop, as asgiref uses it: tasks are counted, and refused when the server has stopped."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, tasks: LoopTasks) -> None:

@@ -223,7 +223,7 @@ class HttpConnection(asyncio.Protocol):
     def response_ended(self, exchange: Exchange) -> None:
         """The response is complete, or as complete as it gets: go on with the connection."""
         self.exchange = None
-        responder = cast("HttpResponder", exchange.responder)
+        responder = _responder_of(exchange)
         responder.body = None  # it knows the exchange: no cycle outlives the request
         self._is_close_delimited = responder.is_close_delimited
         if self._state is not State.RESPONDING or self.client.is_closing:
@@ -250,7 +250,7 @@ class HttpConnection(asyncio.Protocol):
 
     def was_promised_connection(self, exchange: Exchange) -> bool:
         """Whether the response of `exchange`, which has ended, said that its connection is kept."""
-        return exchange.is_complete and cast("HttpResponder", exchange.responder).keep_alive
+        return exchange.is_complete and _responder_of(exchange).keep_alive
 
     def take_over(self, taker: SocketTaker) -> bytes:
         """Give the bytes of the connection to `taker`, from now on; those that came already.
@@ -388,7 +388,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self.exchange = exchange
         self._body = body = exchange.expect_body()
-        cast("HttpResponder", exchange.responder).body = body
+        _responder_of(exchange).body = body
         self._body_size = 0
         if fields.expects_continue:
             # The client may wait for a 100, which goes out when the application first reads.
@@ -522,7 +522,7 @@ class HttpConnection(asyncio.Protocol):
     def _forget(self, exchange: Exchange) -> None:
         """Have nothing more to do with a request that never ran."""
         exchange.discard()
-        cast("HttpResponder", exchange.responder).body = None
+        _responder_of(exchange).body = None
         self.exchange = None
 
     def _would_seem_whole(self) -> bool:
@@ -533,7 +533,7 @@ class HttpConnection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             return self._is_close_delimited and self.client.unsent_size > 0
-        responder = cast("HttpResponder", exchange.responder)
+        responder = _responder_of(exchange)
         return responder.is_close_delimited and not exchange.is_endless
 
     def _finish(self) -> None:
@@ -562,6 +562,13 @@ class HttpConnection(asyncio.Protocol):
         # booked: it would take the deadline away, and the client could stay for ever.
         self._body = None
         self._registry.no_longer_served(self)
+
+
+def _responder_of(exchange: Exchange) -> HttpResponder:
+    """What `HttpConnection.make_exchange` gave it."""
+    responder = exchange.responder
+    assert isinstance(responder, HttpResponder), responder
+    return responder
 
 
 _DEAF = (State.LINGERING, State.CLOSING, State.CLOSED)

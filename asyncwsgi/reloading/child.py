@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.app_loading import format_error
 from asyncwsgi.errors import AsyncWSGIError
-from asyncwsgi.forking import own_process
+from asyncwsgi.own_process import own_process
 from asyncwsgi.reloading.channel import Channel, encode
 from asyncwsgi.reloading.error_page import ErrorPage
 from asyncwsgi.reloading.sources import source_roots

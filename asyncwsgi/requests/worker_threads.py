@@ -101,7 +101,7 @@ class WorkerThreads:
         limit: most threads.
         queue_size: most jobs waiting for one.
         idle_timeout: seconds after which threads beyond the need of that time end.
-        home: where coroutines of the jobs run; None leaves that to whoever runs them.
+        asgiref_loop: where coroutines of the jobs run; None leaves that to whoever runs them.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class WorkerThreads:
         limit: int,
         queue_size: int,
         idle_timeout: float,
-        home: AsgirefLoop | None = None,
+        asgiref_loop: AsgirefLoop | None = None,
     ) -> None:
         self.limit = limit
-        self._home = home
+        self._asgiref_loop = asgiref_loop
         self._mailbox = mailbox
         self._loop = asyncio.get_running_loop()
         self._batch: list[Job] = []
@@ -228,12 +228,12 @@ class WorkerThreads:
         """
         take = self._queue.get
         forks_before = forks.count
-        enter = self._entrance()
+        announce = self._announcer()
         while (job := take()) is not None:
             has_begun = False
             try:
-                if enter is not None:
-                    enter()
+                if announce is not None:
+                    announce()
                 has_begun = True
                 job.run()
             except BaseException as error:
@@ -245,11 +245,11 @@ class WorkerThreads:
             del job  # an idle thread keeps no request alive
         self._mailbox.post(self._thread_left, threading.current_thread())
 
-    def _entrance(self) -> Callable[[], None] | None:
-        if self._home is None:
+    def _announcer(self) -> Callable[[], None] | None:
+        if self._asgiref_loop is None:
             return None
         try:
-            return self._home.entrance()
+            return self._asgiref_loop.announcer()
         except BaseException:
             _report("asgiref could not be told of the server's loop")
             return None
@@ -291,11 +291,11 @@ class ExecutorWorkers:
     """
 
     def __init__(
-        self, executor: Executor, *, queue_size: int, home: AsgirefLoop | None = None
+        self, executor: Executor, *, queue_size: int, asgiref_loop: AsgirefLoop | None = None
     ) -> None:
         self.limit = None
         self.count = None
-        self._home = home
+        self._asgiref_loop = asgiref_loop
         self._executor = executor
         self._queue_size = queue_size
         self._unfinished = 0
@@ -320,7 +320,7 @@ class ExecutorWorkers:
             job.cancel()
 
     def _submit(self, job: Job) -> None:
-        submission = _Submission(job, self._home)
+        submission = _Submission(job, self._asgiref_loop)
         try:
             future = self._executor.submit(submission.run)
         except Exception as error:
@@ -345,12 +345,12 @@ class ExecutorWorkers:
 class _Submission:
     """A job that an executor was given: who takes it runs it, cancels it or refuses it."""
 
-    __slots__ = ("_forks", "_home", "_jobs")
+    __slots__ = ("_asgiref_loop", "_forks", "_jobs")
 
-    def __init__(self, job: Job, home: AsgirefLoop | None) -> None:
+    def __init__(self, job: Job, asgiref_loop: AsgirefLoop | None) -> None:
         # In a list, because to take it out of that is one step, whichever threads try to.
         self._jobs = [job]
-        self._home = home
+        self._asgiref_loop = asgiref_loop
         self._forks = forks.count
 
     def take(self) -> Job | None:
@@ -362,10 +362,10 @@ class _Submission:
 
     def run(self) -> None:
         """What the executor runs."""
-        if self._home is None:
+        if self._asgiref_loop is None:
             self._run()
         else:
-            self._home.run(self._run)
+            self._asgiref_loop.run(self._run)
 
     def _run(self) -> None:
         job = self.take()

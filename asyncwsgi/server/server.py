@@ -415,15 +415,17 @@ class Server:
 
     def _make_workers(self, mailbox: Mailbox, tasks: LoopTasks) -> Workers:
         config = self.config
-        home = AsgirefLoop(tasks) if config.async_views_on_loop else None
+        asgiref_loop = AsgirefLoop(tasks) if config.async_views_on_loop else None
         if config.executor is not None:
-            return ExecutorWorkers(config.executor, queue_size=config.queue_size, home=home)
+            return ExecutorWorkers(
+                config.executor, queue_size=config.queue_size, asgiref_loop=asgiref_loop
+            )
         return self.worker_threads_class(
             mailbox,
             limit=config.threads,
             queue_size=config.queue_size,
             idle_timeout=config.thread_idle_timeout,
-            home=home,
+            asgiref_loop=asgiref_loop,
         )
 
     def make_frontend(self) -> Frontend:

@@ -28,7 +28,8 @@ from tests.coroutines.streams import EVENTS, PLAIN, Feed, app_of, open_stream
 from tests.coroutines.test_watch import Warned
 from tests.coroutines.test_watch import warned as warned
 from tests.http.helpers import MIB, ClientOf, Gate, leavings, messages
-from tests.requests.helpers import LOOPS, worker_threads
+from tests.loops import LOOPS
+from tests.requests.helpers import worker_threads
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication

@@ -19,7 +19,7 @@ from asyncwsgi.testing import LiveServer
 from tests.conftest import Serve
 from tests.doors.test_from_thread import app_of
 from tests.http.helpers import ClientOf
-from tests.requests.helpers import LOOPS
+from tests.loops import LOOPS
 
 
 @pytest.fixture(params=LOOPS)

@@ -98,19 +98,19 @@ def test_without_what_it_tells_applications_are_served(
 
 def test_older_releases_are_told_whether_the_loop_runs() -> None:
     # They ask before they use it, and make one of their own if not.
-    homes: list[Any] = []
+    loops: list[Any] = []
 
     async def main() -> None:
         for _ in range(2):
             mailbox = Mailbox(asyncio.get_running_loop())
             tasks = LoopTasks(mailbox, LoopWatch(mailbox))
-            homes.append(AsgirefLoop(tasks)._home)
-            assert homes[-1].is_running()
+            loops.append(AsgirefLoop(tasks)._loop_of_program)
+            assert loops[-1].is_running()
         tasks.close()
-        assert [home.is_running() for home in homes] == [True, False]
+        assert [loop.is_running() for loop in loops] == [True, False]
 
     asyncio.run(main())
-    assert not homes[0].is_running()
+    assert not loops[0].is_running()
 
 
 async def test_what_outlives_the_server_has_a_loop_of_its_own() -> None:

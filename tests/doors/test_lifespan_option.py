@@ -8,7 +8,7 @@ import pytest
 
 from tests.client import connect
 from tests.doors.conftest import Start, Write
-from tests.requests.helpers import LOOPS
+from tests.loops import LOOPS
 
 WEB = """
 import asyncio

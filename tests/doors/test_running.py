@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from textwrap import dedent
 from typing import Any
 
@@ -23,9 +22,9 @@ from tests.apps import Held, hello
 from tests.client import TIMEOUT, Reply, connect, reserved_port
 from tests.doors.conftest import Start
 from tests.doors.processes import address_of
+from tests.loops import LOOPS
 
 OwnThreads = Callable[[], list[str]]
-LOOPS: tuple[Loop, ...] = ("asyncio", "uvloop") if find_spec("uvloop") else ("asyncio",)
 each_loop = pytest.mark.parametrize("loop", LOOPS)
 
 

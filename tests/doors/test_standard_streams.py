@@ -12,7 +12,7 @@ import pytest
 from tests.client import connect
 from tests.doors.conftest import Start, Write
 from tests.doors.processes import address_of
-from tests.requests.helpers import LOOPS
+from tests.loops import LOOPS
 
 APP = """
 import os

@@ -10,7 +10,7 @@ import pytest
 from asyncwsgi.clock import clock as server_clock
 from tests.conftest import Serve, serve_on
 from tests.http.helpers import Clock
-from tests.server.helpers import LOOPS
+from tests.loops import LOOPS
 
 
 @pytest.fixture(params=LOOPS)

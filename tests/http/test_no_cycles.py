@@ -20,7 +20,7 @@ from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.worker_threads import Job, WorkerThreads
 from tests.client import TIMEOUT, Client, connect
 from tests.http.helpers import come_round
-from tests.requests.helpers import LOOPS
+from tests.loops import LOOPS
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse

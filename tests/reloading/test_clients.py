@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.client import Client, connect
+from tests.loops import LOOPS
 from tests.reloading.conftest import Project, has_ended
-from tests.server.helpers import LOOPS
 
 RELOADS = 10
 CLIENTS = 100

@@ -8,16 +8,12 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import TypeVar
 
-from asyncwsgi.config import Loop
 from asyncwsgi.coroutines.asgiref_loop import AsgirefLoop
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.requests.worker_threads import WorkerThreads
 from tests.client import TIMEOUT
-
-LOOPS: list[Loop] = ["asyncio", "uvloop"] if find_spec("uvloop") else ["asyncio"]
 
 T = TypeVar("T")
 
@@ -64,12 +60,16 @@ class Pool:
     """Worker threads, and the mailbox that they cannot do without."""
 
     def __init__(
-        self, *, limit: int = 10, queue_size: int = 100, home: AsgirefLoop | None = None
+        self, *, limit: int = 10, queue_size: int = 100, asgiref_loop: AsgirefLoop | None = None
     ) -> None:
         self._others = worker_threads()
         self.mailbox = Mailbox(asyncio.get_running_loop())
         self.workers = WorkerThreads(
-            self.mailbox, limit=limit, queue_size=queue_size, idle_timeout=60, home=home
+            self.mailbox,
+            limit=limit,
+            queue_size=queue_size,
+            idle_timeout=60,
+            asgiref_loop=asgiref_loop,
         )
 
     @property

@@ -7,7 +7,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, ContextVar
 from typing import Any, TypeVarTuple
 
 import pytest
@@ -16,9 +16,12 @@ from asyncwsgi.config import Loop
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.running import loop_factory
 from tests.client import TIMEOUT
-from tests.requests.helpers import LOOPS, broken_logging
+from tests.loops import LOOPS
+from tests.requests.helpers import broken_logging
 
 Ts = TypeVarTuple("Ts")
+
+variable: ContextVar[str] = ContextVar("variable", default="unset")
 
 
 @pytest.fixture
@@ -144,6 +147,25 @@ async def test_a_report_that_fails_loses_no_call(mailbox: Mailbox) -> None:
         await a_round()
     assert was_asked.is_set()
     assert received == [0, 1, 2]
+
+
+async def test_calls_run_in_the_context_of_the_mailbox_and_in_no_posters() -> None:
+    # That of whoever wakes the loop would be any request's, and what asyncio does in it, too.
+    variable.set("of the server")
+    mailbox = Mailbox(asyncio.get_running_loop())
+    seen: list[str] = []
+    done = asyncio.Event()
+
+    def post() -> None:
+        variable.set("of a request")
+        mailbox.post(lambda _: seen.append(variable.get()), None)
+        mailbox.post(lambda _: done.set(), None)
+
+    thread = threading.Thread(target=post)
+    thread.start()
+    await done.wait()
+    thread.join()
+    assert seen == ["of the server"]
 
 
 @pytest.mark.parametrize("name", LOOPS)

@@ -14,7 +14,7 @@ import pytest
 from asyncwsgi import ClientDisconnected, EventStream, ServerThread, from_thread, stream
 from asyncwsgi.config import Loop
 from tests.client import TIMEOUT
-from tests.requests.helpers import LOOPS
+from tests.loops import LOOPS
 from tests.requests.line_frontend import LineClient, LineServer
 
 BLOCK = bytes(64 * 1024)

@@ -139,14 +139,14 @@ async def test_a_thread_survives_a_line_that_cannot_be_written() -> None:
     await asyncio.wait_for(pool.workers.stop(), TIMEOUT)
 
 
-class BrokenHome:
+class BrokenAsgirefLoop:
     """In the place of what tells asgiref of the loop: another release may know nothing of it."""
 
-    def __init__(self, *, has_entrance: bool) -> None:
-        self._has_entrance = has_entrance
+    def __init__(self, *, can_announce: bool) -> None:
+        self._can_announce = can_announce
 
-    def entrance(self) -> Callable[[], None]:
-        if not self._has_entrance:
+    def announcer(self) -> Callable[[], None]:
+        if not self._can_announce:
             raise AttributeError("main_event_loop")
         return self.fail
 
@@ -158,7 +158,7 @@ class BrokenHome:
 
 
 async def test_a_job_that_its_thread_cannot_begin_is_cancelled() -> None:
-    pool = Pool(home=cast("AsgirefLoop", BrokenHome(has_entrance=True)))
+    pool = Pool(asgiref_loop=cast("AsgirefLoop", BrokenAsgirefLoop(can_announce=True)))
     jobs = [pool.submit(), pool.submit()]
     for job in jobs:
         await job.has_ended()
@@ -167,7 +167,7 @@ async def test_a_job_that_its_thread_cannot_begin_is_cancelled() -> None:
 
 
 async def test_a_thread_that_cannot_tell_asgiref_of_the_loop_runs_jobs_all_the_same() -> None:
-    pool = Pool(home=cast("AsgirefLoop", BrokenHome(has_entrance=False)))
+    pool = Pool(asgiref_loop=cast("AsgirefLoop", BrokenAsgirefLoop(can_announce=False)))
     job = pool.submit()
     await job.has_ended()
     assert job.thread in pool.threads

@@ -9,7 +9,7 @@ import pytest
 
 from asyncwsgi.running import loop_factory
 from tests.conftest import Serve, serve_on
-from tests.server.helpers import LOOPS
+from tests.loops import LOOPS
 
 
 # Optional: a pytest-asyncio before 1.4 does not know it, and runs the tests on asyncio's loop.

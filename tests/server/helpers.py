@@ -9,12 +9,10 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncwsgi import Server
-from asyncwsgi.config import Loop
 from tests.apps import Held, hello
 from tests.client import TIMEOUT, Client, Reply, connect
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Address = tuple[str, int] | str
 
-LOOPS: tuple[Loop, ...] = ("asyncio", "uvloop") if find_spec("uvloop") else ("asyncio",)
 FOREVER = 1000.0
 """Seconds that a test never lives to see."""
 

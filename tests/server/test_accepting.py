@@ -23,7 +23,8 @@ from asyncwsgi.server.accepting import MOST_AT_ONCE
 from tests.apps import hello, show_environ
 from tests.client import Client, connect
 from tests.doors.processes import Process
-from tests.server.helpers import FOREVER, LOOPS, Address, aget, connected, get, soon, turns
+from tests.loops import LOOPS
+from tests.server.helpers import FOREVER, Address, aget, connected, get, soon, turns
 
 ROOT = Path(__file__).parents[2]
 SHORTAGE = "new clients have to wait: "

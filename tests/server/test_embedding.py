@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.helpers import LOOPS
+from tests.loops import LOOPS
 
 ROOT = Path(__file__).parents[2]
 

@@ -25,10 +25,10 @@ from asyncwsgi.running import ServerThread, loop_factory
 from asyncwsgi.server.ticker import Ticker
 from tests.apps import Held, echo, hello, show_environ
 from tests.client import TIMEOUT, Client, connect, reserved_port
+from tests.loops import LOOPS
 from tests.requests.test_worker_threads import SlowToLetGo
 from tests.server.helpers import (
     FOREVER,
-    LOOPS,
     aget,
     begin_shutdown,
     descriptors,

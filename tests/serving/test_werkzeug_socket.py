@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import socket
 import ssl
@@ -16,7 +17,9 @@ from flask import Flask, request
 from flask_sock import Sock
 from werkzeug.serving import WSGIRequestHandler
 
-from tests.client import Client
+from asyncwsgi.from_thread import create_task
+from asyncwsgi.requests.mailbox import Mailbox
+from tests.client import TIMEOUT, Client
 from tests.server.certificates import Certificates
 from tests.serving.apps import PLAIN, hello
 from tests.serving.conftest import Running, Start
@@ -338,3 +341,47 @@ class TestHooksThatFail:
             assert client.read_all() == RAW_ANSWER
         running.close()
         assert running.error is None
+
+
+def test_a_thread_that_asks_for_it_as_its_request_ends_gets_nothing_of_the_next(
+    start: Start,
+    client_of: ClientOf,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    held, ended, asked = threading.Event(), threading.Event(), threading.Event()
+    said: list[str] = []
+    threads: list[threading.Thread] = []
+    post = Mailbox.post
+
+    def tell_end(mailbox: Mailbox, call: Callable[[Any], object], argument: Any) -> None:
+        post(mailbox, call, argument)
+        if call.__name__ == "_end":
+            ended.set()
+
+    async def hold_the_loop() -> None:
+        held.set()
+        assert asked.wait(TIMEOUT)
+
+    def ask(sock: Any) -> None:
+        assert ended.wait(TIMEOUT)
+        with contextlib.suppress(OSError):
+            sock.sendall(b"garbage")
+            asked.set()
+            said.append(f"heard {sock.recv(1)!r}")
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/":
+            create_task(hold_the_loop())
+            assert held.wait(TIMEOUT)
+            threads.append(threading.Thread(target=ask, args=[environ["werkzeug.socket"]]))
+            threads[0].start()
+        return hello(environ, start_response)
+
+    monkeypatch.setattr(Mailbox, "post", tell_end)
+    client = client_of(start(application, validate=False))
+    assert client.get("/").status == 200
+    threads[0].join(TIMEOUT)
+    assert client.get("/next").status == 200
+    assert said in ([], ["heard b''"])
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

@@ -22,7 +22,8 @@ from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.testing import Fault, Faults, LiveServer
 from tests.apps import Endless, Held, echo, hello
 from tests.client import TIMEOUT, Client, connect
-from tests.server.helpers import FOREVER, LOOPS
+from tests.loops import LOOPS
+from tests.server.helpers import FOREVER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable

@@ -25,8 +25,9 @@ from asyncwsgi.testing import LiveServer
 from tests.apps import Held, hello
 from tests.client import Client, connect
 from tests.conftest import Serve
+from tests.loops import LOOPS
 from tests.server.certificates import Certificates
-from tests.server.helpers import FOREVER, LOOPS, aget, get, soon, until_read
+from tests.server.helpers import FOREVER, aget, get, soon, until_read
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
