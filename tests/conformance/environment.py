@@ -1,4 +1,4 @@
-"""The ground the suites stand on: virtual environments, the projects' sdists, the seam.
+"""The ground the suites stand on: virtual environments, the projects' sdists, and what puts ours in place.
 
 Everything is kept under ``build/conformance`` and reused while it is up to date.
 """
@@ -29,7 +29,7 @@ WORK = ROOT / "build" / "conformance"
 SOURCES = WORK / "sources"
 INSIDE = HERE / "inside"
 
-SEAM = "zz-conformance-seam.pth"
+PATH_FILE = "zz-conformance-ours.pth"
 """Files of this kind are read in alphabetical order; asyncwsgi's own has to come first."""
 
 
@@ -104,7 +104,7 @@ def prepare(release: Release) -> Environment:
         venv.create(environment.folder, clear=True, with_pip=True)
     environment.pip("install", "--quiet", "--upgrade", *release.requirements, *TOOLS)
     install_project(environment)
-    install_seam(environment)
+    install_ours(environment)
     return environment
 
 
@@ -118,7 +118,7 @@ def install_project(environment: Environment) -> None:
     stamp.write_text(digest)
 
 
-def install_seam(environment: Environment) -> None:
+def install_ours(environment: Environment) -> None:
     # The suites set PYTHONPATH for their servers, so sitecustomize would not reach those.
-    seam = environment.site_packages / SEAM
-    seam.write_text(f"{INSIDE}\nimport conformance_seam\n")
+    path_file = environment.site_packages / PATH_FILE
+    path_file.write_text(f"{INSIDE}\nimport conformance_ours\n")

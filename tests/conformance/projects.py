@@ -97,7 +97,7 @@ SUITES = (
 
 def main() -> int:
     try:
-        surprises = check_release(RELEASE, SUITES, seam=True)
+        surprises = check_release(RELEASE, SUITES, ours=True)
     except UnreadyError as error:
         print(error, file=sys.stderr)
         return 2

@@ -32,7 +32,7 @@ def main() -> int:
     try:
         for release in RELEASES:
             if release.name in options.releases:
-                found = check_release(release, suites, seam=not options.baseline)
+                found = check_release(release, suites, ours=not options.baseline)
                 tell(found)
                 surprises += found
     except UnreadyError as error:
@@ -50,7 +50,7 @@ def parse_options() -> argparse.Namespace:
             help=f"only these of {', '.join(names)}",
         )  # fmt: skip
     parser.add_argument(
-        "--baseline", action="store_true", help="only on Werkzeug's own server, without the seam"
+        "--baseline", action="store_true", help="only on Werkzeug's own server, without ours"
     )
     return parser.parse_args()
 
@@ -66,23 +66,23 @@ def check_replacements() -> list[str]:
     ]
 
 
-def check_release(release: Release, suites: Sequence[Suite], *, seam: bool) -> list[str]:
+def check_release(release: Release, suites: Sequence[Suite], *, ours: bool) -> list[str]:
     """Run, print the table, and return what nobody expected."""
     environment = prepare(release)
-    print(f"\n{describe(environment)}, on {'asyncwsgi' if seam else 'the server of Werkzeug'}")
+    print(f"\n{describe(environment)}, on {'asyncwsgi' if ours else 'the server of Werkzeug'}")
     columns = ("passed", "differ", "skipped", "failed", "servers", "requests", "on loop")
     print(f"{'':18}{''.join(f'{column:>9}' for column in columns)}", flush=True)
-    verdicts = [check_suite(suite, environment, seam=seam) for suite in suites]
+    verdicts = [check_suite(suite, environment, ours=ours) for suite in suites]
     return [surprise for verdict in verdicts for surprise in verdict.surprises]
 
 
-def check_suite(suite: Suite, environment: Environment, *, seam: bool) -> Verdict:
+def check_suite(suite: Suite, environment: Environment, *, ours: bool) -> Verdict:
     """Run a suite and print its row."""
-    baseline = run(suite, environment, seam=False)
+    baseline = run(suite, environment, ours=False)
     verdict = judge_baseline(suite, baseline)
-    if seam:
+    if ours:
         differences = [d for d in DIFFERENCES if d.suite == suite.name]
-        found = judge(suite, baseline, run(suite, environment, seam=True), differences)
+        found = judge(suite, baseline, run(suite, environment, ours=True), differences)
         found.surprises[:0] = verdict.surprises
         verdict = found
     if suite.has_servers and not verdict.servers:

@@ -49,9 +49,9 @@ class Run:
         return sum(servers[whose] for servers in self.servers.values())
 
 
-def run(suite: Suite, environment: Environment, *, seam: bool) -> Run:
-    """Run the suite, on this server if `seam` says so and else on Werkzeug's."""
-    name = f"{suite.name}-{'seam' if seam else 'baseline'}"
+def run(suite: Suite, environment: Environment, *, ours: bool) -> Run:
+    """Run the suite, on this server if `ours` says so, and else on Werkzeug's."""
+    name = f"{suite.name}-{'ours' if ours else 'baseline'}"
     folder = environment.folder / "results"
     folder.mkdir(exist_ok=True)
     report, servers, log = (folder / f"{name}.{kind}" for kind in ("jsonl", "servers", "log"))
@@ -61,9 +61,9 @@ def run(suite: Suite, environment: Environment, *, seam: bool) -> Run:
         "CONFORMANCE_REPORT": str(report),
         "CONFORMANCE_SERVERS": str(servers),
     }
-    if seam:
-        variables["CONFORMANCE_SEAM"] = "1"
-    exit_code = run_pytest(suite, environment, variables, log, seam=seam)
+    if ours:
+        variables["CONFORMANCE_OURS"] = "1"
+    exit_code = run_pytest(suite, environment, variables, log, ours=ours)
     return Run(read_outcomes(report), read_servers(servers), exit_code, log)
 
 
@@ -78,15 +78,15 @@ def run_pytest(
     variables: dict[str, str],
     log: Path,
     *,
-    seam: bool,
+    ours: bool,
 ) -> int:
     command = [str(environment.python), "-m", "pytest", "-p", "no:cacheprovider"]
     if "randomly" not in suite.arguments:
         command += ["-p", "no:randomly"]
-    for plugin in ("conformance_report", *(suite.plugins if seam else ())):
+    for plugin in ("conformance_report", *(suite.plugins if ours else ())):
         command += ["-p", plugin]
     command += ["--timeout", str(TIMEOUT), *suite.arguments]
-    if seam:
+    if ours:
         command += suite.own_arguments
     with log.open("wb") as output:
         pytest = subprocess.Popen(

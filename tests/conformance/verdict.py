@@ -48,19 +48,19 @@ def judge_baseline(suite: Suite, baseline: Run) -> Verdict:
     return verdict
 
 
-def judge(suite: Suite, baseline: Run, seam: Run, differences: list[Difference]) -> Verdict:
+def judge(suite: Suite, baseline: Run, ours: Run, differences: list[Difference]) -> Verdict:
     """On this server everything is as in the baseline but for the differences."""
     verdict = Verdict(
         suite.name,
-        servers=seam.count("asyncwsgi"),
-        requests=seam.count("request"),
-        coroutines=seam.count("own loop"),
+        servers=ours.count("asyncwsgi"),
+        requests=ours.count("request"),
+        coroutines=ours.count("own loop"),
     )
-    verdict.surprises += incomplete(seam)
+    verdict.surprises += incomplete(ours)
     expected = {difference.test: difference for difference in differences}
-    for test in baseline.outcomes | seam.outcomes | expected:
+    for test in baseline.outcomes | ours.outcomes | expected:
         before = baseline.outcomes.get(test, ABSENT)
-        found = seam.outcomes.get(test, ABSENT)
+        found = ours.outcomes.get(test, ABSENT)
         surprise = (
             compare_with_difference(expected[test], before, found)
             if test in expected
@@ -72,14 +72,14 @@ def judge(suite: Suite, baseline: Run, seam: Run, differences: list[Difference])
             verdict.differences += 1
         else:
             count(verdict, found)
-    verdict.surprises += served_elsewhere(baseline, seam)
-    verdict.surprises += run_elsewhere(seam)
+    verdict.surprises += served_elsewhere(baseline, ours)
+    verdict.surprises += run_elsewhere(ours)
     if suite.has_servers and not verdict.requests:
         verdict.surprises.append(f"{suite.name}: this server took no request")
     if suite.has_coroutines and not verdict.coroutines:
         verdict.surprises.append(f"{suite.name}: no coroutine ran on the server's loop")
     if verdict.surprises:
-        verdict.surprises.append(f"all that pytest said is in {seam.log}")
+        verdict.surprises.append(f"all that pytest said is in {ours.log}")
     return verdict
 
 
@@ -108,21 +108,21 @@ def compare_with_difference(difference: Difference, before: Outcome, found: Outc
     return ""
 
 
-def served_elsewhere(baseline: Run, seam: Run) -> list[str]:
+def served_elsewhere(baseline: Run, ours: Run) -> list[str]:
     """Tests whose server should have been ours, by the baseline's count, and was not."""
     return [
         f"{test}: {servers['werkzeug']} of its servers ran on Werkzeug's loop and "
-        f"{servers['asyncwsgi']} on ours; the seam did not hold"
+        f"{servers['asyncwsgi']} on ours; ours was not in place"
         for test in baseline.servers
-        if (servers := seam.servers.get(test, Counter()))["werkzeug"] or not servers["asyncwsgi"]
+        if (servers := ours.servers.get(test, Counter()))["werkzeug"] or not servers["asyncwsgi"]
     ]
 
 
-def run_elsewhere(seam: Run) -> list[str]:
+def run_elsewhere(ours: Run) -> list[str]:
     """Tests with coroutines on another loop than the server's."""
     return [
         f"{test}: {servers['foreign loop']} coroutines did not run on the loop of the server"
-        for test, servers in seam.servers.items()
+        for test, servers in ours.servers.items()
         if servers["foreign loop"]
     ]
 

@@ -26,7 +26,7 @@ from urllib.parse import quote, urlsplit
 import flask
 import pytest
 import werkzeug.test
-from conformance_seam import write  # type: ignore[import-not-found]
+from conformance_ours import write  # type: ignore[import-not-found]
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import get_current_url
 

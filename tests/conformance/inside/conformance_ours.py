@@ -1,4 +1,4 @@
-"""Imported by every process of the virtual environment: the seam and the count of servers.
+"""Imported by every process of the virtual environment: puts ours in place, counts servers.
 
 Does nothing unless the runner asked for it. Each server that begins to serve is one line of the
 file that CONFORMANCE_SERVERS names: whose loop it runs on, and the test that it serves. So is each
@@ -63,7 +63,7 @@ def write(whose: str) -> None:
 
 if "CONFORMANCE_SERVERS" in os.environ:
     count_servers()
-    if "CONFORMANCE_SEAM" in os.environ:
+    if "CONFORMANCE_OURS" in os.environ:
         import asyncwsgi.serving
 
         count_own_servers()
