@@ -87,6 +87,12 @@ class HttpConnection(asyncio.Protocol):
     """Whether a response that only the end of the connection delimits is reset if it fails or is
     cut, since it would seem to be whole (RFC 9112 8)."""
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "write" in cls.__dict__ and "file_transport" not in cls.__dict__:
+            # It wants to see what is sent, and would not see what the kernel sends.
+            setattr(cls, "file_transport", None)  # noqa: B010
+
     def __init__(self, frontend: Frontend) -> None:
         self.dispatcher = frontend.dispatcher
         self.exchange: Exchange | None = None
@@ -161,7 +167,6 @@ class HttpConnection(asyncio.Protocol):
         return not self.client.is_tls
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.client.end()
         self._enter(State.CLOSED)
         self._registry.discard(self)
         taker, self._taker = self._taker, None
@@ -170,8 +175,9 @@ class HttpConnection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is not None:
             exchange.connection_lost()
-            if not exchange.submitted_at:
-                self._forget(exchange)
+        self.client.lose()
+        if exchange is not None and not exchange.submitted_at:
+            self._forget(exchange)
 
     def pause_writing(self) -> None:
         self.client.is_writable = False
@@ -179,7 +185,7 @@ class HttpConnection(asyncio.Protocol):
             self._taker.pause()
 
     def resume_writing(self) -> None:
-        self.client.is_writable = True
+        self.client.resume_writing()
         if self._taker is not None:
             self._taker.resume()
         if self.exchange is not None:
@@ -194,6 +200,11 @@ class HttpConnection(asyncio.Protocol):
         client = self.client
         client.write(data)
         return client.is_writable
+
+    @property
+    def file_transport(self) -> ClientTransport | None:
+        """What has the kernel send files; None where that cannot be. From any thread."""
+        return self.client if self.client.can_send_files else None
 
     def resume_reading(self) -> None:
         """Read on: the request body has room."""

@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import select
 import socket
 import ssl
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any
 
+from asyncwsgi.frontends.file_sender import FileSender
 from asyncwsgi.requests import forks
 from asyncwsgi.wsgi.environ import address_keys
+from asyncwsgi.wsgi.file_wrapper import FilePart
 
 # That the peer has shut its side is an event of its own on Linux, and elsewhere POLLHUP.
 _SHUT_BY_PEER = getattr(select, "POLLRDHUP", 0)
@@ -36,8 +40,8 @@ class ClientTransport:
     """
 
     __slots__ = (
-        "_is_reset", "_peername", "_unsent_since", "_unsent_size", "is_reading", "is_writable",
-        "transport",
+        "_buffer_size", "_file", "_is_reset", "_peername", "_unsent_since", "_unsent_size",
+        "can_send_files", "is_reading", "is_writable", "transport",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, buffer_size: int) -> None:
@@ -48,6 +52,10 @@ class ClientTransport:
         self._peername = transport.get_extra_info("peername")
         self._unsent_size = 0
         self._unsent_since = 0.0
+        self._buffer_size = buffer_size
+        self._file: FileSender | None = None
+        self.can_send_files = hasattr(os, "sendfile") and not self.is_tls
+        """Whether `send_file` may be called: TLS has to see what it sends."""
         self._is_reset = False
         self.is_reading = True
         self.is_writable = True
@@ -60,7 +68,8 @@ class ClientTransport:
     @property
     def unsent_size(self) -> int:
         """Bytes that wait for the client to take more."""
-        return self.transport.get_write_buffer_size()
+        size = self.transport.get_write_buffer_size()
+        return size if self._file is None else size + self._file.unsent_size
 
     @property
     def is_tls(self) -> bool:
@@ -86,6 +95,35 @@ class ClientTransport:
         # asyncio's own transports log a warning for each write after the loss.
         if not self.transport.is_closing():
             self.transport.write(data)
+
+    def send_file(self, part: FilePart, on_end: Callable[[], None]) -> None:
+        """Send a part of a file; see `asyncwsgi.frontends.file_sender`."""
+
+        def end() -> None:
+            self._file = None
+            if not self.transport.is_closing():
+                self.transport.set_write_buffer_limits(high=self._buffer_size)
+            on_end()
+
+        self._file = FileSender(self.transport, part, end)
+        if self.transport.is_closing():
+            return  # the connection is lost in a moment
+        # So the protocol is told when the transport has nothing left to send.
+        self.transport.set_write_buffer_limits(high=0)
+        if not self.transport.get_write_buffer_size():
+            self._file.begin()
+
+    def resume_writing(self) -> None:
+        """The client keeps up again."""
+        self.is_writable = True
+        if self._file is not None:
+            self._file.begin()
+
+    def lose(self) -> None:
+        """The connection is lost."""
+        self.end()
+        if self._file is not None:
+            self._file.end()
 
     def pause_reading(self) -> None:
         """Let the client wait; TCP tells it to."""

@@ -18,6 +18,7 @@ from asyncwsgi.coroutines.disconnect import Disconnect
 from asyncwsgi.coroutines.tasks import LoopTasks
 from asyncwsgi.coroutines.watch import LoopWatch
 from asyncwsgi.errors import ConfigError
+from asyncwsgi.requests.file_transfer import FileTransfer
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.saturation import SaturationWatch
@@ -42,8 +43,8 @@ class DispatchedExchange(Job, Protocol):
     """The address of its client; empty for a Unix socket."""
     body: RequestBody | None
     disconnect: Disconnect
-    iteration: BodyIteration | None
-    """What iterates its body on the loop, while that is so."""
+    iteration: BodyIteration | FileTransfer | None
+    """What sends its body on the loop, while that is so."""
     submitted_at: float
     started_at: float
     """When a thread took it, monotonic; 0.0 while it waits."""
@@ -178,7 +179,7 @@ class Dispatcher:
         held = (*self.exchanges, *self.cut_exchanges) if self.workers.are_all_busy else ()
         self._saturation.look([e for e in held if e.iteration is None], now)
 
-    def _keep_alive(self, iteration: BodyIteration, now: float) -> None:
+    def _keep_alive(self, iteration: BodyIteration | FileTransfer, now: float) -> None:
         try:
             iteration.tick(now)
         except Exception as error:  # of one body: the others are kept alive all the same

@@ -46,11 +46,12 @@ from asyncwsgi.coroutines.tasks import LoopTasks
 from asyncwsgi.errors import ClientDisconnected, RequestBodyError
 from asyncwsgi.requests import forks
 from asyncwsgi.requests.dispatcher import Dispatcher
+from asyncwsgi.requests.file_transfer import FileTransfer, FileTransport
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.spool import spool
 from asyncwsgi.wsgi import response as wsgi_response
 from asyncwsgi.wsgi.application import run_application
-from asyncwsgi.wsgi.async_body import SuspendedCall
+from asyncwsgi.wsgi.async_body import AsyncBody, SuspendedCall
 from asyncwsgi.wsgi.response import Response
 
 logger = logging.getLogger("asyncwsgi.server")
@@ -67,6 +68,10 @@ class Settable(Protocol):
 
 class Connection(Protocol):
     """What an exchange needs of the connection it came by; all of it runs on the loop."""
+
+    @property
+    def file_transport(self) -> FileTransport | None:
+        """What sends files as they are, behind what was written; None: blocks only."""
 
     def write(self, data: Any) -> bool:
         """Send what the responder made. False: hold back until `Exchange.resume_writing`."""
@@ -127,7 +132,8 @@ class Exchange:
         self.is_connection_lost = False
         self.disconnect = Disconnect(dispatcher.mailbox)
         """Whether its client has left; asked by the application, too."""
-        self.iteration: BodyIteration | None = None
+        self.iteration: BodyIteration | FileTransfer | None = None
+        """What sends the body while no thread does."""
         self.was_cancelled = False
         """Whether no thread will ever take it."""
         self.is_complete = False
@@ -213,7 +219,7 @@ class Exchange:
     @property
     def waits_until_writable(self) -> bool:
         """Whether it is its client that keeps it waiting, which reads slowly or not at all."""
-        return self._writable is not None
+        return self._writable is not None or isinstance(self.iteration, FileTransfer)
 
     @property
     def response_size(self) -> int:
@@ -246,9 +252,15 @@ class Exchange:
         rest.error = error
         self.dispatcher.workers.resume(rest)
 
+    def file_was_sent(self, size: int) -> None:
+        """Say that the connection has sent `size` bytes of a file."""
+        self._posted_size += size
+        self._taken_size += size
+        self._written_size = self._taken_size
+
     # On the loop, for itself.
 
-    def _begin_iteration(self, iteration: BodyIteration) -> None:
+    def _begin_iteration(self, iteration: BodyIteration | FileTransfer) -> None:
         self.dispatcher.workers.job_ended()
         iteration.begin()
 
@@ -291,11 +303,18 @@ class Exchange:
         finally:
             self._leave_thread(suspended, context)
 
-    def run_rest(self, suspended: SuspendedCall, context: Context, *, is_cut: bool) -> None:
+    def run_rest(
+        self,
+        suspended: SuspendedCall,
+        context: Context,
+        error: BaseException | None,
+        *,
+        is_cut: bool,
+    ) -> None:
         """Run what follows the part on the loop; nothing but the end if the client has left."""
         rest = None
         try:
-            rest = context.run(self._run_rest, suspended, is_cut)
+            rest = context.run(self._run_rest, suspended, error, is_cut)
         finally:
             self._leave_thread(rest, context)
 
@@ -308,7 +327,10 @@ class Exchange:
         """Run the application, and answer for it if it fails. Returns what is left of its call."""
         enter_request(self)
         body = self.body
-        self._response = response = Response(self.method, self.responder, self.transmit)
+        sends_files = self.connection.file_transport is not None
+        self._response = response = Response(
+            self.method, self.responder, self.transmit, sends_files=sends_files
+        )
         self.environ["wsgi.input"] = io.BytesIO() if body is None else body.open()
         self.add_keys()
         try:
@@ -324,12 +346,14 @@ class Exchange:
             self.conclude(response)
         return suspended
 
-    def _run_rest(self, suspended: SuspendedCall, is_cut: bool) -> SuspendedCall | None:
+    def _run_rest(
+        self, suspended: SuspendedCall, error: BaseException | None, is_cut: bool
+    ) -> SuspendedCall | None:
         response = self._response
         assert response is not None, "the exchange has not ended"
         rest = None
         try:
-            rest = suspended.resume(is_cut=is_cut)
+            rest = suspended.resume(error, is_cut=is_cut)
         except BaseException as raised:
             if self.dispatcher.mailbox.is_of_parent:
                 forks.end_child(raised)
@@ -347,7 +371,13 @@ class Exchange:
         else:
             # Before the loop hears of it: `_wait_until_writable` asks.
             self._rest = _RestOfCall(self, suspended, context)
-            self.iteration = BodyIteration(self, suspended.async_body, self.dispatcher.watch)
+            body = suspended.body
+            if isinstance(body, AsyncBody):
+                self.iteration = BodyIteration(self, body, self.dispatcher.watch)
+            else:
+                transport = self.connection.file_transport
+                assert transport is not None, "the response has asked"
+                self.iteration = FileTransfer(self, transport, body)
             self.dispatcher.mailbox.post(self._begin_iteration, self.iteration)
 
     # Hooks, in the worker thread.
@@ -521,9 +551,7 @@ class _RestOfCall:
         exchange.iteration = None
         error, self.error = self.error, None
         is_cut = isinstance(error, ClientDisconnected)
-        suspended.async_body.error = None if is_cut else error
-        del error  # it knows the frames that know this: no cycle outlives the request
-        exchange.run_rest(suspended, self._context, is_cut=is_cut)
+        exchange.run_rest(suspended, self._context, None if is_cut else error, is_cut=is_cut)
 
     def cancel(self) -> None:
         """Do the rest in a thread of its own: whoever was begun is closed."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.words import with_article
 from asyncwsgi.wsgi.async_body import AsyncBody, SuspendedCall
+from asyncwsgi.wsgi.file_wrapper import FilePart, FileWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,11 +47,42 @@ def run_application(
     try:
         if _is_single(blocks):
             response.expect_single_block()
-        suspended = _send(blocks, iter(blocks), response)
+        if type(blocks) is FileWrapper:
+            suspended = _hand_over(blocks, response)
+        if suspended is None:
+            suspended = _send(blocks, iter(blocks), response)
     finally:
         if suspended is None:
             _close(blocks)
     return suspended
+
+
+def _hand_over(wrapper: FileWrapper, response: Response) -> SuspendedCall | None:
+    """Let the kernel send a file, if it can and is worth it; None: it has to be read."""
+    remaining = wrapper.remaining_size()
+    size = response.sent_file_size(remaining)
+    part = wrapper.part(size) if size else None
+    if part is None:
+        return None
+    try:
+        response.start_file(remaining)
+    except BaseException:
+        part.close()
+        raise
+    return SuspendedCall(
+        part, partial(_resume, response), wrapper, _rest_of_file(wrapper, part, response)
+    )
+
+
+def _rest_of_file(wrapper: FileWrapper, part: FilePart, response: Response) -> Iterator[bytes]:
+    """What the kernel has not sent.
+
+    Mostly that is nothing. Not every file system can send; a file may have been cut, or its disk
+    may fail: then reading it says so where the application's errors are answered for.
+    """
+    if response.file_was_sent(part.sent_size):
+        wrapper.skip(part.sent_size)
+        yield from wrapper
 
 
 def _resume(

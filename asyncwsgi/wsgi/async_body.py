@@ -23,6 +23,7 @@ from contextvars import Context
 from typing import Self
 
 from asyncwsgi.errors import ClientDisconnected
+from asyncwsgi.wsgi.file_wrapper import FilePart
 
 
 class AsyncBody(bytes):
@@ -75,38 +76,44 @@ class AsyncBody(bytes):
 
 
 class SuspendedCall:
-    """What is left of a call whose body was handed over.
+    """What is left of a call whose body is sent elsewhere.
 
     Args:
-        async_body: the block that said so.
+        body: what is sent: an async iterator's blocks, or a part of a file.
         proceed: takes the rest of the application's iterator and sends it; ends the response.
         blocks: the application's iterable, still to be closed.
         iterator: the iterator over it.
     """
 
-    __slots__ = ("_blocks", "_iterator", "_proceed", "async_body")
+    __slots__ = ("_blocks", "_iterator", "_proceed", "body")
 
     def __init__(
         self,
-        async_body: AsyncBody,
+        body: AsyncBody | FilePart,
         proceed: Callable[[Iterable[bytes], Iterator[bytes]], SuspendedCall | None],
         blocks: Iterable[bytes],
         iterator: Iterator[bytes],
     ) -> None:
-        self.async_body = async_body
+        self.body = body
         self._proceed = proceed
         self._blocks = blocks
         self._iterator = iterator
 
-    def resume(self, *, is_cut: bool = False) -> SuspendedCall | None:
-        """Go on behind the async iterator, and close the iterable.
+    def resume(
+        self, error: BaseException | None = None, *, is_cut: bool = False
+    ) -> SuspendedCall | None:
+        """Go on behind what was sent elsewhere, and close the iterable.
 
-        What the iterator has raised is raised by the application's iterable, through its wrappers.
-        If it was cut, the iteration ends instead: nobody is left to send to.
+        What an async iterator has raised, `error`, is raised by the application's iterable, through
+        its wrappers. If it was cut, the iteration ends instead: nobody is left to send to.
         """
+        body = self.body
+        if isinstance(body, AsyncBody):
+            body.error = error
+        del error  # it knows the frames that know this: no cycle outlives the request
         suspended = self._proceed(self._blocks, _cut() if is_cut else self._iterator)
-        if suspended is None:
-            self.async_body.raise_error()  # that a wrapper has not asked for
+        if suspended is None and isinstance(body, AsyncBody):
+            body.raise_error()  # that a wrapper has not asked for
         return suspended
 
 

@@ -1,7 +1,17 @@
-"""``wsgi.file_wrapper`` (PEP 3333, "Optional Platform-Specific File Handling")."""
+"""``wsgi.file_wrapper`` (PEP 3333, "Optional Platform-Specific File Handling").
+
+PEP 3333 lets a server send a wrapped file by other means than its blocks, if that makes no
+difference to the client. Here the kernel may send it (``sendfile``), and then a file is a
+`FilePart`: what the descriptor holds from where the file stands. That the two are the same is only
+known of files as `open` makes them. The descriptor of others may hold something else than ``read``
+returns, as that of a gzip file does.
+"""
 
 from __future__ import annotations
 
+import io
+import os
+import stat
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -10,6 +20,32 @@ class Readable(Protocol):
     """All that PEP 3333 lets the wrapper expect of a file."""
 
     def read(self, size: int, /) -> bytes: ...
+
+
+class FilePart:
+    """A part of a regular file, by a descriptor of its own: the application may close its file.
+
+    Args:
+        descriptor: of the file.
+        offset: where the part begins.
+        size: bytes that it has.
+
+    Raises:
+        OSError: the process has no descriptor left.
+    """
+
+    __slots__ = ("descriptor", "offset", "sent_size", "size")
+
+    def __init__(self, descriptor: int, offset: int, size: int) -> None:
+        self.descriptor = os.dup(descriptor)
+        self.offset = offset
+        self.size = size
+        self.sent_size = 0
+        """Bytes of it that were sent; kept by whoever sends."""
+
+    def close(self) -> None:
+        """Give the descriptor back; once."""
+        os.close(self.descriptor)
 
 
 class FileWrapper:
@@ -39,3 +75,32 @@ class FileWrapper:
         if not block:
             raise StopIteration
         return block
+
+    def remaining_size(self) -> int:
+        """Bytes from where the file stands to its end; 0 if only reading it tells."""
+        descriptor = self._descriptor()
+        if descriptor is None:
+            return 0
+        status = os.fstat(descriptor)
+        # Of other kinds, and of what lies in /proc, the size says nothing.
+        return status.st_size - self.tell() if stat.S_ISREG(status.st_mode) else 0
+
+    def part(self, size: int) -> FilePart | None:
+        """The next `size` bytes of a file whose size is known; None if no descriptor is left."""
+        descriptor = self._descriptor()
+        assert descriptor is not None, "its size is known"
+        try:
+            return FilePart(descriptor, self.tell(), size)
+        except OSError:
+            return None
+
+    def skip(self, size: int) -> None:
+        """Go on `size` bytes further."""
+        self.seek(size, os.SEEK_CUR)
+
+    def _descriptor(self) -> int | None:
+        file: Any = self.file
+        raw = file.raw if type(file) is io.BufferedReader else file
+        if type(raw) is not io.FileIO or raw.closed:
+            return None
+        return raw.fileno()

@@ -44,6 +44,8 @@ _ENDLESS_TYPES = frozenset({"text/event-stream", "multipart/x-mixed-replace"})
 
 # Up to this size a block is copied behind its head; beyond it the copy costs more than it saves.
 JOINED_SIZE = 64 * 1024
+# From this size on, a file is worth the way to the loop and back, on which the kernel sends it.
+SENT_FILE_SIZE = 64 * 1024
 
 # Statuses and names repeat from response to response; those that passed are remembered. Bounded,
 # since an application may make them up. What is known of a name is "", or the special name it is.
@@ -92,18 +94,27 @@ class Response:
         method: the request's method; HEAD gets no body.
         responder: makes of it what is sent.
         transmit: takes that in order; may block, and raises if the client is gone.
+        sends_files: whether a file may be sent by the kernel, as it is.
     """
 
     __slots__ = (
         "_has_body", "_headers", "_is_single", "_length", "_may_have_length", "_method",
-        "_responder", "_sent_size", "_special", "_status", "_transmit", "_was_called",
-        "excess_size", "head_was_sent", "is_finished", "is_truncated",
+        "_responder", "_sends_files", "_sent_size", "_special", "_status", "_transmit",
+        "_was_called", "excess_size", "head_was_sent", "is_finished", "is_truncated",
     )  # fmt: skip
 
-    def __init__(self, method: str, responder: Responder, transmit: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        method: str,
+        responder: Responder,
+        transmit: Callable[[Any], None],
+        *,
+        sends_files: bool = False,
+    ) -> None:
         self._method = method
         self._responder = responder
         self._transmit = transmit
+        self._sends_files = sends_files
         self._was_called = False
         self._take_status("")
         self._headers: Headers = []
@@ -201,6 +212,25 @@ class Response:
         if not self.head_was_sent:
             self._is_single = False
             self._transmit(self._start(b""))
+        return self._goes_on()
+
+    def sent_file_size(self, size: int) -> int:
+        """How much of a file of `size` bytes the kernel shall send; 0: it is to be read."""
+        length = size if self._length is None else min(size, self._length)
+        can = self._sends_files and self._has_body and not self.head_was_sent
+        return length if can and length >= SENT_FILE_SIZE else 0
+
+    def start_file(self, size: int) -> None:
+        """Send the head ahead of a file that has `size` bytes, and that the kernel is to send."""
+        if self._length is None:
+            self._add_length(size)
+        else:
+            self.excess_size = max(0, size - self._length)
+        self._transmit(self._start(b""))
+
+    def file_was_sent(self, size: int) -> bool:
+        """Say that the kernel has sent `size` bytes. False: the body is complete."""
+        self._sent_size += size
         return self._goes_on()
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""The ground the suites stand on: virtual environments, the projects' sdists, and what puts ours in place.
+"""The ground the suites stand on: environments, the projects' sdists, what puts ours in place.
 
 Everything is kept under ``build/conformance`` and reused while it is up to date.
 """

@@ -50,6 +50,8 @@ class LineResponder:
 class LineConnection(asyncio.Protocol):
     """Serves one client, one request after the other."""
 
+    file_transport = None
+
     def __init__(self, dispatcher: Dispatcher, registry: Registry) -> None:
         self._dispatcher = dispatcher
         self._registry = registry

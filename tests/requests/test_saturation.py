@@ -35,6 +35,8 @@ NOW = 1000.0
 
 
 class NoConnection:
+    file_transport = None
+
     """Where the responses of these exchanges would go, if they were run."""
 
     def write(self, data: bytes | memoryview) -> bool:

@@ -569,7 +569,8 @@ class TestHandOver:
         response = Recording()
         suspended = run_application(returning(blocks), {}, response)
         assert suspended is not None
-        assert suspended.async_body.is_taken
+        assert isinstance(suspended.body, AsyncBody)
+        assert suspended.body.is_taken
         assert response.wire.endswith(b"Transfer-Encoding: chunked\r\n\r\n")
         assert (blocks.taken, blocks.closings) == (1, 0)
 

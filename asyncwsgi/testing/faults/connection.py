@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncwsgi.frontends.http import HttpConnection
+from asyncwsgi.frontends.transport import ClientTransport
 from asyncwsgi.http1.encoder import CONTINUE
 from asyncwsgi.wsgi.application import run_application
 
@@ -72,6 +73,10 @@ class FaultyConnection(HttpConnection):
         if self._faulty is None:
             return super().write(data)
         return self._faulty.write(data)
+
+    @property
+    def file_transport(self) -> ClientTransport | None:
+        return super().file_transport if self._faulty is None else None
 
     def response_ended(self, exchange: Exchange) -> None:
         if self._faulty is None or self._faulty.may_end(exchange):
