@@ -356,6 +356,14 @@ def test_what_reads_otherwise_than_its_descriptor_is_read(
     assert client.get().body == unpacked
 
 
+def test_what_cannot_say_where_it_stands_is_read(serve: Serve, client_of: ClientOf) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"spam")
+    os.close(writing)
+    client = client_of(serve(answers_with(partial(os.fdopen, reading, "rb")), validate=False))
+    assert client.get().body == b"spam"
+
+
 def test_files_that_have_no_size_are_read(serve: Serve, client_of: ClientOf) -> None:
     expected = Path("/proc/cpuinfo").read_bytes()[:20]
     app = answers_with(partial(Path("/proc/cpuinfo").open, "rb"))
