@@ -1,9 +1,10 @@
-"""What a connection keeps in memory while it waits for its next request."""
+"""What connections remember of the headers they have had, and which of them."""
 
 from __future__ import annotations
 
 import asyncio
 import tracemalloc
+from typing import Any
 
 import pytest
 
@@ -40,3 +41,22 @@ def test_nothing_is_left_of_a_large_head(lines: bytes) -> None:
         return after - before
 
     assert asyncio.run(serve()) < 4096
+
+
+def test_the_connections_of_a_server_know_the_same_lines_and_no_secrets() -> None:
+    async def serve() -> list[dict[str, Any]]:
+        stage = Stage()
+        stage.connect()
+        other = stage.connect_another()
+        environs = []
+        for connection in (stage.connection, other):
+            connection.data_received(HEAD + b"Cookie: a=b\r\n\r\n")
+            assert connection.exchange is not None
+            environs.append(connection.exchange.environ)
+        return environs
+
+    first, second = asyncio.run(serve())
+    # What is known is not made again.
+    assert first["HTTP_CONNECTION"] is second["HTTP_CONNECTION"]
+    assert first["HTTP_COOKIE"] == second["HTTP_COOKIE"]
+    assert first["HTTP_COOKIE"] is not second["HTTP_COOKIE"]
