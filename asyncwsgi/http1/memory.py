@@ -16,21 +16,22 @@ were no memory, so that whatever is refused is refused there.
 Who remembers what: a line that is known is faster than one that is not, and that would tell a
 client what others have sent. So a server's connections share only lines whose names say that their
 values are no secret (`_PUBLIC_NAMES`). Any other line is known to its connection, until a head
-comes without it. A trace id drives nothing out, and no password outlives its connection. Nothing is
-kept there of a head whose headers are larger than `OWN_SIZE`, since idle connections are many.
+comes without it. A trace id drives nothing out, and no password outlives its connection. Of a head
+with large headers (`_OWN_SIZE`, `_MOST_OWN`) it keeps nothing, since idle connections are many.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final, cast
+from typing import cast
 
 import h11
 
 from asyncwsgi.http1.head import HeaderFields, HeaderLine, is_host
 
-OWN_SIZE: Final = 4096
-"""Bytes of the largest block of headers of which a connection keeps anything."""
+# Of the headers that a connection keeps.
+_OWN_SIZE = 4096
+_MOST_OWN = 40
 
 # Of each generation of the lines that are shared.
 _MOST_SHARED = 256
@@ -91,14 +92,13 @@ class SharedLines:
 class HeaderMemory:
     """What one connection knows: the lines that are shared, and those of its last head."""
 
-    __slots__ = ("_max_headers", "_own", "_shared", "last_block", "last_fields")
+    __slots__ = ("_max_headers", "_shared", "last_block", "last_fields")
 
     def __init__(self, shared: SharedLines, max_headers: int) -> None:
         self._shared = shared
         self._max_headers = max_headers
-        self._own: Lines = {}
         self.last_block = b""
-        """The last block of headers of at most `OWN_SIZE`."""
+        """The headers of the last head that was not too large to be kept."""
         self.last_fields: HeaderFields | None = None
         """Its fields, and those of every head with the same block."""
 
@@ -107,28 +107,28 @@ class HeaderMemory:
 
         The block begins with the CRLF of the request line and ends with the empty line.
         """
-        raws = block[2:-4].split(b"\r\n")
+        raws = _lines_of(block)
         if len(raws) > self._max_headers:
             return None
-        shared, own = self._shared.newer, self._own
-        lines = [shared.get(raw) or own.get(raw) for raw in raws]
-        if None in lines and not self._learn(raws, lines):
+        lines = [*map(self._shared.newer.get, raws)]
+        if None in lines and not self._complete(raws, lines):
             return None
         fields = HeaderFields(cast("list[HeaderLine]", lines))
         if fields.host_count != 1 or fields.has_repeated_length:
             return None
-        if len(block) <= OWN_SIZE:
-            self._remember(block, raws, fields)
+        if len(block) <= _OWN_SIZE and len(raws) <= _MOST_OWN:
+            self.last_block, self.last_fields = block, fields
+            fields.may_recur = True
         return fields
 
-    def _learn(self, raws: list[bytes], lines: list[HeaderLine | None]) -> bool:
+    def _complete(self, raws: list[bytes], lines: list[HeaderLine | None]) -> bool:
         """Fill in the lines that are None; False if h11's parser has to read them."""
-        shared = self._shared
+        shared, own = self._shared, self._own_lines()
         new: list[int] = []
         headers: list[tuple[bytes, bytes]] = []
         for index, raw in enumerate(raws):
             if lines[index] is None:
-                lines[index] = shared.recall(raw)
+                lines[index] = own.get(raw) or shared.recall(raw)
             if lines[index] is None:
                 header = _split(raw)
                 if header is None:
@@ -143,11 +143,14 @@ class HeaderMemory:
             shared.offer(raws[index], line)
         return True
 
-    def _remember(self, block: bytes, raws: list[bytes], fields: HeaderFields) -> None:
-        shared, lines = self._shared.newer, fields.lines
-        self._own = {raw: lines[index] for index, raw in enumerate(raws) if raw not in shared}
-        self.last_block, self.last_fields = block, fields
-        fields.may_recur = True
+    def _own_lines(self) -> Lines:
+        # Made when it is wanted: as a dict it would take as much again while the connection idles.
+        fields = self.last_fields
+        return dict(zip(_lines_of(self.last_block), fields.lines, strict=True)) if fields else {}
+
+
+def _lines_of(block: bytes) -> list[bytes]:
+    return block[2:-4].split(b"\r\n")  # without the CRLF before them, and the two behind
 
 
 def _split(raw: bytes) -> tuple[bytes, bytes] | None:

@@ -232,6 +232,7 @@ class TestBounds:
             pytest.param(
                 b"".join(b"X-%d: %0600d\r\n" % (i, i) for i in range(100)), id="many lines"
             ),
+            pytest.param(b"".join(b"X-%d: 1\r\n" % i for i in range(60)), id="many short lines"),
         ],
     )
     def test_a_connection_keeps_nothing_of_a_large_head(self, lines: bytes) -> None:
