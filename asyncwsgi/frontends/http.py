@@ -28,6 +28,7 @@ from asyncwsgi.frontends.states import State
 from asyncwsgi.frontends.transport import ClientTransport
 from asyncwsgi.http1.encoder import refusal
 from asyncwsgi.http1.head import RequestHead
+from asyncwsgi.http1.memory import SharedLines
 from asyncwsgi.http1.parser import END_OF_BODY, NEED_DATA, HeadLimits, ParserEvent, RequestParser
 from asyncwsgi.requests.dispatcher import Dispatcher
 from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
@@ -54,6 +55,7 @@ class Frontend:
     exchange_class: ExchangeFactory = Exchange
     responder_class: type[HttpResponder] = HttpResponder
     signature: Signature = field(default_factory=Signature)
+    header_lines: SharedLines = field(default_factory=SharedLines)
 
 
 class SocketTaker(Protocol):
@@ -100,7 +102,7 @@ class HttpConnection(asyncio.Protocol):
         self._frontend = frontend
         self._config = frontend.dispatcher.config
         self._registry = frontend.registry
-        self._parser = RequestParser(frontend.limits)
+        self._parser = RequestParser(frontend.limits, frontend.header_lines)
         self._state = State.NEW
         self._entered_at = 0.0
         self._deadline = math.inf

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from asyncwsgi.errors import RequestRefused
 
@@ -13,72 +13,124 @@ from asyncwsgi.errors import RequestRefused
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[([0-9A-Fa-f:.]+)\])(?::[0-9]*)?")
 
 
-class HeaderFields:
-    """The header lines of one request and what follows from them.
+# Header names repeat endlessly; what follows from them is worked out once. Bounded, since clients
+# choose them.
+_MOST_NAMES = 1024
+_names: dict[bytes, tuple[bytes, str, Interpreter | None]] = {}
 
-    Requests with byte-identical headers on one connection share one object, so whoever derives
-    something from the fields may keep it for as long as the object is the same.
+
+class HeaderLine:
+    """One header line and what follows from it in whichever head it occurs. Never changed.
+
+    Args:
+        name: as sent.
+        value: as h11 gives it, which has checked both against RFC 9112 5.
+
+    Attributes:
+        name: as sent.
+        key: the key of the environ; empty for a line that must not reach it.
+        text: the value as the environ has it (PEP 3333: bytes in disguise).
+        interpret: says what the line means for the message; None if it means nothing.
+    """
+
+    __slots__ = ("interpret", "key", "name", "text")
+
+    def __init__(self, name: bytes, value: bytes) -> None:
+        self.name, self.key, self.interpret = _names.get(name) or _learn_name(name)
+        self.text = value.decode("latin-1")
+        if self.interpret is _close and not _says_close(value):
+            self.interpret = None
+
+
+class HeaderFields:
+    """The header lines of one request and what follows from all of them.
+
+    Requests with byte-identical headers on one connection share one object, if it says that it
+    `may_recur`. Whoever derives something from it may then keep that for the next of them.
     """
 
     __slots__ = (
-        "_own_name", "content_length", "expects_continue", "is_chunked", "is_plain", "items",
-        "wants_close",
+        "content_length", "expects_continue", "has_repeated_length", "host_count", "is_chunked",
+        "lines", "may_recur", "wants_close",
     )  # fmt: skip
 
-    def __init__(self, items: Sequence[tuple[bytes, bytes]], own_name: bytes = b"") -> None:
-        self._own_name = own_name
-        self.items = items
-        """Names as sent and values, in order; h11 has checked both against RFC 9112 5."""
+    def __init__(self, lines: Sequence[HeaderLine]) -> None:
+        self.lines = lines
+        """In order, as h11 has accepted them."""
+        self.host_count = 0
         self.content_length: int | None = None
+        self.has_repeated_length = False
         self.is_chunked = False
         self.expects_continue = False
         self.wants_close = False
-        self.is_plain = True
-        """No body and nothing else that concerns this one request alone."""
-        for name, value in items:
-            interpret = _INTERPRETERS.get(name.lower())
-            if interpret is not None:
-                interpret(self, value)
+        self.may_recur = False
+        for line in lines:
+            if line.interpret is not None:
+                line.interpret(self, line.text)
+
+    @property
+    def items(self) -> list[tuple[bytes, bytes]]:
+        """Names as sent and values, in order."""
+        return [(line.name, line.text.encode("latin-1")) for line in self.lines]
 
     @property
     def has_body(self) -> bool:
         """Whether the headers announce a body (RFC 9112 6.3)."""
         return self.is_chunked or bool(self.content_length)
 
-    def _content_length(self, value: bytes) -> None:
-        self.content_length = int(value)
-        self.is_plain = False
 
-    def _transfer_encoding(self, value: bytes) -> None:
-        # h11 lets nothing but "chunked" pass.
-        self.is_chunked = True
-        self.is_plain = False
-
-    def _expect(self, value: bytes) -> None:
-        self.expects_continue = value.lower() == b"100-continue"
-        self.is_plain = False
-
-    def _upgrade(self, value: bytes) -> None:
-        self.is_plain = False
-
-    def _connection(self, value: bytes) -> None:
-        # RFC 9110 7.6.1: a list of case-insensitive tokens.
-        if b"close" in [token.strip() for token in value.lower().split(b",")]:
-            self.wants_close = True
-
-    def _host(self, value: bytes) -> None:
-        if value != self._own_name:
-            check_host(value)
+Interpreter = Callable[[HeaderFields, str], None]
 
 
-_INTERPRETERS = {
-    b"content-length": HeaderFields._content_length,
-    b"transfer-encoding": HeaderFields._transfer_encoding,
-    b"expect": HeaderFields._expect,
-    b"upgrade": HeaderFields._upgrade,
-    b"connection": HeaderFields._connection,
-    b"host": HeaderFields._host,
+def _host(fields: HeaderFields, value: str) -> None:
+    fields.host_count += 1
+
+
+def _content_length(fields: HeaderFields, value: str) -> None:
+    fields.has_repeated_length = fields.content_length is not None
+    fields.content_length = int(value)
+
+
+def _transfer_encoding(fields: HeaderFields, value: str) -> None:
+    # h11 lets nothing but "chunked" pass.
+    fields.is_chunked = True
+
+
+def _expect(fields: HeaderFields, value: str) -> None:
+    fields.expects_continue = value.lower() == "100-continue"
+
+
+def _close(fields: HeaderFields, value: str) -> None:
+    fields.wants_close = True
+
+
+_INTERPRETERS: dict[bytes, Interpreter] = {
+    b"content-length": _content_length,
+    b"transfer-encoding": _transfer_encoding,
+    b"expect": _expect,
+    b"connection": _close,
+    b"host": _host,
 }
+
+
+def _learn_name(name: bytes) -> tuple[bytes, str, Interpreter | None]:
+    known = (name, _environ_key(name), _INTERPRETERS.get(name.lower()))
+    if len(_names) < _MOST_NAMES:
+        _names[name] = known
+    return known
+
+
+def _environ_key(name: bytes) -> str:
+    # RFC 3875 4.1.18, and 4.1.2 and 4.1.3 for the two without a prefix.
+    if b"_" in name:
+        return ""  # X_Forwarded_For would become the key of X-Forwarded-For
+    key = name.decode("ascii").upper().replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+
+
+def _says_close(value: bytes) -> bool:
+    # RFC 9110 7.6.1: a list of case-insensitive tokens.
+    return b"close" in [token.strip() for token in value.lower().split(b",")]
 
 
 class RequestHead:
@@ -109,9 +161,14 @@ def check_host(value: bytes) -> None:
     Raises:
         RequestRefused: with status 400.
     """
-    match = _HOST.fullmatch(value)
-    if match is None or (match[1] is not None and not _is_ipv6(match[1])):
+    if not is_host(value):
         raise RequestRefused(400, f"malformed Host {value[:80]!r}; expected name[:port]")
+
+
+def is_host(value: bytes) -> bool:
+    """Whether a Host may have that value."""
+    match = _HOST.fullmatch(value)
+    return match is not None and (match[1] is None or _is_ipv6(match[1]))
 
 
 def _is_ipv6(literal: bytes) -> bool:

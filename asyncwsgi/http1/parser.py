@@ -1,18 +1,14 @@
 """Requests out of bytes, by h11. Sans-io: no reads, no clock, no loop.
 
-One `h11.Connection` per request, by its public API alone. No byte reaches the application that h11
-has not accepted.
+No byte reaches the application that h11 has not accepted, by its public API alone. Its parser, one
+`h11.Connection` for a request, reads every head that has anything odd about it. A head of the
+plainest kind is put together here: its request line matches a strict subset of h11's grammar
+(`_PLAIN_REQUEST_LINE`: an origin-form target of visible ASCII, HTTP/1.1), its lines end in CRLF,
+and the memory knows its header lines or has asked h11 about them (see `asyncwsgi.http1.memory`).
+Nothing is refused or repaired on that way: what does not fit is h11's to read, from its first byte.
 
-Clients repeat their headers, and parsing them is the largest single cost of a small request. So the
-parser remembers the last block of headers: the bytes behind the request line, up to and with the
-empty line. Why that is safe: h11 judges a header block by its bytes alone, and these very bytes it
-has accepted before, on this connection, so that it would do so again and come to the same fields.
-What it judges besides is the request line, and that has to match a strict subset of its grammar
-(`_PLAIN_REQUEST_LINE`: an origin-form target of visible ASCII, HTTP/1.1, CRLF). What depends on
-more than the two is never remembered: a body (its framing is h11's state), Expect, Upgrade, another
-version. A single odd byte anywhere, and h11 parses all of it; nothing is repaired or guessed here.
-The memory ends with the connection, since a hit is faster than a miss and would tell one client
-what another has sent.
+How many bytes a body has is h11's to say; to count them takes no parser. So a body with a
+Content-Length is handed on as it came, and a body in chunks is read by h11.
 """
 
 from __future__ import annotations
@@ -25,7 +21,8 @@ from typing import Final, Literal
 import h11
 
 from asyncwsgi.errors import RequestRefused
-from asyncwsgi.http1.head import HeaderFields, RequestHead, check_host
+from asyncwsgi.http1.head import HeaderFields, HeaderLine, RequestHead, check_host
+from asyncwsgi.http1.memory import HeaderMemory, SharedLines
 
 
 class Signal(enum.Enum):
@@ -45,6 +42,7 @@ _PLAIN_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) (/[!-~]*) HTT
 # RFC 9110 4.2.1: an http URI without a host is invalid.
 _ABSOLUTE_TARGET = re.compile(rb"(?i:https?)://([^/?#:][^/?#]*)(?:[/?#].*)?")
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+_END_OF_PLAIN_HEAD = b"\r\n\r\n"
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _TRANSFER_ENCODING = re.compile(rb"\n(?i:transfer-encoding):([^\r\n]*)")
@@ -70,17 +68,26 @@ class RequestParser:
     Feed bytes with `receive`, then ask `next_event` until it returns `NEED_DATA`: a `RequestHead`;
     if that head announces a body, its pieces as bytes; then `END_OF_BODY`. The next request begins
     with the next call. Whoever wants to answer in order asks no further until it has answered.
+
+    Args:
+        limits: what a head may be.
+        shared: the header lines that connections of the same server know.
     """
 
-    __slots__ = ("_buffer", "_h11", "_in_body", "_limits", "_memory", "_refused")
+    __slots__ = (
+        "_body_left", "_buffer", "_h11", "_in_body", "_limits", "_memory", "_refused",
+    )  # fmt: skip
 
-    def __init__(self, limits: HeadLimits | None = None) -> None:
+    def __init__(self, limits: HeadLimits | None = None, shared: SharedLines | None = None) -> None:
         self._limits = limits or HeadLimits()
-        # Between requests: bytes that nobody has looked at. In a head: all of its bytes so far.
+        self._memory = HeaderMemory(shared or SharedLines(), self._limits.max_headers)
+        # Bytes that nobody has looked at; while h11 reads a head, all of its bytes so far.
         self._buffer = b""
+        # Reads the head, or a body in chunks.
         self._h11: h11.Connection | None = None
         self._in_body = False
-        self._memory: tuple[bytes, HeaderFields] | None = None
+        # Bytes of a body with a Content-Length that have not been handed on.
+        self._body_left = 0
         self._refused: tuple[int, str] | None = None
 
     @property
@@ -95,7 +102,7 @@ class RequestParser:
 
     def receive(self, data: bytes) -> None:
         """Take bytes as they came from the client."""
-        if not self._in_body:
+        if self._h11 is None or not self._in_body:
             self._buffer = self._buffer + data if self._buffer else data
         if self._h11 is not None:
             self._h11.receive_data(data)
@@ -115,7 +122,7 @@ class RequestParser:
         if self._refused is not None:
             # A new one: an error that is raised knows the frames that know this parser.
             raise RequestRefused(*self._refused)
-        if self._h11 is None and self._memory is not None:
+        if self._h11 is None and not self._in_body:
             head = self._recall()
             if head is not None:
                 return head
@@ -126,37 +133,61 @@ class RequestParser:
             raise
 
     def _next(self) -> ParserEvent:
-        if self._h11 is None:
-            if self._buffer.startswith(b"\r\n"):
-                # RFC 9112 2.2: ignore empty lines before a request line.
-                self._buffer = _EMPTY_LINES.sub(b"", self._buffer, count=1)
-                return self.next_event()
-            if self._buffer in (b"", b"\r"):
-                return NEED_DATA
-            self._h11 = h11.Connection(
-                h11.SERVER, max_incomplete_event_size=self._limits.max_head_size
-            )
-            self._h11.receive_data(self._buffer)
+        if self._h11 is not None:
+            return self._next_from_h11(self._h11)
+        if self._in_body:
+            return self._next_of_body()
+        if self._buffer.startswith(b"\r\n"):
+            # RFC 9112 2.2: ignore empty lines before a request line.
+            self._buffer = _EMPTY_LINES.sub(b"", self._buffer, count=1)
+            return self.next_event()
+        if self._buffer in (b"", b"\r"):
+            return NEED_DATA
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.max_head_size)
+        self._h11.receive_data(self._buffer)
         return self._next_from_h11(self._h11)
 
     def _recall(self) -> RequestHead | None:
-        line = _PLAIN_REQUEST_LINE.match(self._buffer)
+        """The next head, if it is complete and plain; None if h11's parser has to read it."""
+        buffer, limits, memory = self._buffer, self._limits, self._memory
+        line = _PLAIN_REQUEST_LINE.match(buffer)
         if line is None:
             return None
-        assert self._memory is not None, "there is something to recall"
-        block, fields = self._memory
-        start = line.end()
-        end = start + len(block)
         method, target = line.groups()
-        if (
-            end > self._limits.max_head_size
-            or len(target) > self._limits.max_target_size
-            or method == b"CONNECT"
-            or not self._buffer.startswith(block, start)
-        ):
+        if len(target) > limits.max_target_size or method == b"CONNECT":
             return None
-        self._buffer = self._buffer[end:]
+        start = line.end()
+        fields = memory.last_fields
+        if fields is not None and buffer.startswith(memory.last_block, start):
+            end = start + len(memory.last_block)
+        else:
+            found = buffer.find(_END_OF_PLAIN_HEAD, start, limits.max_head_size)
+            if found < 0:
+                return None
+            end = found + len(_END_OF_PLAIN_HEAD)
+            fields = memory.fields_of(buffer[start:end])
+        if fields is None or end > limits.max_head_size:
+            return None
+        self._buffer = buffer[end:]
+        if fields.has_body:
+            self._begin_body(fields)
         return RequestHead(method.decode("ascii"), target.decode("ascii"), "1.1", fields)
+
+    def _begin_body(self, fields: HeaderFields) -> None:
+        self._in_body = fields.has_body
+        self._body_left = fields.content_length or 0
+
+    def _next_of_body(self) -> ParserEvent:
+        size = self._body_left
+        if not size:
+            self._in_body = False
+            return END_OF_BODY
+        buffer = self._buffer
+        if not buffer:
+            return NEED_DATA
+        piece, self._buffer = buffer[:size], buffer[size:]
+        self._body_left = size - len(piece)
+        return piece
 
     def _next_from_h11(self, connection: h11.Connection) -> ParserEvent:
         try:
@@ -171,39 +202,27 @@ class RequestParser:
         if isinstance(event, h11.Request):
             return self._accept(event, connection)
         assert isinstance(event, h11.EndOfMessage)
-        self._end_request(connection)
+        self._buffer = connection.trailing_data[0]
+        self._h11 = None
+        self._in_body = False
         return END_OF_BODY
 
     def _accept(self, request: h11.Request, connection: h11.Connection) -> RequestHead:
-        head_size = len(self._buffer) - len(connection.trailing_data[0])
-        self._check(request, head_size)
-        fields = HeaderFields(request.headers.raw_items(), self._limits.own_name)
-        head = RequestHead(
+        rest = connection.trailing_data[0]
+        self._check(request, len(self._buffer) - len(rest))
+        fields = HeaderFields([HeaderLine(*item) for item in request.headers.raw_items()])
+        self._begin_body(fields)
+        if fields.is_chunked:
+            self._buffer = b""
+        else:
+            self._buffer = rest
+            self._h11 = None
+        return RequestHead(
             request.method.decode("ascii"),
             request.target.decode("ascii"),
             request.http_version.decode("ascii"),
             fields,
         )
-        if fields.has_body:
-            self._in_body = True
-            self._buffer = b""
-            return head
-        if fields.is_plain and head.http_version == "1.1" and head.target[0] == "/":
-            self._remember(head_size, fields)
-        self._end_request(connection)
-        return head
-
-    def _remember(self, head_size: int, fields: HeaderFields) -> None:
-        # From the line end of the request line on. h11 takes a bare LF for one, too, but recalling
-        # asks for CRLF on both sides of the headers.
-        block = self._buffer[self._buffer.index(b"\n") - 1 : head_size]
-        if block.startswith(b"\r\n") and block.endswith(b"\r\n\r\n"):
-            self._memory = (block, fields)
-
-    def _end_request(self, connection: h11.Connection) -> None:
-        self._buffer = connection.trailing_data[0]
-        self._h11 = None
-        self._in_body = False
 
     def _check(self, request: h11.Request, head_size: int) -> None:
         limits = self._limits
@@ -217,6 +236,9 @@ class RequestParser:
         if len(request.headers) > limits.max_headers:
             raise _too_large("request head", f"{len(request.headers)} lines", limits.max_headers)
         _check_target(request.method, request.target)
+        for name, value in request.headers:
+            if name == b"host" and value != limits.own_name:
+                check_host(value)
 
     def _refusal(self, error: h11.RemoteProtocolError) -> RequestRefused:
         # h11 quotes what it has read as it holds it, in a bytearray.

@@ -9,17 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from asyncwsgi.http1.head import HeaderFields, RequestHead
+from asyncwsgi.http1.head import HeaderFields, HeaderLine, RequestHead
 from asyncwsgi.version import __version__
 from asyncwsgi.wsgi.file_wrapper import FileWrapper
 
 _AUTHORITY = re.compile(r"[^/?#]*")
 
 SERVER_SOFTWARE = f"asyncwsgi/{__version__}"
-
-# Header names repeat endlessly; their keys are worked out once. Bounded, since clients choose them.
-_MOST_KEYS = 1024
-_keys: dict[bytes, str] = {}
 
 
 def server_environ(*, root_path: str, multithread: bool) -> dict[str, Any]:
@@ -54,11 +50,14 @@ class EnvironBuilder:
 
     def build(self, head: RequestHead) -> dict[str, Any]:
         """A new environ; only ``wsgi.input`` is missing."""
-        if head.fields is not self._fields:
-            self._template = {**self._base, **_header_keys(head.fields)}
-            self._fields = head.fields
+        fields = head.fields
+        if fields is self._fields:
+            environ = self._template.copy()
+        else:
+            environ = self._with_headers(fields)
+            if fields.may_recur:
+                self._fields, self._template = fields, environ.copy()
         target = head.target
-        environ = self._template.copy()
         environ["REQUEST_METHOD"] = head.method
         environ["REQUEST_URI"] = environ["RAW_URI"] = target
         environ["SERVER_PROTOCOL"] = f"HTTP/{head.http_version}"
@@ -73,6 +72,21 @@ class EnvironBuilder:
         if "%" in path:
             path = unquote_to_bytes(path).decode("latin-1")
         environ["PATH_INFO"] = self._without_prefix(path) if self._prefix else path
+        return environ
+
+    def _with_headers(self, fields: HeaderFields) -> dict[str, Any]:
+        environ = dict(self._base)
+        for line in fields.lines:
+            environ[line.key] = line.text
+        # Some have the same key, or must not be seen.
+        if len(environ) < len(self._base) + len(fields.lines) or "" in environ:
+            environ = {**self._base, **_joined_keys(fields.lines)}
+        if fields.is_chunked:
+            # RFC 9112 6.3: Transfer-Encoding overrides Content-Length. The body is decoded already;
+            # who sees the header may do it again.
+            environ.pop("CONTENT_LENGTH", None)
+            environ.pop("HTTP_TRANSFER_ENCODING", None)
+            environ["wsgi.input_terminated"] = True
         return environ
 
     def _resolve(self, target: str, environ: dict[str, Any]) -> str:
@@ -93,24 +107,13 @@ class EnvironBuilder:
         return rest if rest != path and (not rest or rest[0] == "/") else path
 
 
-def _header_keys(fields: HeaderFields) -> dict[str, Any]:
-    keys: dict[str, Any] = {}
-    for name, value in fields.items:
-        key = _keys.get(name)
-        if key is None:
-            key = _key(name)
-        if not key:
-            continue
-        text = value.decode("latin-1")
-        if key in keys:
-            text = _join(key, keys[key], text)
-        keys[key] = text
-    if fields.is_chunked:
-        # RFC 9112 6.3: Transfer-Encoding overrides Content-Length. The body is decoded already;
-        # who sees the header may do it again.
-        keys.pop("CONTENT_LENGTH", None)
-        keys.pop("HTTP_TRANSFER_ENCODING", None)
-        keys["wsgi.input_terminated"] = True
+def _joined_keys(lines: Sequence[HeaderLine]) -> dict[str, str]:
+    """One value for each key, whatever the lines."""
+    keys: dict[str, str] = {}
+    for line in lines:
+        key = line.key
+        if key:
+            keys[key] = _join(key, keys[key], line.text) if key in keys else line.text
     return keys
 
 
@@ -120,19 +123,6 @@ def _join(key: str, first: str, second: str) -> str:
     # RFC 9110 5.3: a list, in order. RFC 9113 8.2.3: cookies are joined by "; ".
     separator = "; " if key == "HTTP_COOKIE" else ", "
     return f"{first}{separator}{second}"
-
-
-def _key(name: bytes) -> str:
-    """The environ key of a header name; empty for one that must not reach the environ."""
-    if b"_" in name:
-        key = ""  # X_Forwarded_For would become the key of X-Forwarded-For
-    else:
-        key = name.decode("ascii").upper().replace("-", "_")
-        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-            key = f"HTTP_{key}"
-    if len(_keys) < _MOST_KEYS:
-        _keys[name] = key
-    return key
 
 
 def address_keys(local: object, peer: object) -> dict[str, str]:

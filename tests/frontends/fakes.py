@@ -182,7 +182,13 @@ class Stage:
 
     def crowd(self) -> None:
         """There are as many clients as there may be."""
-        HttpConnection(self._frontend).connection_made(FakeTransport())
+        self.connect_another()
+
+    def connect_another(self) -> HttpConnection:
+        """Another client of the same server."""
+        connection = HttpConnection(self._frontend)
+        connection.connection_made(FakeTransport())
+        return connection
 
     def stop(self) -> None:
         """The server has stopped."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asyncwsgi.errors import RequestRefused
-from asyncwsgi.http1.parser import RequestParser
+from asyncwsgi.http1.parser import HeadLimits, RequestParser
 from tests.http1.feeding import (
     BEFORE_JUNK,
     BYTEWISE,
@@ -428,6 +428,15 @@ REFUSED = [
 @pytest.mark.parametrize(("data", "status", "says"), REFUSED)
 def test_a_head_is_refused(data: bytes, status: int, says: str, feeding: Feeding) -> None:
     check_refusal(outcomes(RequestParser(LIMITS), feeding.pieces(data)), status, says)
+
+
+@pytest.mark.parametrize("name", [b"Host", b"hOST"])
+def test_the_own_name_of_a_server_is_a_host_whatever_it_is(name: bytes) -> None:
+    limits = HeadLimits(own_name=b"/run/a.sock")
+    heads = [b"GET / HTTP/1.1\r\n%b: /run/%b.sock\r\n\r\n" % (name, b) for b in (b"a", b"a", b"b")]
+    first, second, third = outcomes(RequestParser(limits), heads)
+    assert first == second == Request("GET", "/", ((name, b"/run/a.sock"),))
+    check_refusal([third], 400, "malformed Host")
 
 
 def test_a_coding_is_not_judged_by_the_bytes_behind_its_head() -> None:
