@@ -56,6 +56,8 @@ class RequestBody(io.RawIOBase):
         self._on_wait: Callable[[], None] | None = on_wait
         self._on_resume: Callable[[], None] | None = on_resume
         self._blocks: deque[bytes] = deque()
+        self._taken_size = 0
+        """Bytes of the first block that were read already."""
         self._size = 0
         self._is_complete = False
         self._was_full = False
@@ -201,12 +203,14 @@ class RequestBody(io.RawIOBase):
     def _take(self, view: memoryview) -> int:
         count = 0
         while self._blocks and count < len(view):
-            block = self._blocks.popleft()
-            part = block[: len(view) - count]
+            block = self._blocks[0]
+            part = memoryview(block)[self._taken_size : self._taken_size + len(view) - count]
             view[count : count + len(part)] = part
             count += len(part)
-            if len(part) < len(block):
-                self._blocks.appendleft(block[len(part) :])
+            self._taken_size += len(part)
+            if self._taken_size == len(block):
+                self._blocks.popleft()
+                self._taken_size = 0
         self._size -= count
         return count
 
