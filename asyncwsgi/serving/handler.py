@@ -59,6 +59,12 @@ class _SocketOfSetup:
     def makefile(self, *_: Any) -> BinaryIO:
         return io.BytesIO()
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"setup() has asked for {name!r} of the client's socket, which serves the loop by "
+            "then; name self.request in setup() itself, so that Werkzeug's loop serves instead"
+        )
+
 
 _LEADING_SLASHES = re.compile(r"\A//+")
 

@@ -300,6 +300,11 @@ class TestTheResponsesHead:
 class TestSetupAndFinish:
     """Around each request, in the thread that runs it; their own super() touches no socket."""
 
+    @pytest.fixture(autouse=True)
+    def _http_1_1(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Without threads Werkzeug's handler speaks HTTP/1.0, and its connections are not kept.
+        monkeypatch.setattr(WSGIRequestHandler, "protocol_version", "HTTP/1.1")
+
     def test_they_are_called_around_the_request(
         self, start: Start, client_of: ClientOf, threaded: bool
     ) -> None:
@@ -360,6 +365,18 @@ class TestSetupAndFinish:
         assert client_of(running).get().status == 500
         running.close()
         assert "no set-up today" in log.text
+
+    def test_a_socket_that_setup_gets_at_in_a_roundabout_way_is_told_to_be_the_loops(
+        self, start: Start, client_of: ClientOf, threaded: bool, log: pytest.LogCaptureFixture
+    ) -> None:
+        class Hidden(WSGIRequestHandler):
+            def setup(self) -> None:
+                vars(self)["request"].recv(1)
+
+        running = start(hello, request_handler=Hidden, threaded=threaded)
+        assert client_of(running).get().status == 500
+        running.close()
+        assert "setup() has asked for 'recv' of the client's socket" in log.text
 
     def test_what_finish_raises_is_the_servers_to_handle(
         self, start: Start, client_of: ClientOf, threaded: bool

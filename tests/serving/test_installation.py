@@ -34,6 +34,12 @@ def installed() -> Iterator[None]:
     serving.uninstall()
 
 
+@pytest.fixture(autouse=True)
+def _http_1_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are no threads, Werkzeug speaks HTTP/1.0 unless the handler says otherwise."""
+    monkeypatch.setattr(werkzeug.serving.WSGIRequestHandler, "protocol_version", "HTTP/1.1")
+
+
 MakeModule = Callable[[str], Any]
 
 
