@@ -8,12 +8,12 @@ BIN := $(VENV)/bin
 SERVES := $(VENV)/.serves
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format docs bench bench-sse bench-live soak storm conformance matrix browser clean
+.PHONY: run test lint format docs bench bench-sse bench-live soak storm conformance matrix programs clean
 
 run: $(SERVES)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
 
-test: lint browser  ## everything that has to hold before a change lands
+test: lint programs  ## everything that has to hold before a change lands
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(STAMP)
@@ -51,14 +51,14 @@ conformance: $(STAMP)  ## the tests of Werkzeug, Flask and others, unmodified, a
 matrix: $(STAMP)  ## the pytest plugin on old and new releases of pytest, and in parallel
 	$(BIN)/python -m tests.matrix.run
 
-browser:  ## see to it that the tests find Chromium and its driver
-	@if command -v chromium && command -v chromedriver; then :; \
+programs:  ## see to it that the tests find Chromium, its driver and git
+	@if command -v chromium && command -v chromedriver && command -v git; then :; \
 	elif command -v apt-get; then \
 	  sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
 	  $$sudo apt-get update -q; \
-	  $$sudo apt-get install -qy --no-install-recommends chromium chromium-driver; \
+	  $$sudo apt-get install -qy --no-install-recommends chromium chromium-driver git; \
 	else \
-	  echo "The browser tests want chromium and chromedriver on PATH: install them, try again." >&2; \
+	  echo "The tests want chromium, chromedriver and git on PATH: install them, try again." >&2; \
 	  exit 1; \
 	fi >/dev/null
 

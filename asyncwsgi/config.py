@@ -26,13 +26,22 @@ Loop = Literal["auto", "uvloop", "asyncio"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
+_SEVERAL_PROCESSES = (
+    "one process serves; start several behind a proxy, or raise 'threads', which is how many "
+    "requests the application works on at a time"
+)
+_FLAGS = {
+    **{name: name for name in ("reload", "debug", "debugger", "extra_files", "exclude_patterns")},
+    "use_reloader": "reload",
+    "use_debugger": "debug",
+}
 _ELSEWHERE = {
     **{
-        name: f"the command line has it: asyncwsgi --{name.replace('_', '-')} ... APP"
-        for name in ("reload", "debug", "debugger", "extra_files", "exclude_patterns")
+        name: f"the command line has it: asyncwsgi --{flag.replace('_', '-')} ... APP"
+        for name, flag in _FLAGS.items()
     },
-    "workers": "one process serves; start several behind a proxy, or raise 'threads', which is how "
-    "many requests the application works on at a time",
+    "workers": _SEVERAL_PROCESSES,
+    "processes": _SEVERAL_PROCESSES,
 }
 """Where to find what other servers have as an option, or the command line has."""
 

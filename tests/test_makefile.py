@@ -37,8 +37,8 @@ class Clone:
         for name in ("Makefile", "pyproject.toml"):
             shutil.copy(ROOT / name, folder)
         self._write_program("python3", PYTHON)
-        for browser in ("chromium", "chromedriver"):
-            self._write_program(browser, "#!/bin/sh\n")
+        for program in ("chromium", "chromedriver", "git"):
+            self._write_program(program, "#!/bin/sh\n")
 
     def _write_program(self, name: str, source: str) -> None:
         path = self._folder / name

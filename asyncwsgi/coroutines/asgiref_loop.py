@@ -9,6 +9,7 @@ newest release. Should it change, views have a loop of their own for each call a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import re
@@ -47,6 +48,10 @@ class AsgirefLoop:
     def __init__(self, tasks: LoopTasks) -> None:
         self._loop_of_program = _CountingLoop(asyncio.get_running_loop(), tasks)
         self._pid = os.getpid()
+        # Imported now and not by the first request: that may come when the process has no
+        # descriptors left. Who cannot import it says so where it is needed.
+        with contextlib.suppress(Exception):
+            _thread_local()
 
     def announcer(self) -> Callable[[], None] | None:
         """What says so in the current thread, to be called before each job; None without asgiref.

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from asyncwsgi.clock import clock
+from asyncwsgi.config import Config
 from asyncwsgi.errors import RequestBodyError, RequestRefused, WorkersBusy
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.registry import ConnectionSnapshot, DrainPhase, Registry
@@ -276,6 +277,10 @@ class HttpConnection(asyncio.Protocol):
         if self._has_eof:
             taker.end()
         return self._parser.take_unread()
+
+    def set_timeouts(self, config: Config) -> None:
+        """Wait for this client by the timeouts of `config`, from the next state on."""
+        self._config = config
 
     @property
     def is_body_complete(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from typing import Any, cast
 
 from asyncwsgi.errors import RequestRefused
@@ -14,6 +15,13 @@ from asyncwsgi.serving.exchange import WerkzeugExchange
 from asyncwsgi.serving.handler import WerkzeugServer, bare_handler
 from asyncwsgi.serving.relay import Relay
 from asyncwsgi.serving.responder import WerkzeugResponder
+
+_TIMEOUTS = ("head_timeout", "body_timeout", "keep_alive_timeout", "send_timeout")
+
+
+def timeouts(seconds: float) -> dict[str, Any]:
+    """The options that say how long a handler with this `timeout` waits for its client."""
+    return dict.fromkeys(_TIMEOUTS, float(seconds))
 
 
 class WerkzeugConnection(HttpConnection):
@@ -50,7 +58,9 @@ class WerkzeugConnection(HttpConnection):
             http_version="1.0" if protocol < "HTTP/1.1" else head.http_version,
             is_only_one=self._is_only_one,
         )
-        return WerkzeugExchange(server, client, head, self.dispatcher, self, responder, environ)
+        return WerkzeugExchange(
+            server, client, head, self.dispatcher, self, responder, environ, self._set_timeout
+        )
 
     def request_refused(self, refused: RequestRefused) -> None:
         handler = bare_handler(self._wsgi_server, self._client_socket())
@@ -65,6 +75,11 @@ class WerkzeugConnection(HttpConnection):
     def _client_socket(self) -> ClientSocket:
         """The connection as a socket, for one request."""
         return ClientSocket(self.client.transport, self._hand_over_socket)
+
+    def _set_timeout(self, seconds: float) -> None:
+        """Give this client a timeout of its own. From any thread."""
+        config = replace(self.dispatcher.config, **timeouts(seconds))
+        self.dispatcher.mailbox.post(self.set_timeouts, config)
 
     def _hand_over_socket(self, end: socket.socket) -> None:
         """Pass the client's bytes to and from `end`. From any thread."""

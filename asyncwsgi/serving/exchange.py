@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from werkzeug.debug.tbtools import DebugTraceback
@@ -11,7 +12,7 @@ from werkzeug.exceptions import InternalServerError
 
 from asyncwsgi.errors import ApplicationError, RequestBodyError
 from asyncwsgi.requests.exchange import Connection, Exchange
-from asyncwsgi.serving.handler import WerkzeugServer, make_environ, make_handler
+from asyncwsgi.serving.handler import WerkzeugServer, call_finish, make_environ, make_handler
 from asyncwsgi.serving.responder import WerkzeugResponder
 from asyncwsgi.wsgi.application import run_application
 
@@ -51,6 +52,7 @@ class WerkzeugExchange(Exchange):
         connection: Connection,
         responder: WerkzeugResponder,
         environ: dict[str, Any],
+        set_timeout: Callable[[float], None],
     ) -> None:
         super().__init__(dispatcher, connection, responder, environ)
         self._wsgi_server = wsgi_server
@@ -58,6 +60,7 @@ class WerkzeugExchange(Exchange):
         self._socket = client_socket
         self._handler: WSGIRequestHandler | None = None
         self._responder = responder
+        self._set_timeout = set_timeout
 
     @property
     def is_endless(self) -> bool:
@@ -83,6 +86,9 @@ class WerkzeugExchange(Exchange):
             wfile=cast("Any", _RawOutput(self._socket)),
         )
         self._handler = self._responder.handler = handler
+        timeout = vars(handler).get("timeout")
+        if timeout is not None:  # set by setup()
+            self._set_timeout(timeout)
         handler.environ = self.environ = make_environ(
             handler, self._head, self.environ.get("CONTENT_LENGTH")
         )
@@ -114,6 +120,7 @@ class WerkzeugExchange(Exchange):
         super().conclude(response)
         if self._socket.was_written and self._handler is not None:
             self._handler.log_request(101)
+        self._finish()
 
     def end_request(self) -> None:
         """The request is over, and so is the use of its client's socket."""
@@ -124,6 +131,15 @@ class WerkzeugExchange(Exchange):
         # it has spoken for itself would be garbage to its client.
         if not self._socket.was_written:
             super().transmit(data)
+
+    def _finish(self) -> None:
+        if self._handler is None:
+            return
+        try:
+            call_finish(self._handler)
+        except BaseException as error:
+            # The response is complete: as in Werkzeug, who owns the server hears of it.
+            self._wsgi_server.pass_on(error, self._socket)
 
     def _answer_error(self, response: Response) -> None:
         if response.head_was_sent:

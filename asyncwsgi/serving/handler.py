@@ -6,10 +6,13 @@ filled in from a request that h11 has parsed.
 
 from __future__ import annotations
 
+import io
 import re
 from http.client import HTTPMessage
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
+
+from asyncwsgi.serving.overrides import is_overridden
 
 if TYPE_CHECKING:
     import ssl
@@ -44,6 +47,25 @@ class WerkzeugServer(Protocol):
         """Let what an application raised leave the server."""
 
 
+class _SocketOfSetup:
+    """What the `setup` of the standard library, which an override calls, does to the socket."""
+
+    def __init__(self, client: ClientSocket) -> None:
+        self.settimeout = client.settimeout
+
+    def setsockopt(self, *_: Any) -> None:
+        """For TCP_NODELAY, which the loop's transports have."""
+
+    def makefile(self, *_: Any) -> BinaryIO:
+        return io.BytesIO()
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"setup() has asked for {name!r} of the client's socket, which serves the loop by "
+            "then; name self.request in setup() itself, so that Werkzeug's loop serves instead"
+        )
+
+
 _LEADING_SLASHES = re.compile(r"\A//+")
 
 
@@ -69,6 +91,7 @@ def make_handler(
 ) -> WSGIRequestHandler:
     """A handler of the server's class for one request, with every attribute that overrides read."""
     handler: Any = bare_handler(server, client)
+    _call_setup(handler, client)
     handler.command = head.method
     # As http.server does: "//host/path" must not be read as a URL without a scheme.
     handler.path = _LEADING_SLASHES.sub("/", head.target)
@@ -81,6 +104,23 @@ def make_handler(
     handler.close_connection = True
     result: WSGIRequestHandler = handler
     return result
+
+
+def _call_setup(handler: Any, client: ClientSocket) -> None:
+    """Call an override of `setup`, as Werkzeug does in the thread of each connection."""
+    if is_overridden(type(handler), "setup"):
+        handler.request = _SocketOfSetup(client)
+        handler.setup()
+        handler.request = handler.connection = client
+
+
+def call_finish(handler: Any) -> None:
+    """Call an override of `finish`, as Werkzeug does at the end of each connection."""
+    if is_overridden(type(handler), "finish"):
+        # What it calls by super() closes the handler's files, and closing waits for whoever reads:
+        # a thread that the application has left behind may do so until the exchange has ended.
+        handler.rfile = handler.wfile = io.BytesIO()
+        handler.finish()
 
 
 def _message(fields: HeaderFields) -> HTTPMessage:

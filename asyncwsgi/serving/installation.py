@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Collection
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 import werkzeug.serving
-from werkzeug.serving import WSGIRequestHandler
+from werkzeug.serving import ForkingMixIn, WSGIRequestHandler
 
 from asyncwsgi.serving.servers import BaseWSGIServer, ThreadedWSGIServer
 
@@ -61,29 +62,88 @@ def run_simple(*args: Any, **kwargs: Any) -> None:
     run(*args, **kwargs)
 
 
-@functools.wraps(make_server)
-def _installed_make_server(*args: Any, **kwargs: Any) -> werkzeug.serving.BaseWSGIServer:
-    # Not `make_server` itself: uninstall() must not touch modules that chose that one.
-    return make_server(*args, **kwargs)
+def _named(name: str, *bases: type) -> type:
+    return type(name, bases, {"__module__": __package__, "__doc__": bases[0].__doc__})
+
+
+# What programs find by Werkzeug's names are classes of their own, so that `uninstall` can tell a
+# module that was given one from a module that has chosen ours.
+_installed_base = _named("BaseWSGIServer", BaseWSGIServer)
+_installed_threaded = _named("ThreadedWSGIServer", ThreadedWSGIServer, _installed_base)
+_STAND_INS = {
+    werkzeug.serving.BaseWSGIServer: _installed_base,
+    werkzeug.serving.ThreadedWSGIServer: _installed_threaded,
+}
+_werkzeugs_base = werkzeug.serving.BaseWSGIServer
+_NOT_TOO_LATE = (BaseWSGIServer, ForkingMixIn)
+"""Servers that are ours already, and those that fork for each request: Werkzeug's on purpose."""
+_warning_serve_forever: Any = None
+"""What stands in the place of `serve_forever` of Werkzeug's own class while ours are installed."""
 
 
 def install() -> None:
     """Have Werkzeug make the servers of this package, for programs that are not changed.
 
-    `werkzeug.run_simple`, ``app.run()`` and ``flask run`` all go by `werkzeug.serving.make_server`.
-    Modules that have imported that name already are given the new one as well.
+    The names of Werkzeug's server classes are given new meanings, in `werkzeug.serving` and in
+    modules that have imported them already. So the functions that make servers
+    (`werkzeug.run_simple`, ``app.run()``, ``flask run``, `make_server`) make ours, and what is made
+    a subclass of Werkzeug's classes from now on is one of ours. A server for which it comes too
+    late says so by a `RuntimeWarning` when it begins to serve.
     """
-    _rebind(_werkzeugs_make_server, _installed_make_server)
+    global _warning_serve_forever
+    older = _modules_of_older_subclasses()
+    for theirs, ours in _STAND_INS.items():
+        _rebind(theirs, ours, except_in=older)
+    if _warning_serve_forever is None:
+        _warning_serve_forever = _warning_first(_werkzeugs_base.serve_forever)
+        _werkzeugs_base.serve_forever = _warning_serve_forever  # type: ignore[method-assign]
 
 
 def uninstall() -> None:
-    """Undo `install`."""
-    _rebind(_installed_make_server, _werkzeugs_make_server)
+    """Undo `install`. What was made a subclass meanwhile stays one of ours."""
+    global _warning_serve_forever
+    for theirs, ours in _STAND_INS.items():
+        _rebind(ours, theirs)
+    # Unless somebody has put something over it, which may stay: it warns no more.
+    current: Any = _werkzeugs_base.serve_forever
+    if current is _warning_serve_forever:
+        _werkzeugs_base.serve_forever = current.__wrapped__  # type: ignore[method-assign]
+    _warning_serve_forever = None
 
 
-def _rebind(old: Callable[..., Any], new: Callable[..., Any]) -> None:
-    for module in list(sys.modules.values()):
+def _rebind(old: type, new: type, *, except_in: Collection[str] = ()) -> None:
+    for name, module in list(sys.modules.items()):
         # What calls itself a module may be anything; vars() wakes up no lazy one.
         names = vars(module) if isinstance(module, ModuleType) else {}
-        if names.get("make_server") is old:
-            names["make_server"] = new
+        if names.get(old.__name__) is old and name not in except_in:
+            names[old.__name__] = new
+
+
+def _modules_of_older_subclasses() -> set[str]:
+    """Where a name of Werkzeug's class has to mean what it meant.
+
+    Methods of a subclass call those of its base by that name.
+    """
+    classes: list[type] = [_werkzeugs_base]
+    for one in classes:
+        subclasses: list[type] = one.__subclasses__()
+        classes.extend(sub for sub in subclasses if not issubclass(sub, _NOT_TOO_LATE))
+    return {one.__module__ for one in classes} - {werkzeug.serving.__name__}
+
+
+def _warning_first(serve_forever: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(serve_forever)
+    def warn_and_serve(self: werkzeug.serving.BaseWSGIServer, *args: Any, **kwargs: Any) -> None:
+        # Only here is it certain that Werkzeug's loop is going to serve, whichever way the program
+        # got at its class: by a subclass, an attribute, an instance that was made before.
+        if _warning_serve_forever is not None and not isinstance(self, _NOT_TOO_LATE):
+            warnings.warn(
+                f"{type(self).__name__} runs on Werkzeug's own loop, because its class was defined "
+                "before asyncwsgi.serving.install() was called; call install() before what defines "
+                "it is imported, or run the program by 'python -m asyncwsgi.serving PROGRAM'",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        serve_forever(self, *args, **kwargs)
+
+    return warn_and_serve

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from asyncwsgi.config import Config
 from asyncwsgi.greenlets import thread_queue
 from asyncwsgi.server.server import Server
-from asyncwsgi.serving.connection import WerkzeugConnection
+from asyncwsgi.serving.connection import WerkzeugConnection, timeouts
 from asyncwsgi.serving.handler import WerkzeugServer
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 MOST_THREADS = 1024
 """Werkzeug has a thread for each connection: a long poll or a WebSocket holds one for its life."""
-_TIMEOUTS = ("head_timeout", "body_timeout", "keep_alive_timeout", "send_timeout")
 
 
 class LoopServer(Server):
@@ -96,8 +95,8 @@ class OneRequestServer(LoopServer):
 def _config(wsgi_server: WerkzeugServer, executor: Executor | None) -> Config:
     options: dict[str, Any] = {}
     timeout = getattr(wsgi_server.RequestHandlerClass, "timeout", None)
-    if timeout is not None:  # seconds that a handler waits for its client
-        options = dict.fromkeys(_TIMEOUTS, float(timeout))
+    if timeout is not None:
+        options.update(timeouts(timeout))
     return Config(
         bind=(f"fd://{wsgi_server.fileno()}",),
         backlog=wsgi_server.request_queue_size,

@@ -8,12 +8,13 @@ from __future__ import annotations
 import atexit
 import concurrent.futures
 import contextlib
+import functools
 import selectors
 import socket
 import socketserver
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import werkzeug.serving
 
@@ -39,17 +40,23 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
 
     graceful_timeout = 1.0
     """Seconds that requests in flight get when the server stops."""
+    _lock: threading.RLock
+    _was_shut_down: bool
+    _is_on_werkzeugs_loop: bool
+    _thread: ServerThread | None
+    _passed_on: BaseException | None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # First: Werkzeug closes a server that cannot bind.
-        self._lock = threading.RLock()  # handlers of signals call in the thread that holds it
-        self._was_shut_down = False
-        self._is_on_werkzeugs_loop = False
-        self._thread: ServerThread | None = None
-        super().__init__(*args, **kwargs)
-        has_threads = self.multithread or isinstance(self, socketserver.ThreadingMixIn)
-        self._calling_thread = None if has_threads else CallingThread()
-        self._passed_on: BaseException | None = None
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        # Not in __init__(): Werkzeug's closes a server that cannot bind, and programs call that of
+        # the class by its name, `werkzeug.serving.BaseWSGIServer.__init__(self, ...)`, whichever
+        # class the name means by then (see `install`).
+        server = super().__new__(cls)
+        server._lock = threading.RLock()  # handlers of signals call in the thread that holds it
+        server._was_shut_down = False
+        server._is_on_werkzeugs_loop = False
+        server._thread = None
+        server._passed_on = None
+        return server
 
     def serve_forever(self, poll_interval: float = POLL_INTERVAL) -> None:
         """Serve until `shutdown` is called, or Ctrl+C is pressed in the main thread.
@@ -132,6 +139,11 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
                 return
             details = (type(passed_on), passed_on, passed_on.__traceback__)
             threading.excepthook(threading.ExceptHookArgs((*details, threading.current_thread())))
+
+    @functools.cached_property
+    def _calling_thread(self) -> CallingThread | None:
+        has_threads = self.multithread or isinstance(self, socketserver.ThreadingMixIn)
+        return None if has_threads else CallingThread()
 
     def _drain_at_exit(self) -> None:
         """Answer what is in flight before the interpreter freezes the threads that do it.

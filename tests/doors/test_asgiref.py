@@ -24,6 +24,7 @@ from tests.client import TIMEOUT, connect
 from tests.conftest import Serve
 from tests.coroutines.test_watch import Warned
 from tests.coroutines.test_watch import warned as warned
+from tests.doors.conftest import Start
 from tests.doors.test_from_thread import answer, app_of, get
 
 
@@ -94,6 +95,51 @@ def test_without_what_it_tells_applications_are_served(
             server.close()
     finally:
         asgiref_loop._thread_local.cache_clear()
+
+
+def test_an_asgiref_that_cannot_be_imported_keeps_nobody_from_serving(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> Any:
+        raise SyntaxError("asgiref is for another Python")
+
+    monkeypatch.setattr(asgiref_loop, "_thread_local", fail)
+    assert answer(serve, lambda: from_thread.run(thread_name)) == "asyncwsgi-server"
+    assert "asgiref could not be told of the server's loop" in caplog.text
+
+
+OUT_OF_DESCRIPTORS = """
+import asyncio, resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from asyncwsgi import Server
+from asyncwsgi.frontends.http import HttpConnection
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str("asgiref.sync" in sys.modules).encode()]
+
+class Last(HttpConnection):
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+
+async def main():
+    executor = ThreadPoolExecutor() if sys.argv[1] == "executor" else None
+    server = Server(application, port=0, executor=executor)
+    server.connection_class = Last
+    async with server:
+        sys.stderr.write(f"listening on {server.url}\\n")
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("threads", ["threads", "executor"])
+def test_a_first_request_without_descriptors_finds_it_imported(start: Start, threads: str) -> None:
+    with start("-c", OUT_OF_DESCRIPTORS, threads).connect() as client:
+        assert client.get().body == b"True"
 
 
 def test_older_releases_are_told_whether_the_loop_runs() -> None:

@@ -254,7 +254,10 @@ class TestFromOptions:
             ("zzz", "there is no option 'zzz'; see docs/options.md"),
             ("reload", "'reload'; the command line has it: asyncwsgi --reload ... APP"),
             ("extra_files", "the command line has it: asyncwsgi --extra-files ... APP"),
+            ("use_reloader", "the command line has it: asyncwsgi --reload ... APP"),
+            ("use_debugger", "the command line has it: asyncwsgi --debug ... APP"),
             ("workers", "'workers'; one process serves; start several behind a proxy"),
+            ("processes", "'processes'; one process serves; start several behind a proxy"),
         ],
     )
     def test_an_unknown_option_is_refused_with_the_nearest_one(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -101,3 +102,15 @@ def client_of() -> Iterator[Callable[[Running], Client]]:
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     directory: Path = tmp_path_factory.mktemp("certificates")
     return Certificates(directory)
+
+
+@pytest.fixture
+def warned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, type[Warning]]]:
+    """What is warned of in other threads, where pytest does not look."""
+    seen: list[tuple[str, type[Warning]]] = []
+
+    def warn(message: str, category: type[Warning], **_: Any) -> None:
+        seen.append((message, category))
+
+    monkeypatch.setattr(warnings, "warn", warn)
+    return seen

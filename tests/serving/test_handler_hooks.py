@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import ssl
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asyncwsgi.serving import WSGIRequestHandler
-from tests.client import Client
+from asyncwsgi.serving import BaseWSGIServer, ThreadedWSGIServer, WSGIRequestHandler
+from tests.client import TIMEOUT, Client
 from tests.server.certificates import Certificates
-from tests.serving.apps import echo, hello, show
+from tests.serving.apps import echo, hello, raising, show
 from tests.serving.conftest import Running, Start
 
 if TYPE_CHECKING:
@@ -293,10 +296,150 @@ class TestTheResponsesHead:
         assert [client.get().body, client.get().body] == [b"hello", b"hello"]
 
 
+@pytest.mark.parametrize("threaded", [True, False])
+class TestSetupAndFinish:
+    """Around each request, in the thread that runs it; their own super() touches no socket."""
+
+    @pytest.fixture(autouse=True)
+    def _http_1_1(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Without threads Werkzeug's handler speaks HTTP/1.0, and its connections are not kept.
+        monkeypatch.setattr(WSGIRequestHandler, "protocol_version", "HTTP/1.1")
+
+    def test_they_are_called_around_the_request(
+        self, start: Start, client_of: ClientOf, threaded: bool
+    ) -> None:
+        calls = []
+
+        class Noting(WSGIRequestHandler):
+            def setup(self) -> None:
+                super().setup()
+                calls.append(f"setup for {self.client_address[0]}")
+                threading.current_thread().name = "of this request"
+
+            def finish(self) -> None:
+                super().finish()
+                calls.append(f"finish of {self.path} in {threading.current_thread().name}")
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            calls.append(f"call in {threading.current_thread().name}")
+            return echo(environ, start_response)  # type: ignore[return-value]
+
+        running = start(application, request_handler=Noting, threaded=threaded)
+        client = client_of(running)
+        assert [client.post("/a", body=b"1").body, client.post("/b", body=b"2").body] == [
+            b"1",
+            b"2",
+        ]
+        running.close()
+        around = ["setup for 127.0.0.1", "call in of this request"]
+        assert calls == [
+            *around, "finish of /a in of this request", *around, "finish of /b in of this request"
+        ]  # fmt: skip
+
+    def test_finish_is_called_when_the_application_fails(
+        self, start: Start, client_of: ClientOf, threaded: bool
+    ) -> None:
+        finished = []
+
+        class Noting(WSGIRequestHandler):
+            def finish(self) -> None:
+                finished.append(self.path)
+
+        running = start(raising(LookupError()), request_handler=Noting, threaded=threaded)
+        assert client_of(running).get("/failed").status == 500
+        running.close()
+        assert finished == ["/failed"]
+
+    def test_what_setup_raises_is_answered_with_500(
+        self,
+        start: Start,
+        client_of: ClientOf,
+        threaded: bool,
+        log: pytest.LogCaptureFixture,
+    ) -> None:
+        class Broken(WSGIRequestHandler):
+            def setup(self) -> None:
+                raise LookupError("no set-up today")
+
+        running = start(hello, request_handler=Broken, threaded=threaded)
+        assert client_of(running).get().status == 500
+        running.close()
+        assert "no set-up today" in log.text
+
+    def test_a_socket_that_setup_gets_at_in_a_roundabout_way_is_told_to_be_the_loops(
+        self, start: Start, client_of: ClientOf, threaded: bool, log: pytest.LogCaptureFixture
+    ) -> None:
+        class Hidden(WSGIRequestHandler):
+            def setup(self) -> None:
+                vars(self)["request"].recv(1)
+
+        running = start(hello, request_handler=Hidden, threaded=threaded)
+        assert client_of(running).get().status == 500
+        running.close()
+        assert "setup() has asked for 'recv' of the client's socket" in log.text
+
+    def test_what_finish_raises_is_the_servers_to_handle(
+        self, start: Start, client_of: ClientOf, threaded: bool
+    ) -> None:
+        handled = []
+
+        class Broken(WSGIRequestHandler):
+            def finish(self) -> None:
+                raise LookupError("no end today")
+
+        class Handling(ThreadedWSGIServer if threaded else BaseWSGIServer):  # type: ignore[misc]
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                handled.append((str(sys.exc_info()[1]), client_address[0]))
+
+        running = start(hello, server_class=Handling, handler=Broken)
+        client = client_of(running)
+        assert [client.get().status, client.get().status] == [200, 200]
+        running.close()
+        assert handled == [("no end today", "127.0.0.1")] * 2
+
+    def test_finish_waits_for_no_thread_that_still_reads(
+        self, start: Start, client_of: ClientOf, threaded: bool
+    ) -> None:
+        is_read, has_finished = threading.Event(), threading.Event()
+
+        class Noting(WSGIRequestHandler):
+            def finish(self) -> None:
+                super().finish()
+                has_finished.set()
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            def read() -> None:
+                with contextlib.suppress(OSError):
+                    environ["wsgi.input"].read(1)
+
+            threading.Thread(target=read).start()
+            is_read.wait()
+            return hello(environ, start_response)  # type: ignore[return-value]
+
+        running = start(application, validate=False, request_handler=Noting, threaded=threaded)
+        client = client_of(running)
+        client.send(
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert client.read(12) == b"HTTP/1.1 100"  # the thread waits for the body
+        is_read.set()
+        assert has_finished.wait(TIMEOUT)
+
+    def test_a_timeout_of_setup_is_its_clients(
+        self, start: Start, client_of: ClientOf, threaded: bool
+    ) -> None:
+        class Impatient(WSGIRequestHandler):
+            def setup(self) -> None:
+                self.timeout = 0.05  # type: ignore[misc]
+                super().setup()
+
+        client = client_of(start(hello, request_handler=Impatient, threaded=threaded))
+        assert client.get().header("Connection") is None
+        assert client.is_closed()
+
+
 class TestConnectionDropped:
     def test_it_hears_of_a_client_that_left(self, start: Start) -> None:
-        import threading
-
         heard = threading.Event()
         errors = []
 

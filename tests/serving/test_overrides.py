@@ -28,7 +28,7 @@ def no_op(self: Any, *args: Any, **kwargs: Any) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "handle", "handle_one_request", "setup", "finish", "run_wsgi", "parse_request",
+        "handle", "handle_one_request", "run_wsgi", "parse_request",
         "send_response", "send_response_only", "send_header", "end_headers", "flush_headers",
         "send_error", "handle_expect_100", "do_GET", "__init__",
     ],
@@ -39,11 +39,106 @@ def test_a_handlers_transport_is_found(name: str) -> None:
         assert transport_overrides(server) == [f"Handler.{name}"]
 
 
+def test_a_patch_of_one_server_is_found() -> None:
+    with ThreadedWSGIServer("127.0.0.1", 0, hello) as server:
+        setattr(server, "process_request", no_op)  # noqa: B010 - mypy knows its type
+        assert transport_overrides(server) == ["ThreadedWSGIServer.process_request"]
+
+
+class Reading(WSGIRequestHandler):
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = self.rfile  # or what decodes it
+
+
+class Wrapping(WSGIRequestHandler):
+    def setup(self) -> None:
+        def wrap(sock: Any) -> Any:
+            return sock
+
+        self.request = wrap(self.request)
+        super().setup()
+
+
+class Inheriting(Wrapping):
+    def setup(self) -> None:
+        super().setup()
+
+
+def announced(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> None:
+        function(*args)
+
+    return wrapper
+
+
+class Decorated(WSGIRequestHandler):
+    @announced
+    def finish(self) -> None:
+        self.connection.sendall(b"bye")
+        super().finish()
+
+
+class Flushing(WSGIRequestHandler):
+    def finish(self) -> None:
+        list(map(lambda _: self.wfile.flush(), "once"))  # noqa: C417 - code within the code
+        super().finish()
+
+
+class Delegating(WSGIRequestHandler):
+    def setup(self) -> None:
+        super().setup()
+        self.prepare()
+
+    def prepare(self) -> None:
+        self.connection.getpeername()
+
+
+class Unreadable(WSGIRequestHandler):
+    setup = functools.partialmethod(no_op)
+
+
+@pytest.mark.parametrize(
+    ("handler", "name"),
+    [
+        (Reading, "setup"), (Wrapping, "setup"), (Inheriting, "setup"), (Decorated, "finish"),
+        (Flushing, "finish"), (Delegating, "setup"), (Unreadable, "setup"),
+    ],
+)  # fmt: skip
+def test_what_uses_the_socket_around_a_request_is_found(
+    handler: type[WSGIRequestHandler], name: str
+) -> None:
+    with ThreadedWSGIServer("127.0.0.1", 0, hello, handler) as server:
+        assert transport_overrides(server) == [f"{handler.__name__}.{name}"]
+
+
+class Naming(WSGIRequestHandler):
+    @announced
+    def setup(self) -> None:
+        self.timeout = 5  # type: ignore[misc]
+        super().setup()
+        self.name_thread(f"request of {self.client_address[0]}")
+
+    def finish(self) -> None:
+        super().finish()
+        self.name_thread("idle")
+
+    def name_thread(self, name: str) -> None:
+        threading.current_thread().name = name
+
+
+def test_what_only_names_its_thread_is_none() -> None:
+    with ThreadedWSGIServer("127.0.0.1", 0, hello, Naming) as server:
+        assert transport_overrides(server) == []
+
+
 @pytest.mark.parametrize(
     "name",
     [
         "get_request", "verify_request", "process_request", "process_request_thread",
         "finish_request", "shutdown_request", "close_request", "service_actions",
+        "_handle_request_noblock",
     ],
 )  # fmt: skip
 def test_a_servers_transport_is_found(name: str) -> None:
@@ -89,20 +184,6 @@ def test_a_patch_of_werkzeugs_class_is_found(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(WSGIRequestHandler, "send_header", patched)
     with ThreadedWSGIServer("127.0.0.1", 0, hello) as server:
         assert transport_overrides(server) == ["WSGIRequestHandler.send_header"]
-
-
-@pytest.fixture
-def warned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, type[Warning]]]:
-    """What is warned of in other threads, where pytest does not look."""
-    import warnings
-
-    seen: list[tuple[str, type[Warning]]] = []
-
-    def warn(message: str, category: type[Warning], **_: Any) -> None:
-        seen.append((message, category))
-
-    monkeypatch.setattr(warnings, "warn", warn)
-    return seen
 
 
 @pytest.mark.parametrize("server_class", [BaseWSGIServer, ThreadedWSGIServer])
