@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from results import IDLE, P50, P99, PEAK, RATE, CaseReport, Row
-from servers import COMMANDS, NATIVE, OWN, PACKAGES
+from servers import NATIVE, OWN, PACKAGES, VARIANTS, shown_command
 from targets import TARGETS
 from traffic import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 PLOTS = "plots"
 """Where they are, beside the page."""
@@ -101,19 +101,16 @@ def _requests(reports: Sequence[CaseReport], run: Run, plots: Sequence[str]) -> 
     yield "## Requests per second"
     yield from _plot("requests", "Requests per second by case and server", plots)
     yield (
-        f"The most of a row is bold. The last two columns are {OWN}'s requests/s in units of the "
+        f"The best of a row is bold. The last two columns are {OWN}'s requests/s in units of the "
         f"best pure-Python peer's, and of {NATIVE}'s, which is written in Rust. A `!` marks a "
         "server with errors in that row; they are listed below."
     )
-    servers = [name for name in run.servers if any(_figure(r, name, RATE) for r in rated)]
+    servers = _columns(run, rated)
     rows = []
     for report in rated:
-        best = max(row.figure(RATE) for row in report.rows.values())
-        cells = [
-            _cell(report, name, lambda row: f"{row.figure(RATE):,.0f}", best, RATE)
-            for name in servers
-        ]
-        rows.append([*_name(report), *cells, *_ratios(report)])
+        first, *variants = _rows(report, servers, RATE, lambda row: f"{row.figure(RATE):,.0f}", max)
+        rows.append([*first, *_ratios(report)])
+        rows += [[*variant, "-", "-"] for variant in variants]
     yield _table(["", "connections", *servers, "best Python", NATIVE], rows)
     yield from _plot("connections", "Requests per second by connections, 1 to 10,000", plots)
 
@@ -136,16 +133,12 @@ def _latency(reports: Sequence[CaseReport], run: Run, plots: Sequence[str]) -> I
         "always busy, so a median far below the number of connections divided by requests/s means "
         "that some of them are served over and over while others wait."
     )
-    servers = [name for name in run.servers if any(_figure(r, name, P50) for r in timed)]
+    servers = _columns(run, timed)
 
     def both(row: Row) -> str:
         return f"{_ms(row.figure(P50))} / {_ms(row.figure(P99))}"
 
-    rows = []
-    for report in timed:
-        best = min(row.figure(P50) for row in report.rows.values() if row.figure(P50))
-        cells = [_cell(report, name, both, best, P50) for name in servers]
-        rows.append([*_name(report), *cells])
+    rows = [row for report in timed for row in _rows(report, servers, P50, both, min)]
     yield _table(["p50 / p99 ms", "connections", *servers], rows)
 
 
@@ -155,33 +148,16 @@ def _memory(reports: Sequence[CaseReport], run: Run, plots: Sequence[str]) -> It
         return
     yield "## Memory"
     yield from _plot("memory", "Memory by idle connections", plots)
-    for report in weighed:
-        if report.case.traffic.client is Client.IDLE:
-            count = report.case.connections
-            yield f"KiB of memory for each of {count:,} idle connections that were used once:"
-            names = [name for name in run.servers if name in report.rows]
-            cells = [
-                _cell(report, name, lambda row: f"{row.figure(IDLE):.1f}", _least(report), IDLE)
-                for name in names
-            ]
-            yield _table(names, [cells])
+    idle = [report for report in weighed if report.case.traffic.client is Client.IDLE]
+    servers = _columns(run, idle)
+    if idle:
+        yield "KiB of memory for each connection on which one request was answered:"
+        rows = [row for report in idle for row in _rows(report, servers, IDLE, _kib, min)]
+        yield _table(["", "connections", *servers], rows)
     yield "The most resident memory under load, in MiB, parent processes included:"
-    servers = [name for name in run.servers if any(_figure(r, name, PEAK) for r in weighed)]
-    rows = [
-        [
-            *_name(report),
-            *(
-                _cell(report, name, lambda row: f"{row.figure(PEAK):.0f}", 0, PEAK)
-                for name in servers
-            ),
-        ]
-        for report in weighed
-    ]
+    servers = _columns(run, weighed)
+    rows = [row for report in weighed for row in _rows(report, servers, PEAK, _mib, min)]
     yield _table(["", "connections", *servers], rows)
-
-
-def _least(report: CaseReport) -> float:
-    return min((row.figure(IDLE) for row in report.rows.values() if row.figures), default=0)
 
 
 def _errors(reports: Sequence[CaseReport]) -> Iterator[str]:
@@ -207,7 +183,7 @@ def _circumstances(run: Run) -> Iterator[str]:
     yield f"`{run.command}` measured it, and this writes the page anew:"
     yield "```sh\nmake bench-report\n```"
     yield "The servers were started by:"
-    rows = [[name, f"`python {COMMANDS[name]}`"] for name in run.servers]
+    rows = [[name, f"`{shown_command(name)}`"] for name in run.servers]
     yield _table(["", ""], rows)
 
 
@@ -215,20 +191,40 @@ def _has(report: CaseReport, figure: str) -> bool:
     return any(row.figure(figure) for row in report.rows.values())
 
 
-def _figure(report: CaseReport, server: str, figure: str) -> float:
-    row = report.rows.get(server)
-    return row.figure(figure) if row else 0.0
+def _columns(run: Run, reports: Sequence[CaseReport]) -> list[str]:
+    """The servers that have a column. What is asyncwsgi otherwise has rows of its own."""
+    return [
+        name
+        for name in run.servers
+        if name not in VARIANTS and any(name in report.rows for report in reports)
+    ]
 
 
-def _name(report: CaseReport) -> list[str]:
-    return [report.case.traffic.title, f"{report.case.connections:,}"]
+def _rows(
+    report: CaseReport,
+    servers: Sequence[str],
+    figure: str,
+    text: Callable[[Row], str],
+    best_of: Callable[[Iterable[float]], float],
+) -> Iterator[list[str]]:
+    """The row of a case, and one for each variant of asyncwsgi in it."""
+    title, connections = _name(report)
+    measured = [report.rows[name] for name in servers if name in report.rows]
+    best = best_of([row.figures[figure] for row in measured if figure in row.figures] or [0.0])
+    yield [
+        title,
+        connections,
+        *(_cell(report.rows.get(name), figure, text, best) for name in servers),
+    ]
+    for variant in VARIANTS:
+        if row := report.rows.get(variant):
+            cell = _cell(row, figure, text, None)
+            cells = (cell if name == OWN else "-" for name in servers)
+            yield [f"{title}, {VARIANTS[variant]}", connections, *cells]
 
 
-def _cell(
-    report: CaseReport, server: str, text: Callable[[Row], str], best: float, figure: str
-) -> str:
+def _cell(row: Row | None, figure: str, text: Callable[[Row], str], best: float | None) -> str:
     """What the table says of one server, in bold if it is the best, marked if it had errors."""
-    row = report.rows.get(server)
     if row is None:
         return "-"
     if figure not in row.figures:
@@ -237,8 +233,21 @@ def _cell(
     return f"{cell} !" if row.trouble else cell
 
 
+def _name(report: CaseReport) -> list[str]:
+    return [report.case.traffic.title, f"{report.case.connections:,}"]
+
+
+def _kib(row: Row) -> str:
+    return f"{row.figure(IDLE):.1f}"
+
+
+def _mib(row: Row) -> str:
+    return f"{row.figure(PEAK):.0f}"
+
+
 def _ms(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    digits = next((digits for least, digits in ((100, 0), (10, 1), (1, 2)) if value >= least), 3)
+    return f"{value:,.{digits}f}"
 
 
 def _plot(name: str, title: str, plots: Sequence[str]) -> Iterator[str]:

@@ -63,6 +63,11 @@ TLS_SERVERS = tuple(TLS_OPTIONS)
 """waitress speaks no TLS, and werkzeug keeps no connection."""
 PACKAGES = {DROP_IN: OWN, OVERRIDE: OWN, LOGGED: OWN}
 """Of servers that are not called as their package is."""
+VARIANTS = {
+    LOGGED: "access log on",
+    OVERRIDE: "asyncwsgi.async_to_sync in place of asgiref",
+}
+"""asyncwsgi otherwise, in single cases."""
 PYTHON_PEERS = tuple(name for name in COMMANDS if name not in (*PACKAGES, OWN, NATIVE))
 
 # A developer's settings must not decide how the servers run.
@@ -105,14 +110,22 @@ def running(
             _stop(name, process)
 
 
+def shown_command(name: str) -> str:
+    """How a reader would start it, from the repository's root."""
+    return " ".join(["python", *_words(name, "plain", Address(HOST, 8000, tls=False), BENCH.name)])
+
+
 def _command(name: str, app: str, address: Address, threads: int) -> list[str]:
-    values = {"name": name, "bench": BENCH, "app": app, "host": HOST, "port": address.port}
+    return [str(PYTHON), *_words(name, app, address, str(BENCH), threads)]
+
+
+def _words(name: str, app: str, address: Address, bench: str, threads: int = THREADS) -> list[str]:
+    values = {"name": name, "bench": bench, "app": app, "host": HOST, "port": address.port}
     values |= {"threads": threads, "connections": CONNECTIONS, "backlog": BACKLOG}
     values |= {"certificate": CERTIFICATE, "key": KEY}
     options = TLS_OPTIONS[name] if address.tls else ""
     # Split first: a path may hold spaces.
-    words = f"{COMMANDS[name]} {options}".split()
-    return [str(PYTHON), *(word.format(**values) for word in words)]
+    return [word.format(**values) for word in f"{COMMANDS[name]} {options}".split()]
 
 
 def _start(command: list[str], log: IO[str]) -> subprocess.Popen[str]:

@@ -139,32 +139,34 @@ class LinePanel:
 
 
 LINES_WIDTH, LINES_HEIGHT, AXIS_WIDTH = 400, 250, 52
+LONE_WIDTH = 640
+"""Of a panel that is the only one."""
+LEGEND_STEP = 90
 
 
 def lines(title: str, panels: Sequence[LinePanel]) -> str:
     """Panels of lines side by side, and one legend for all."""
-    width = len(panels) * (LINES_WIDTH + AXIS_WIDTH + MARGIN) + MARGIN
-    legend = {line.name: line for panel in panels for line in panel.lines}
+    width = LINES_WIDTH if len(panels) > 1 else LONE_WIDTH
+    step = width + AXIS_WIDTH + MARGIN
     top = MARGIN + 34
-    drawing = Drawing(width, top + LINES_HEIGHT + 56, title)
+    drawing = Drawing(len(panels) * step + MARGIN, top + LINES_HEIGHT + 60, title)
     for number, panel in enumerate(panels):
-        x = number * (LINES_WIDTH + AXIS_WIDTH + MARGIN) + AXIS_WIDTH + MARGIN / 2
-        _draw_lines(drawing, panel, x, top)
-    x = float(MARGIN)
-    for line in legend.values():
-        drawing.bar(x, top + LINES_HEIGHT + 42, 14, 4, line.colour)
-        drawing.text(x + 19, top + LINES_HEIGHT + 48, line.name, is_bold=line.is_bold)
-        x += 34 + 6.6 * len(line.name)
+        _draw_lines(drawing, panel, number * step + AXIS_WIDTH + MARGIN / 2, top, width)
+    legend = {line.name: line for panel in panels for line in panel.lines}
+    for number, line in enumerate(legend.values()):
+        x, y = MARGIN + number * LEGEND_STEP, top + LINES_HEIGHT + 44
+        drawing.bar(x, y, 14, 4, line.colour)
+        drawing.text(x + 19, y + 6, line.name, is_bold=line.is_bold)
     return str(drawing)
 
 
-def _draw_lines(drawing: Drawing, panel: LinePanel, left: float, top: float) -> None:
+def _draw_lines(drawing: Drawing, panel: LinePanel, left: float, top: float, width: float) -> None:
     drawing.text(left, top - 16, panel.title, size=12, is_bold=True)
     first, last = panel.x_ticks[0][0], panel.x_ticks[-1][0]
     low, high, ticks = _y_axis(panel)
 
     def x_of(value: float) -> float:
-        return left + LINES_WIDTH * (value - first) / (last - first)
+        return left + width * (value - first) / (last - first)
 
     def y_of(value: float) -> float:
         if panel.is_log:
@@ -174,12 +176,12 @@ def _draw_lines(drawing: Drawing, panel: LinePanel, left: float, top: float) -> 
         return top + LINES_HEIGHT * (1 - share)
 
     for tick in ticks:
-        drawing.line([(left, y_of(tick)), (left + LINES_WIDTH, y_of(tick))], GRID)
+        drawing.line([(left, y_of(tick)), (left + width, y_of(tick))], GRID)
         drawing.text(left - 6, y_of(tick) + 4, f"{tick:,g}", anchor="end", colour=FAINT)
     for value, label in panel.x_ticks:
         drawing.line([(x_of(value), top), (x_of(value), top + LINES_HEIGHT)], GRID)
         drawing.text(x_of(value), top + LINES_HEIGHT + 15, label, anchor="middle", colour=FAINT)
-    middle = left + LINES_WIDTH / 2
+    middle = left + width / 2
     drawing.text(middle, top + LINES_HEIGHT + 31, panel.x_label, anchor="middle", colour=FAINT)
     for line in sorted(panel.lines, key=lambda line: line.is_bold):
         points = [(x_of(x), y_of(y)) for x, y in line.points]

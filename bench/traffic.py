@@ -122,11 +122,11 @@ def _traffics() -> Iterator[Traffic]:
         get(USER, *BROWSER, DIFFERING), GREETING, (64,), ALL,
     )  # fmt: skip
     yield Traffic(
-        "plain-post", "plain application reads a POST of 1 KiB", "post",
+        "plain-post", "plain application, POST of 1 KiB", "post",
         post(USER, octets, bytes(KIB)), b"%d bytes" % KIB, (64,), ALL,
     )  # fmt: skip
     yield Traffic(
-        "plain-close", "plain application, new connection each time", "plain",
+        "plain-close", "new connection each time", "plain",
         get(USER, *CLOSING), GREETING, (64,), ALL,
     )  # fmt: skip
     yield Traffic(
@@ -138,7 +138,7 @@ def _traffics() -> Iterator[Traffic]:
         get(USER, *BROWSER, DIFFERING), HELLO, (64,), FLASK,
     )  # fmt: skip
     yield Traffic(
-        "flask-form", "Flask view reads a form of 1 KiB", "flask_app",
+        "flask-form", "Flask view, form of 1 KiB", "flask_app",
         post("/form", form, FORM), FORM_ANSWER, (64,), FLASK,
     )  # fmt: skip
     yield Traffic(
@@ -146,15 +146,15 @@ def _traffics() -> Iterator[Traffic]:
         get(USER), HELLO, (64,), (*FLASK, OVERRIDE),
     )  # fmt: skip
     yield Traffic(
-        "flask-wait", "Flask view waits 50 ms, 64 threads", "flask_app",
+        "flask-wait", "Flask view waits 50 ms (64 threads)", "flask_app",
         get(f"/wait/{NUMBER}"), HELLO, (500,), FLASK, threads=64,
     )  # fmt: skip
     yield Traffic(
-        "tls-repeat", "TLS, plain application, headers repeat", "plain",
+        "tls-repeat", "TLS, kept connections", "plain",
         get(USER), GREETING, (64,), TLS_SERVERS, tls=True,
     )  # fmt: skip
     yield Traffic(
-        "tls-close", "TLS, plain application, new connection each time", "plain",
+        "tls-close", "TLS, new connection each time", "plain",
         get(USER, *CLOSING), GREETING, (64,), TLS_SERVERS, tls=True,
     )  # fmt: skip
     yield Traffic(
@@ -170,7 +170,7 @@ def _traffics() -> Iterator[Traffic]:
         get("/file"), BLOCK * FILE_BLOCKS, (2,), ALL, Client.BULK,
     )  # fmt: skip
     yield Traffic(
-        "upload", "upload of 8 MiB, read in pieces of 64 KiB", "upload",
+        "upload", "upload of 8 MiB in pieces of 64 KiB", "upload",
         post("/upload", octets, bytes(UPLOAD_SIZE)), upload_answer, (4,), ALL, Client.BULK,
     )  # fmt: skip
     yield Traffic(
