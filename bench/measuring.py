@@ -56,7 +56,8 @@ def measure(case: Case, server: str, number: int, *, seconds: int, cores: Cores)
             if traffic.client is Client.IDLE:
                 return measure_idle(process, case, server, number, cores.client)
             return measure_loaded(process, case, server, number, seconds, cores.client)
-    except (StartError, LoadError, AnswerError) as error:
+    # OSError: of a client that has ended; the rest of a run must not be lost for it.
+    except (StartError, LoadError, AnswerError, OSError) as error:
         return Sample(server, case.name, number, failure=str(error))
 
 

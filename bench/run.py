@@ -46,18 +46,15 @@ def main() -> int:
         return 2
     versions = environment.versions()
     print(header(options, versions), flush=True)
-    samples = [
-        sample
-        for _, group in groupby(cases, key=lambda case: case.traffic)
-        for sample in measure_together(list(group), options)
-    ]
+    samples: list[Sample] = []
+    for _, group in groupby(cases, key=lambda case: case.traffic):
+        samples += measure_together(list(group), options)
+        if options.json:
+            save(options.json, raw(options, versions, samples))
     reports = [case_report(case, samples) for case in cases]
     if OWN in options.servers:
         print(f"\n{summary(reports, options.servers)}")
         print(f"\n{target_table({report.case.name: report for report in reports})}")
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(raw(options, versions, samples), indent=1) + "\n")
     return verdict(reports, options.check)
 
 
@@ -111,6 +108,11 @@ def in_turn(things: Sequence[T], seed: str) -> list[T]:
 def progress(text: str) -> None:
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def save(path: Path, results: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def raw(options: Options, versions: dict[str, str], samples: Sequence[Sample]) -> dict[str, object]:
