@@ -82,4 +82,4 @@ $(STAMP): pyproject.toml
 	@touch $(SERVES)  # `dev` has what `run` wants
 
 clean:
-	rm -rf $(VENV) bench/.venv build/conformance build/matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) bench/.venv bench/.data build/conformance build/matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -44,7 +44,7 @@ class Load:
 
 
 def run_wrk(
-    address: Address, request: bytes, size: int, *, connections: int, seconds: int, core: int
+    address: Address, request: bytes, size: int, connections: int, core: int, seconds: int
 ) -> Load:
     """Many small answers, each of `size` bytes, head included; `core` is where wrk is pinned."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={ANSWER_TIMEOUT}s"]
@@ -57,7 +57,7 @@ def run_wrk(
 
 
 def run_bulk(
-    address: Address, request: bytes, size: int, *, connections: int, seconds: int, core: int
+    address: Address, request: bytes, size: int, connections: int, core: int, seconds: int
 ) -> Load:
     """Few large requests or answers, whose bodies have `size` bytes each."""
     words = [str(connections), str(seconds), address.host, str(address.port), str(size)]

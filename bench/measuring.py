@@ -9,12 +9,13 @@ from __future__ import annotations
 import http.client
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from load import Load, LoadError, hold_idle, run_bulk, run_wrk
 from probe import ask
 from procstat import footprint, usage
-from results import BUSY, CPU, IDLE, P50, P99, PEAK, RATE, Sample
+from results import BUSY, CPU, IDLE, P50, P99, PEAK, RATE, Figures, Sample
 from servers import Running, StartError, running
 from traffic import HOST, NUMBER, Case, Client, Traffic
 
@@ -32,6 +33,10 @@ FIRST_IDLE = 100
 IDLE_PARTS = 4
 
 
+Measured = tuple[Figures, dict[str, float], dict[str, int]]
+"""Figures, curve and errors of a sample."""
+
+
 class AnswerError(Exception):
     """The server does not answer as the application does."""
 
@@ -47,23 +52,19 @@ def measure(case: Case, server: str, number: int, *, seconds: int, cores: Cores)
     traffic = case.traffic
     try:
         with running(
-            server,
-            traffic.app,
-            core=cores.server,
-            threads=traffic.threads,
-            tls=traffic.tls,
+            server, traffic.app, core=cores.server, threads=traffic.threads, tls=traffic.tls
         ) as process:
             if traffic.client is Client.IDLE:
-                return measure_idle(process, case, server, number, cores.client)
-            return measure_loaded(process, case, server, number, seconds, cores.client)
+                measured = measure_idle(process, case, cores.client)
+            else:
+                measured = measure_loaded(process, case, seconds, cores.client)
     # OSError: of a client that has ended; the rest of a run must not be lost for it.
     except (StartError, LoadError, AnswerError, OSError) as error:
         return Sample(server, case.name, number, failure=str(error))
+    return Sample(server, case.name, number, *measured)
 
 
-def measure_loaded(
-    process: Running, case: Case, server: str, number: int, seconds: int, core: int
-) -> Sample:
+def measure_loaded(process: Running, case: Case, seconds: int, core: int) -> Measured:
     size = check(process, case.traffic)
     load = loader(process, case, size, core)
     load(WARM_UP)
@@ -73,46 +74,33 @@ def measure_loaded(
     after = usage(process.pid)
     check(process, case.traffic)
     if not measured.requests:
-        return Sample(server, case.name, number, errors=measured.errors, failure="answered nothing")
-    return Sample(
-        server=server,
-        case=case.name,
-        round=number,
-        figures={
-            RATE: measured.requests_per_second,
-            P50: measured.latency_ms["50"],
-            P99: measured.latency_ms["99"],
-            CPU: (after.cpu_seconds - before.cpu_seconds) / measured.requests * 1e6,
-            PEAK: after.peak_mib,
-            BUSY: measured.client_busy,
-        },
-        curve=measured.latency_ms,
-        errors=measured.errors,
-    )
+        errors = (f"{count} {kind}" for kind, count in measured.errors.items())
+        raise LoadError(", ".join(["answered nothing", *errors]))
+    figures = {
+        RATE: measured.requests_per_second,
+        P50: measured.latency_ms["50"],
+        P99: measured.latency_ms["99"],
+        CPU: (after.cpu_seconds - before.cpu_seconds) / measured.requests * 1e6,
+        PEAK: after.peak_mib,
+        BUSY: measured.client_busy,
+    }
+    return figures, measured.latency_ms, measured.errors
 
 
 def loader(process: Running, case: Case, size: int, core: int) -> Callable[[int], Load]:
     """What makes the load of a case for so many seconds."""
-    traffic = case.traffic
-    request = request_to(process, traffic)
-
-    def bulk(seconds: int) -> Load:
-        body_size = len(traffic.answer)
-        return run_bulk(
-            process.address, request, body_size,
-            connections=case.connections, seconds=seconds, core=core,
-        )  # fmt: skip
-
-    def wrk(seconds: int) -> Load:
-        return run_wrk(
-            process.address, request, size,
-            connections=case.connections, seconds=seconds, core=core,
-        )  # fmt: skip
-
-    return bulk if traffic.client is Client.BULK else wrk
+    is_bulk = case.traffic.client is Client.BULK
+    return partial(
+        run_bulk if is_bulk else run_wrk,
+        process.address,
+        request_to(process, case.traffic),
+        len(case.traffic.answer) if is_bulk else size,
+        case.connections,
+        core,
+    )
 
 
-def measure_idle(process: Running, case: Case, server: str, number: int, core: int) -> Sample:
+def measure_idle(process: Running, case: Case, core: int) -> Measured:
     """What connections weigh on which one request was answered and no other comes."""
     check(process, case.traffic)
     last = case.connections
@@ -125,13 +113,8 @@ def measure_idle(process: Running, case: Case, server: str, number: int, core: i
         mib[step] = footprint(process.pid).resident_mib
     check(process, case.traffic)
     each = (mib[last] - mib[FIRST_IDLE]) * 1024 / (last - FIRST_IDLE)
-    return Sample(
-        server=server,
-        case=case.name,
-        round=number,
-        figures={IDLE: each, PEAK: usage(process.pid).peak_mib},
-        curve={str(step): size for step, size in mib.items()},
-    )
+    figures = {IDLE: each, PEAK: usage(process.pid).peak_mib}
+    return figures, {str(step): size for step, size in mib.items()}, {}
 
 
 def check(process: Running, traffic: Traffic) -> int:
