@@ -1,8 +1,9 @@
-"""Connections that wait: `idle_client.py HOST PORT ANSWER REQUEST_FILE`.
+"""Connections that wait: `idle_client.py HOST PORT ANSWER SECONDS REQUEST_FILE`.
 
-For each number in a line of standard input: opens connections until it holds so many, asks once on
-each new one, and prints on how many of all nothing more has come, not even an end. An answer that
-is not the expected one ends it with a message.
+For each number in a line of standard input: opens connections until it holds so many, or until so
+many seconds have passed since it began, and asks once on each new one. Prints how many it holds,
+and on how many nothing more has come, not even an end. An answer that is not the expected one ends
+it with a message.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import select
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,15 +55,16 @@ def count_idle(clients: Iterable[socket.socket]) -> int:
 
 
 def main() -> None:
-    host, port, answer, request_file = sys.argv[1:]
+    host, port, answer, seconds, request_file = sys.argv[1:]
     request = Path(request_file).read_bytes()
+    end = time.monotonic() + float(seconds)
     clients: list[socket.socket] = []
     for line in sys.stdin:
-        for number in [*range(len(clients), int(line), AT_ONCE), int(line)]:
-            begin = len(clients)
-            open_more(clients, number, (host, int(port)))
+        wanted = int(line)
+        while (begin := len(clients)) < wanted and time.monotonic() < end:
+            open_more(clients, min(begin + AT_ONCE, wanted), (host, int(port)))
             ask(clients[begin:], request, answer.encode())
-        print(count_idle(clients), flush=True)
+        print(len(clients), count_idle(clients), flush=True)
 
 
 if __name__ == "__main__":

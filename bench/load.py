@@ -25,6 +25,7 @@ LUA = BENCH / "lua" / "load.lua"
 BULK_CLIENT = BENCH / "bulk_client.py"
 IDLE_CLIENT = BENCH / "idle_client.py"
 GRACE = 60  # seconds beyond the run before a client counts as hung
+OPENING_TIMEOUT = 20  # seconds for all idle connections
 ANSWER_TIMEOUT = 10  # seconds; what wrk calls a timeout, and leaves out of the latencies
 
 
@@ -68,19 +69,27 @@ def run_bulk(
 def hold_idle(
     address: Address, request: bytes, answer: str, steps: Sequence[int], core: int
 ) -> Iterator[int]:
-    """Open connections and ask once on each; yields each number of `steps` while so many are idle.
+    """Open connections and ask once on each; yields how many are idle, at each of `steps`.
+
+    Ends with the first of them that is not reached in time.
 
     Raises:
         LoadError: an answer was wrong, or the server closed one of them.
     """
-    words = [address.host, str(address.port), answer]
+    words = [address.host, str(address.port), answer, str(OPENING_TIMEOUT)]
     with _request_file(request) as path:
         command = [*_pinned(core), str(PYTHON), str(IDLE_CLIENT), *words, path]
         with _conversation(command) as client:
             for step in steps:
-                if (said := client(str(step))) != str(step):
-                    raise LoadError(f"of {step} connections {said} were kept")
-                yield step
+                said = client(str(step))
+                opened, _, idle = said.partition(" ")
+                if not opened.isdigit():
+                    raise LoadError(f"the client failed: {said}")
+                if opened != idle:
+                    raise LoadError(f"of {opened} connections {idle} were kept")
+                yield int(opened)
+                if int(opened) < step:
+                    break
 
 
 @contextmanager

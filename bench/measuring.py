@@ -112,9 +112,13 @@ def measure_idle(process: Running, case: Case, core: int) -> Measured:
         settle(process)
         mib[step] = footprint(process.pid).resident_mib
     check(process, case.traffic)
-    each = (mib[last] - mib[FIRST_IDLE]) * 1024 / (last - FIRST_IDLE)
+    reached = max(mib)
+    if reached <= FIRST_IDLE:
+        raise LoadError(f"the server accepted {reached} connections in time")
+    each = (mib[reached] - mib[FIRST_IDLE]) * 1024 / (reached - FIRST_IDLE)
     figures = {IDLE: each, PEAK: usage(process.pid).peak_mib}
-    return figures, {str(step): size for step, size in mib.items()}, {}
+    errors = {"not opened": last - reached} if reached < last else {}
+    return figures, {str(step): size for step, size in mib.items()}, errors
 
 
 def check(process: Running, traffic: Traffic) -> int:

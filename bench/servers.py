@@ -48,9 +48,11 @@ COMMANDS = {
     " --workers 1 --threads {threads} --worker-connections {connections} --backlog {backlog}"
     " --keep-alive 75 --no-control-socket --log-level error apps:{app}",
     "werkzeug": _LAUNCH,
-    # HTTP/1 alone is asked of every server here, so granian need not look for anything else.
+    # HTTP/1 alone is asked of every server here, so granian need not look for anything else. What
+    # it calls backpressure is a limit of connections.
     NATIVE: "-m granian --interface wsgi --host {host} --port {port} --working-dir {bench}"
-    " --workers 1 --blocking-threads {threads} --backlog {backlog} --http 1 --no-ws"
+    " --workers 1 --blocking-threads {threads} --backlog {backlog} --backpressure {connections}"
+    " --http 1 --no-ws"
     " --no-access-log --log-level error apps:{app}",
 }
 TLS_OPTIONS = {
