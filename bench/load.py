@@ -53,7 +53,7 @@ def run_wrk(
     summary, client_cpu = _run(command, request, seconds, core)
     load = _load(summary, client_cpu)
     if not load.errors:
-        _check_length(summary, size, connections)
+        check_length(summary, size, connections)
     return load
 
 
@@ -172,7 +172,7 @@ def _load(summary: dict[str, Any], client_cpu: float) -> Load:
     )
 
 
-def _check_length(summary: dict[str, Any], size: int, connections: int) -> None:
+def check_length(summary: dict[str, Any], size: int, connections: int) -> None:
     """All answers are as long as the one that was compared.
 
     wrk counts every byte that it reads; on each connection the last answer may have come in part.

@@ -57,7 +57,7 @@ def summary(reports: Sequence[CaseReport], servers: Sequence[str]) -> str:
     last = [NATIVE] if NATIVE in servers else []
     heading = "".join(f"{name:>13}" for name in [*peers, BEST, *last])
     lines = [f"requests/s of {OWN}, times the peer's", f"    {'case':<20}{heading}"]
-    for report in (report for report in reports if report.best_python):
+    for report in (report for report in reports if report.best(report.rows)):
         compared = [report.rows.get(name) for name in peers]
         compared += [report.best_python, *(report.rows.get(name) for name in last)]
         ratios = "".join(f"{_times(report.ratio(row)):>13}" for row in compared)

@@ -75,21 +75,27 @@ class Target:
         row = self.figure.row(reports)
         if row is None:
             return None
+        ratio, peer = self._ratio(row, reports)
         if row.trouble:
-            return Judgement("-", f"missed: {row.trouble}")
+            return Judgement(self._shown(ratio), f"missed: {row.trouble}", peer)
+        if ratio is None:
+            return Judgement(self._shown(ratio), "nothing to compare with", peer)
+        return Judgement(self._shown(ratio), self._verdict(ratio.median), peer)
+
+    def _ratio(self, row: Row, reports: Reports) -> tuple[Spread | None, str]:
+        """What is judged, and which peer was the best, if one was looked for."""
         if isinstance(self.against, float):
-            return self._judgement(row.in_units_of(self.figure.name, self.against), "")
+            return row.in_units_of(self.figure.name, self.against), ""
         other = self.against.row(reports)
         if other is None:
-            return Judgement("-", "nothing to compare with")
-        ratio = spread(row, self.figure.name, other, self.against.name)
-        return self._judgement(ratio, other.server if self.against.server == BEST else "")
+            return None, ""
+        peer = other.server if self.against.server == BEST else ""
+        return spread(row, self.figure.name, other, self.against.name), peer
 
-    def _judgement(self, ratio: Spread | None, peer: str) -> Judgement:
+    def _shown(self, ratio: Spread | None) -> str:
         if ratio is None:
-            return Judgement("-", "nothing to compare with", peer)
-        measured = f"{ratio.median:.2f}{self.unit} ({ratio.least:.2f}..{ratio.greatest:.2f})"
-        return Judgement(measured, self._verdict(ratio.median), peer)
+            return "-"
+        return f"{ratio.median:.2f}{self.unit} ({ratio.least:.2f}..{ratio.greatest:.2f})"
 
     def _verdict(self, value: float) -> str:
         if value <= self.bound if self.is_most else value >= self.bound:

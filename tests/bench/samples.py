@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from results import P50, P99, PEAK, RATE, CaseReport, Figures, Sample, case_report
+from results import P50, P99, PEAK, RATE, CaseReport, Sample, case_report
 from traffic import CASES
 
 
 def rounds(case: str, server: str, *rates: float, p50: float = 2.0) -> list[Sample]:
     """One round for each of `rates`, requests/s."""
+    curve = {"50": p50, "90": 2 * p50, "99": 10 * p50, "99.9": 20 * p50}
     return [
-        sample(case, server, number, {RATE: rate, P50: p50, P99: 10 * p50, PEAK: 40.0})
+        Sample(server, case, number, {RATE: rate, P50: p50, P99: 10 * p50, PEAK: 40.0}, curve)
         for number, rate in enumerate(rates, 1)
     ]
-
-
-def sample(case: str, server: str, number: int, figures: Figures) -> Sample:
-    curve = {"50": 2.0, "90": 3.0, "99": 20.0, "99.9": 40.0}
-    return Sample(server, case, number, figures, curve)
 
 
 def failed(case: str, server: str, reason: str) -> Sample:

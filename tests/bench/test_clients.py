@@ -10,6 +10,7 @@ import h11
 import idle_client
 import pytest
 from bulk_client import AnswerError, Response
+from load import LoadError, check_length
 from measuring import A_NUMBER
 from probe import Address, ask
 from traffic import FORM, HOST, NUMBER, TRAFFICS, Traffic
@@ -55,6 +56,27 @@ def test_an_application_answers_as_it_is_expected_to(traffic: Traffic) -> None:
         answer = ask(address, request_to(traffic, f"127.0.0.1:{server.port}"))
     assert answer.status == 200
     assert answer.body == traffic.answer.replace(NUMBER.encode(), A_NUMBER)
+
+
+def test_the_size_of_an_answer_is_that_of_all_that_came() -> None:
+    request = b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
+    with LiveServer(apps.plain) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(request)
+            received = client.makefile("rb").read()
+        assert ask(Address("127.0.0.1", server.port, tls=False), request).size == len(received)
+
+
+@pytest.mark.parametrize("received", [1000, 1250, 1299, 1300])
+def test_answers_are_of_the_length_that_was_compared(received: int) -> None:
+    """On each of three connections a last answer may have come in part."""
+    check_length({"requests": 10, "bytes": received}, 100, 3)
+
+
+@pytest.mark.parametrize("received", [999, 1301])
+def test_answers_of_another_length_make_no_figure(received: int) -> None:
+    with pytest.raises(LoadError, match=f"10 answers of 100 bytes came to {received}"):
+        check_length({"requests": 10, "bytes": received}, 100, 3)
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000])
