@@ -6,7 +6,7 @@ Knows nothing of servers and measurements. The ground is white, so that a dark p
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
@@ -131,11 +131,6 @@ class LinePanel:
     lines: Sequence[Line]
     is_log: bool = False
     """The axis of y is logarithmic."""
-    y_values: Sequence[float] = field(init=False)
-
-    def __post_init__(self) -> None:
-        values = [y for line in self.lines for _, y in line.points]
-        object.__setattr__(self, "y_values", values or [1])
 
 
 LINES_WIDTH, LINES_HEIGHT, AXIS_WIDTH = 400, 250, 52
@@ -192,7 +187,8 @@ def _draw_lines(drawing: Drawing, panel: LinePanel, left: float, top: float, wid
 
 def _y_axis(panel: LinePanel) -> tuple[float, float, list[float]]:
     """The ends of the axis and its ticks."""
-    least, most = min(panel.y_values), max(panel.y_values)
+    values = [y for line in panel.lines for _, y in line.points] or [1]
+    least, most = min(values), max(values)
     if panel.is_log:
         low = 10 ** math.floor(math.log10(least))
         high = 10 ** max(math.ceil(math.log10(most)), math.floor(math.log10(least)) + 1)
