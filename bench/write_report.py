@@ -34,8 +34,10 @@ def main() -> int:
     parser.add_argument("--docs", type=Path, default=DOCS, metavar="DIRECTORY", help="where to")
     given, options = parser.parse_known_args()
     if given.json is None:
-        command = [sys.executable, str(BENCH / "run.py"), *options, "--json", str(RESULTS)]
-        if status := subprocess.run(command, check=False).returncode:
+        # From the root, so that the page tells no path of this machine.
+        script, results = (str(path.relative_to(ROOT)) for path in (BENCH / "run.py", RESULTS))
+        command = [sys.executable, script, *options, "--json", results]
+        if status := subprocess.run(command, cwd=ROOT, check=False).returncode:
             return status
     elif options:
         parser.error(f"nothing is measured with --json: {options[0]} says how")
