@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SERVES := $(VENV)/.serves
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format docs bench bench-sse bench-live soak storm conformance matrix programs clean
+.PHONY: run test lint format docs bench bench-report bench-sse bench-live soak storm conformance matrix programs clean
 
 run: $(SERVES)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
@@ -30,6 +30,9 @@ docs: $(STAMP)  ## write the option table from the declarations
 
 bench: $(STAMP)  ## measure against the peers, side by side
 	$(BIN)/python bench/run.py
+
+bench-report: $(STAMP)  ## measure, then write docs/performance.md and its plots
+	$(BIN)/python bench/write_report.py
 
 bench-sse: $(STAMP)  ## 10,000 event streams on 8 threads, and the peers
 	$(BIN)/python bench/sse.py
@@ -79,4 +82,4 @@ $(STAMP): pyproject.toml
 	@touch $(SERVES)  # `dev` has what `run` wants
 
 clean:
-	rm -rf $(VENV) bench/.venv build/conformance build/matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) bench/.venv bench/.data build/conformance build/matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -15,15 +15,20 @@ import sys
 import venv
 from pathlib import Path
 
+from bodies import DATA, make_file
+
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
 VENV = BENCH / ".venv"
 PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = BENCH / "requirements.txt"
 PROJECT = ROOT / "pyproject.toml"
+CERTIFICATE = DATA / "certificate.pem"
+KEY = DATA / "key.pem"
 
 DESCRIPTORS = 8192
 SPARE_DESCRIPTORS = 1000
+LEAST_SPARE_DESCRIPTORS = 100
 
 
 class UnreadyError(Exception):
@@ -31,10 +36,10 @@ class UnreadyError(Exception):
 
 
 def require_tools() -> None:
-    """wrk and taskset are on the path; as root on a machine with apt-get, wrk is installed."""
+    """wrk, taskset and openssl are on the path; as root, apt-get may install wrk."""
     if shutil.which("wrk") is None and os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(["apt-get", "install", "-y", "wrk"], stdout=sys.stderr, check=False)
-    for tool, package in (("wrk", "wrk"), ("taskset", "util-linux")):
+    for tool, package in (("wrk", "wrk"), ("taskset", "util-linux"), ("openssl", "openssl")):
         if shutil.which(tool) is None:
             raise UnreadyError(f"{tool} is missing: apt-get install {package}")
 
@@ -44,11 +49,27 @@ def raise_descriptor_limit(connections: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = max(DESCRIPTORS, connections + SPARE_DESCRIPTORS)
     wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if wanted < connections + 100:
+    if wanted < connections + LEAST_SPARE_DESCRIPTORS:
         raise UnreadyError(
             f"{connections} connections need more open files than {hard}: ulimit -Hn"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
+def can_hold(connections: int) -> bool:
+    """Whether the limit of open files can be raised so far."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return hard == resource.RLIM_INFINITY or hard >= connections + LEAST_SPARE_DESCRIPTORS
+
+
+def require_data() -> None:
+    """The file that is served, and a certificate by which it could be."""
+    make_file()
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "3650", "-subj", "/CN=localhost"]
+    command += ["-keyout", str(KEY), "-out", str(CERTIFICATE)]
+    if not CERTIFICATE.exists() and subprocess.run(command, stderr=sys.stderr).returncode:
+        raise UnreadyError("openssl could not make a certificate: see what it says above")
 
 
 def require_peers() -> None:

@@ -1,6 +1,7 @@
-"""One run of wrk: the load it makes and what it saw.
+"""One run of a client: the load that it makes and what it saw.
 
-Guarantees: a run ends, and a figure is never made of answers that failed.
+Guarantees: a run ends, and a figure is never made of answers that failed or are of another length
+than the one that was compared byte by byte.
 """
 
 from __future__ import annotations
@@ -8,48 +9,156 @@ from __future__ import annotations
 import json
 import resource
 import subprocess
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-LUA = Path(__file__).parent / "lua"
-GRACE = 30  # seconds beyond the run before wrk counts as hung
+from environment import BENCH, PYTHON
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from probe import Address
+
+LUA = BENCH / "lua" / "load.lua"
+BULK_CLIENT = BENCH / "bulk_client.py"
+IDLE_CLIENT = BENCH / "idle_client.py"
+GRACE = 60  # seconds beyond the run before a client counts as hung
+OPENING_TIMEOUT = 20  # seconds for all idle connections
+ANSWER_TIMEOUT = 10  # seconds; what wrk calls a timeout, and leaves out of the latencies
 
 
 class LoadError(Exception):
-    """wrk itself failed, so there is no figure."""
+    """There is no figure, since the client failed or the answers were wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    requests: int
+    requests: float
     requests_per_second: float
-    p50_ms: float
-    p99_ms: float
+    latency_ms: dict[str, float]
+    """By percentile."""
     errors: dict[str, int]
-    client_busy: float  # share of its core that wrk used: near 1, the figure is the client's limit
+    client_busy: float
+    """The share of its core that the client used: near 1, the figure is the client's limit."""
 
 
-def run_wrk(url: str, headers: str, *, connections: int, seconds: int, core: int) -> Load:
-    """Load `url` with lua/<headers>.lua; `core` is where wrk is pinned."""
-    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
-    command += ["-s", f"{headers}.lua", url]
-    before = _children_cpu()
-    output = _output(command, seconds + GRACE)
-    return _parse(output, _children_cpu() - before)
+def run_wrk(
+    address: Address, request: bytes, size: int, connections: int, core: int, seconds: int
+) -> Load:
+    """Many small answers, each of `size` bytes, head included; `core` is where wrk is pinned."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={ANSWER_TIMEOUT}s"]
+    command += ["-s", str(LUA), address.url, "--"]
+    summary, client_cpu = _run(command, request, seconds, core)
+    load = _load(summary, client_cpu)
+    if not load.errors:
+        check_length(summary, size, connections)
+    return load
+
+
+def run_bulk(
+    address: Address, request: bytes, size: int, connections: int, core: int, seconds: int
+) -> Load:
+    """Few large requests or answers, whose bodies have `size` bytes each."""
+    words = [str(connections), str(seconds), address.host, str(address.port), str(size)]
+    command = [str(PYTHON), str(BULK_CLIENT), *words]
+    return _load(*_run(command, request, seconds, core))
+
+
+def hold_idle(
+    address: Address, request: bytes, answer: str, steps: Sequence[int], core: int
+) -> Iterator[int]:
+    """Open connections and ask once on each; yields how many are idle, at each of `steps`.
+
+    Ends with the first of them that is not reached in time.
+
+    Raises:
+        LoadError: an answer was wrong, or the server closed one of them.
+    """
+    words = [address.host, str(address.port), answer, str(OPENING_TIMEOUT)]
+    with _request_file(request) as path:
+        command = [*_pinned(core), str(PYTHON), str(IDLE_CLIENT), *words, path]
+        with _conversation(command) as client:
+            for step in steps:
+                said = client(str(step))
+                opened, _, idle = said.partition(" ")
+                if not opened.isdigit():
+                    raise LoadError(f"the client failed: {said}")
+                if opened != idle:
+                    raise LoadError(f"of {opened} connections {idle} were kept")
+                yield int(opened)
+                if int(opened) < step:
+                    break
+
+
+@contextmanager
+def _conversation(command: list[str]) -> Iterator[Callable[[str], str]]:
+    """A process that answers a line with a line; without one, with the last of its complaints."""
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
+        assert stdin
+        assert stdout
+        assert stderr
+
+        def ask(line: str) -> str:
+            print(line, file=stdin, flush=True)
+            return stdout.readline().strip() or _last_line(stderr.read())
+
+        try:
+            yield ask
+        finally:
+            process.kill()
+
+
+def _run(
+    command: list[str], request: bytes, seconds: int, core: int
+) -> tuple[dict[str, Any], float]:
+    """What the client printed, and the seconds of CPU that it took."""
+    with _request_file(request) as path:
+        before = _children_cpu()
+        output = _output([*_pinned(core), *command, path], seconds + GRACE)
+    return _summary(output), _children_cpu() - before
+
+
+@contextmanager
+def _request_file(request: bytes) -> Iterator[str]:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(request)
+        file.flush()
+        yield file.name
+
+
+def _pinned(core: int) -> list[str]:
+    return ["taskset", "-c", str(core)]
 
 
 def _output(command: list[str], timeout: int) -> str:
     try:
-        # The scripts find common.lua through the working directory.
         return subprocess.run(
-            command, cwd=LUA, check=True, capture_output=True, text=True, timeout=timeout
+            command, check=True, capture_output=True, text=True, timeout=timeout
         ).stdout
+    except subprocess.CalledProcessError as error:
+        raise LoadError(f"the client failed: {_last_line(error.stderr)}") from error
     except subprocess.SubprocessError as error:
-        raise LoadError(f"wrk failed: {error}") from error
+        raise LoadError(f"the client failed: {error}") from error
 
 
-def _parse(output: str, client_cpu: float) -> Load:
-    summary = json.loads(_summary(output))
+def _last_line(text: str) -> str:
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "no output")
+
+
+def _summary(output: str) -> dict[str, Any]:
+    for line in output.splitlines():
+        if line.startswith("{"):
+            summary: dict[str, Any] = json.loads(line)
+            return summary
+    raise LoadError("the client failed: it printed no summary")
+
+
+def _load(summary: dict[str, Any], client_cpu: float) -> Load:
     errors: dict[str, int] = summary["errors"]
     seconds = summary["microseconds"] / 1e6
     # wrk counts a refused request as a request; a server must not win by refusing fast.
@@ -57,18 +166,20 @@ def _parse(output: str, client_cpu: float) -> Load:
     return Load(
         requests=answered,
         requests_per_second=answered / seconds,
-        p50_ms=summary["p50"] / 1000,
-        p99_ms=summary["p99"] / 1000,
+        latency_ms={percent: us / 1000 for percent, us in summary["latency"].items()},
         errors={kind: count for kind, count in errors.items() if count},
         client_busy=client_cpu / seconds,
     )
 
 
-def _summary(output: str) -> str:
-    for line in output.splitlines():
-        if line.startswith("{"):
-            return line
-    raise LoadError("wrk failed: its script printed no summary")
+def check_length(summary: dict[str, Any], size: int, connections: int) -> None:
+    """All answers are as long as the one that was compared.
+
+    wrk counts every byte that it reads; on each connection the last answer may have come in part.
+    """
+    requests, received = summary["requests"], summary["bytes"]
+    if not requests * size <= received <= (requests + connections) * size:
+        raise LoadError(f"{requests} answers of {size} bytes came to {received} bytes")
 
 
 def _children_cpu() -> float:

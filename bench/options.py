@@ -9,26 +9,25 @@ import argparse
 import os
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from report import CHECKED_CONNECTIONS, Case
+from report import CHECKED_CONNECTIONS
 from servers import COMMANDS, OWN
+from traffic import CASES, Case
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DESCRIPTION = "Measure asyncwsgi beside its peers."
-CONNECTIONS = (1, 64, 1000)
-CASES = [
-    *(Case(*key) for key in product(("plain", "flask"), ("repeat", "differ"), CONNECTIONS)),
-    # What headers cost is no other matter for an async view.
-    *(Case("flask-async", "repeat", connections) for connections in CONNECTIONS),
-]
+ROUNDS, SECONDS = 5, 2
 CASE_NAMES = ", ".join(case.name for case in CASES)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     servers: list[str]
-    cases: list[Case]
+    cases: Sequence[Case]
     rounds: int
     seconds: int
     server_core: int
@@ -43,15 +42,14 @@ def parse_options() -> Options:
     cores = given.cores or sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         parser.error("two cores are needed, one for the server and one for wrk")
-    usual = 1 if given.quick else 3
-    cases = given.cases or (_cases("*-64") if given.quick else CASES)
+    cases = given.cases or CASES
     if given.check and all(case.connections != CHECKED_CONNECTIONS for case in cases):
         parser.error(f"--check wants a case with {CHECKED_CONNECTIONS} connections")
     return Options(
         servers=given.servers,
         cases=cases,
-        rounds=given.rounds or usual,
-        seconds=given.seconds or usual,
+        rounds=given.rounds or (1 if given.quick else ROUNDS),
+        seconds=given.seconds or (1 if given.quick else SECONDS),
         server_core=cores[0],
         client_core=cores[1],
         json=given.json,
@@ -64,10 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--servers", type=_servers, default=list(COMMANDS), metavar="A,B", help=",".join(COMMANDS))
     add("--cases", type=_cases, metavar="A,B", help=f"names or patterns out of {CASE_NAMES}")
-    add("--rounds", type=_positive, metavar="N", help="rounds of each case (3)")
-    add("--seconds", type=_positive, metavar="N", help="length of each round (3)")
+    add("--rounds", type=_positive, metavar="N", help=f"rounds of each case ({ROUNDS})")
+    add("--seconds", type=_positive, metavar="N", help=f"length of each ({SECONDS})")
     add("--cores", type=_two_cores, metavar="SERVER,CLIENT", help="where to pin them (first two)")
-    add("--quick", action="store_true", help="1 round of 1 s, the cases with 64 connections")
+    add("--quick", action="store_true", help="1 round of 1 s")
     add("--json", type=Path, metavar="FILE", help="write the raw results here")
     add(
         "--check",

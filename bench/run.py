@@ -1,7 +1,8 @@
 """The benchmark: `python bench/run.py` measures asyncwsgi beside its peers, in one sitting.
 
 Guarantees: one server runs at a time, every round of a case meets a fresh one, and the servers of a
-case take turns within each round, so that a slow minute of the machine strikes them alike.
+case - and the numbers of connections of one kind of traffic - take turns within each round, so that
+a slow minute of the machine strikes them alike.
 """
 
 from __future__ import annotations
@@ -10,27 +11,28 @@ import json
 import os
 import platform
 import random
+import shlex
 import signal
 import sys
-import time
 from dataclasses import asdict
-from functools import partial
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import environment
-from load import LoadError, run_wrk
+from measuring import Cores, measure
 from options import Options, parse_options
-from procstat import usage
-from report import Case, CaseReport, Sample, case_report, shortfalls, summary, table
-from servers import OVERRIDE, OWN, PACKAGES, Running, StartError, running
+from report import shortfalls, summary, table, target_table
+from results import CaseReport, Sample, case_report
+from servers import OWN, PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-APPS = {"plain": "plain", "flask": "flask_app", "flask-async": "flask_async_app"}
-WARM_UP = 1  # seconds; wrk knows no less
-SETTLE_INTERVAL = 0.1
-SETTLE_LOOKS = 30
+    from traffic import Case
+
+T = TypeVar("T")
 
 
 def main() -> int:
@@ -38,102 +40,69 @@ def main() -> int:
     # Without this a terminated benchmark would leave its server behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        prepare(options)
+        cases = prepare(options)
     except environment.UnreadyError as error:
         print(error, file=sys.stderr)
         return 2
     versions = environment.versions()
     print(header(options, versions), flush=True)
-    samples = [sample for case in options.cases for sample in measure_case(case, options)]
-    reports = [case_report(case, samples) for case in options.cases]
+    samples: list[Sample] = []
+    for _, group in groupby(cases, key=lambda case: case.traffic):
+        samples += measure_together(list(group), options)
+        if options.json:
+            save(options.json, raw(options, versions, samples))
+    reports = [case_report(case, samples) for case in cases]
     if OWN in options.servers:
         print(f"\n{summary(reports, options.servers)}")
-    if options.json:
-        options.json.write_text(json.dumps(raw(options, versions, samples), indent=1) + "\n")
+        print(f"\n{target_table({report.case.name: report for report in reports})}")
     return verdict(reports, options.check)
 
 
-def prepare(options: Options) -> None:
+def prepare(options: Options) -> list[Case]:
+    """Have everything ready; returns the cases that this machine's limits allow."""
+    cases = [case for case in options.cases if environment.can_hold(case.connections)]
+    for case in options.cases:
+        if case not in cases:
+            print(f"{case.name} is left out: ulimit -Hn is too low for it", file=sys.stderr)
     environment.require_tools()
-    environment.raise_descriptor_limit(max(case.connections for case in options.cases))
+    environment.raise_descriptor_limit(max((case.connections for case in cases), default=0))
+    environment.require_data()
     environment.require_peers()
     if {OWN, *PACKAGES} & set(options.servers):
         environment.require_project()
+    return cases
 
 
 def header(options: Options, versions: dict[str, str]) -> str:
     return (
         f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores: "
-        f"server on core {options.server_core}, wrk on core {options.client_core}\n"
+        f"server on core {options.server_core}, client on core {options.client_core}\n"
         f"{', '.join(f'{name} {versions[PACKAGES.get(name, name)]}' for name in options.servers)}\n"
-        f"medians of {options.rounds} x {options.seconds} s; "
+        f"medians of {options.rounds} x {options.seconds} s, ratios with their least and greatest; "
         "* marks the best pure-Python peer, ! marks errors"
     )
 
 
-def measure_case(case: Case, options: Options) -> list[Sample]:
-    """Every round of one case; its table is printed as soon as it is complete."""
-    samples = [
-        measure(case, server, number, options)
-        for number in range(1, options.rounds + 1)
-        for server in in_turn(measured_servers(options, case), case, number)
-    ]
-    samples.sort(key=lambda sample: options.servers.index(sample.server))
-    print(f"\n{table(case_report(case, samples))}", flush=True)
+def measure_together(cases: Sequence[Case], options: Options) -> list[Sample]:
+    """Every round of the cases of one kind of traffic, and then their tables."""
+    cores = Cores(options.server_core, options.client_core)
+    samples = []
+    for number in range(1, options.rounds + 1):
+        for case in in_turn(cases, f"{cases[0].traffic.name} {number}"):
+            servers = [name for name in case.traffic.servers if name in options.servers]
+            for server in in_turn(servers, f"{case.name} {number}"):
+                progress(f"{case.name}, round {number}: {server}")
+                sample = measure(case, server, number, seconds=options.seconds, cores=cores)
+                samples.append(sample)
+    progress("")
+    for case in cases:
+        print(f"\n{table(case_report(case, samples))}", flush=True)
     return samples
 
 
-def measured_servers(options: Options, case: Case) -> list[str]:
-    """Those that are asked for, without what would be the same server again."""
-    return [name for name in options.servers if name != OVERRIDE or case.app == "flask-async"]
-
-
-def in_turn(servers: Sequence[str], case: Case, number: int) -> list[str]:
-    # No server always follows the same neighbour, and another run takes the same turns.
-    return random.Random(f"{case.name} {number}").sample(servers, len(servers))
-
-
-def measure(case: Case, server: str, number: int, options: Options) -> Sample:
-    """One server, started for this round alone; a failure is a result too."""
-    progress(f"{case.name}, round {number}: {server}")
-    try:
-        with running(server, APPS[case.app], core=options.server_core) as process:
-            return measure_running(process, case, server, number, options)
-    except (StartError, LoadError) as error:
-        return Sample(server, case.name, number, failure=str(error))
-    finally:
-        progress("")
-
-
-def measure_running(
-    process: Running, case: Case, server: str, number: int, options: Options
-) -> Sample:
-    load = partial(
-        run_wrk, process.url, case.headers, connections=case.connections, core=options.client_core
-    )
-    load(seconds=WARM_UP)
-    settle(process)
-    before = usage(process.pid)
-    measured = load(seconds=options.seconds)
-    after = usage(process.pid)
-    return Sample(
-        server=server,
-        case=case.name,
-        round=number,
-        load=measured,
-        cpu_us=(after.cpu_seconds - before.cpu_seconds) / max(measured.requests, 1) * 1e6,
-        peak_mib=after.peak_mib,
-        failure="" if measured.requests else "answered nothing",
-    )
-
-
-def settle(process: Running) -> None:
-    """Return once the server is idle: it may still be at work on what the warm-up left behind."""
-    for _ in range(SETTLE_LOOKS):
-        before = usage(process.pid).cpu_seconds
-        time.sleep(SETTLE_INTERVAL)
-        if usage(process.pid).cpu_seconds - before < SETTLE_INTERVAL / 5:
-            return
+def in_turn(things: Sequence[T], seed: str) -> list[T]:
+    # Nothing always follows the same neighbour, and another run takes the same turns.
+    return random.Random(seed).sample(things, len(things))
 
 
 def progress(text: str) -> None:
@@ -141,14 +110,40 @@ def progress(text: str) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
+def save(path: Path, results: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+
+
 def raw(options: Options, versions: dict[str, str], samples: Sequence[Sample]) -> dict[str, object]:
     return {
-        "python": platform.python_version(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": shlex.join(["python", "bench/run.py", *sys.argv[1:]]),
+        "machine": machine(),
         "packages": versions,
+        "servers": options.servers,
         "rounds": options.rounds,
         "seconds": options.seconds,
         "samples": [asdict(sample) for sample in samples],
     }
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on."""
+    return {
+        "processor": processor(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+
+
+def processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 def verdict(reports: Sequence[CaseReport], wanted: float | None) -> int:

@@ -18,40 +18,64 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from environment import BENCH, PYTHON, ROOT
+from environment import BENCH, CERTIFICATE, KEY, PYTHON, ROOT
 from launch import BACKLOG, CONNECTIONS, HOST, THREADS
+from probe import Address, ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OWN = "asyncwsgi"
+LOGGED = "access log"
 DROP_IN = "drop-in"
 OVERRIDE = "override"
 NATIVE = "granian"
+
+_OWN_COMMAND = (
+    "-m asyncwsgi --host {host} --port {port} --threads {threads} --backlog {backlog}"
+    " --queue-size {connections} {bench}/apps.py:{app}"
+)
+_LAUNCH = "{bench}/launch.py {name} {app} {port} {threads}"
 COMMANDS = {
-    OWN: "-m asyncwsgi --host {host} --port {port} --threads {threads} --no-access-log"
-    " {bench}/apps.py:{app}",
-    DROP_IN: "{bench}/launch.py drop-in {app} {port}",
-    OVERRIDE: "{bench}/launch.py override {app} {port}",
-    "waitress": "{bench}/launch.py waitress {app} {port}",
-    "cheroot": "{bench}/launch.py cheroot {app} {port}",
+    OWN: f"{_OWN_COMMAND} --no-access-log",
+    DROP_IN: _LAUNCH,
+    OVERRIDE: _LAUNCH,
+    LOGGED: _OWN_COMMAND,
+    "waitress": _LAUNCH,
+    "cheroot": _LAUNCH,
     # gthread keeps at most worker-connections open; the control socket would outlive the run.
     "gunicorn": "-m gunicorn --bind {host}:{port} --chdir {bench} --worker-class gthread"
     " --workers 1 --threads {threads} --worker-connections {connections} --backlog {backlog}"
     " --keep-alive 75 --no-control-socket --log-level error apps:{app}",
-    "werkzeug": "{bench}/launch.py werkzeug {app} {port}",
-    # HTTP/1 alone is asked of every server here, so granian need not look for anything else.
+    "werkzeug": _LAUNCH,
+    # HTTP/1 alone is asked of every server here, so granian need not look for anything else. What
+    # it calls backpressure is a limit of connections.
     NATIVE: "-m granian --interface wsgi --host {host} --port {port} --working-dir {bench}"
-    " --workers 1 --blocking-threads {threads} --backlog {backlog} --http 1 --no-ws"
+    " --workers 1 --blocking-threads {threads} --backlog {backlog} --backpressure {connections}"
+    " --http 1 --no-ws"
     " --no-access-log --log-level error apps:{app}",
 }
-PACKAGES = {DROP_IN: OWN, OVERRIDE: OWN}
+TLS_OPTIONS = {
+    OWN: "--certfile {certificate} --keyfile {key}",
+    "cheroot": "{certificate} {key}",
+    "gunicorn": "--certfile {certificate} --keyfile {key}",
+    NATIVE: "--ssl-certificate {certificate} --ssl-keyfile {key}",
+}
+TLS_SERVERS = tuple(TLS_OPTIONS)
+"""waitress speaks no TLS, and werkzeug keeps no connection."""
+PACKAGES = {DROP_IN: OWN, OVERRIDE: OWN, LOGGED: OWN}
 """Of servers that are not called as their package is."""
+VARIANTS = {
+    LOGGED: "access log on",
+    OVERRIDE: "asyncwsgi.async_to_sync in place of asgiref",
+}
+"""asyncwsgi otherwise, in single cases."""
 PYTHON_PEERS = tuple(name for name in COMMANDS if name not in (*PACKAGES, OWN, NATIVE))
 
 # A developer's settings must not decide how the servers run.
 FOREIGN_SETTINGS = ("ASYNCWSGI_", "FLASK_", "GRANIAN_", "GUNICORN_", "PYTHON", "WEB_CONCURRENCY")
 
+READY = b"GET /user/ready HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
 START_TIMEOUT = 15
 STOP_TIMEOUT = 5
 RETRY_INTERVAL = 0.05
@@ -64,31 +88,46 @@ class StartError(Exception):
 @dataclass(frozen=True, slots=True)
 class Running:
     pid: int
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"http://{HOST}:{self.port}/"
+    address: Address
 
 
 @contextmanager
-def running(name: str, app: str, *, core: int) -> Iterator[Running]:
+def running(
+    name: str,
+    app: str,
+    *,
+    core: int,
+    threads: int = THREADS,
+    tls: bool = False,
+) -> Iterator[Running]:
     """The server `name` with the application `apps.<app>`, ready, on a free port."""
-    port = _free_port()
+    address = Address(HOST, _free_port(), tls)
     with tempfile.TemporaryFile("w+") as log:
-        process = _start(["taskset", "-c", str(core), *_command(name, app, port)], log)
+        command = _command(name, app, address, threads)
+        process = _start(["taskset", "-c", str(core), *command], log)
         try:
-            _await_ready(process, port, log)
-            yield Running(process.pid, port)
+            _await_ready(process, address, log)
+            yield Running(process.pid, address)
         finally:
             _stop(name, process)
 
 
-def _command(name: str, app: str, port: int) -> list[str]:
-    values = {"bench": BENCH, "app": app, "host": HOST, "port": port}
-    values |= {"threads": THREADS, "connections": CONNECTIONS, "backlog": BACKLOG}
+def shown_command(name: str) -> str:
+    """How a reader would start it, from the repository's root."""
+    return " ".join(["python", *_words(name, "plain", Address(HOST, 8000, tls=False), BENCH.name)])
+
+
+def _command(name: str, app: str, address: Address, threads: int) -> list[str]:
+    return [str(PYTHON), *_words(name, app, address, str(BENCH), threads)]
+
+
+def _words(name: str, app: str, address: Address, bench: str, threads: int = THREADS) -> list[str]:
+    values = {"name": name, "bench": bench, "app": app, "host": HOST, "port": address.port}
+    values |= {"threads": threads, "connections": CONNECTIONS, "backlog": BACKLOG}
+    values |= {"certificate": CERTIFICATE, "key": KEY}
+    options = TLS_OPTIONS[name] if address.tls else ""
     # Split first: a path may hold spaces.
-    return [str(PYTHON), *(word.format(**values) for word in COMMANDS[name].split())]
+    return [word.format(**values) for word in f"{COMMANDS[name]} {options}".split()]
 
 
 def _start(command: list[str], log: IO[str]) -> subprocess.Popen[str]:
@@ -104,22 +143,17 @@ def _free_port() -> int:
     return port
 
 
-def _await_ready(process: subprocess.Popen[str], port: int, log: IO[str]) -> None:
+def _await_ready(process: subprocess.Popen[str], address: Address, log: IO[str]) -> None:
     deadline = time.monotonic() + START_TIMEOUT
-    while not _answers(port):
+    while not _answers(address):
         if process.poll() is not None or time.monotonic() > deadline:
             raise StartError(f"did not start: {_last_line(log)}")
         time.sleep(RETRY_INTERVAL)
 
 
-def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+def _answers(address: Address) -> bool:
     with suppress(OSError, http.client.HTTPException):
-        connection.connect()
-        connection.request("GET", "/user/ready")
-        response = connection.getresponse()
-        return response.status == 200 and response.read().startswith(b"Hello, ")
-    connection.close()
+        return ask(address, READY).status == 200
     return False
 
 

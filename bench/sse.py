@@ -65,7 +65,7 @@ def measure(name: str, server: Running, core: int, options: argparse.Namespace) 
     clients, events = options.clients, options.events
     path = "/async-events" if name == OWN else "/events"
     before = footprint(server.pid)
-    words = [HOST, str(server.port), path, str(clients), str(events), str(options.interval)]
+    words = [HOST, str(server.address.port), path, str(clients), str(events), str(options.interval)]
     command = ["taskset", "-c", str(core), str(environment.PYTHON), str(CLIENT), *words]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
