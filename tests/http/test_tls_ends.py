@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import ssl
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
@@ -166,6 +168,23 @@ def test_a_client_that_does_not_answer_the_end_is_closed_after_drain_timeout(
     assert client.is_closed()
     clock.pass_time(server, TIMEOUT)
     wait_for_the_end_of_tcp(client)
+
+
+def test_a_client_that_leaves_behind_an_upload_that_nobody_reads_is_noticed(
+    serve: Serve, tls: Authority, tls_client_of: TlsClientOf
+) -> None:
+    entered, noticed = threading.Event(), queue.SimpleQueue[bool]()
+
+    def wait(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        entered.set()
+        noticed.put(environ["asyncwsgi.disconnected"](TIMEOUT))
+        return refuse(environ, start_response)
+
+    client = tls_client_of(serve(wait, tls=tls))
+    client.send(UPLOAD + b"\r\n" + b"x" * MIB)
+    assert entered.wait(TIMEOUT)
+    client.half_close()  # below TLS, where what the client has not read would make it a reset
+    assert noticed.get(timeout=TIMEOUT)
 
 
 def test_a_client_that_reads_slowly_gets_all_of_its_last_response(
