@@ -302,7 +302,8 @@ class HttpConnection(asyncio.Protocol):
         if self._state is State.RESPONDING:
             self._look_after_request(now)
         elif self._state is State.CLOSING and self.client.has_unsent:
-            # Time is for its close_notify alone. Who takes nothing is cut after send_timeout.
+            # The deadline is for its leave-taking, which begins when it has everything. Who takes
+            # nothing is cut after send_timeout.
             self._deadline = now + self._config.drain_timeout
         if now >= self._deadline:
             self._deadline = math.inf

@@ -168,11 +168,12 @@ def test_other_connections_go_on(serve: Serve, client_of: ClientOf) -> None:
     ("request_", "behind"),
     [
         pytest.param(
-            b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8000000\r\n\r\n" + b"x" * (MIB // 2),
-            b"",
+            b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8000000\r\n\r\nx",
+            b"x" * 1000,
             id="an upload",
         ),
-        pytest.param(GET, GET * (150_000 // len(GET)), id="pipelined requests"),
+        # A little more than is read; a kernel that is short of memory takes not much of the rest.
+        pytest.param(GET, GET * (80_000 // len(GET)), id="pipelined requests"),
     ],
 )
 def test_it_is_noticed_behind_bytes_that_nobody_reads(
@@ -193,12 +194,11 @@ def test_it_is_noticed_behind_bytes_that_nobody_reads(
         start_response("200 OK", [("Content-Type", "text/plain")])
         return []
 
-    server = serve(wait, **where)
+    server = serve(wait, body_buffer_size=1, **where)
     client = client_of(server)
     client.send(request_)
     take(entered)
-    if behind:  # sending nothing waits for room, too
-        client.send(behind)
+    client.send(behind)
     come_round(server)  # it has stopped reading
     leave(client)
     witness.wait()

@@ -180,8 +180,8 @@ def test_a_client_that_leaves_behind_an_upload_that_nobody_reads_is_noticed(
         noticed.put(environ["asyncwsgi.disconnected"](TIMEOUT))
         return refuse(environ, start_response)
 
-    client = tls_client_of(serve(wait, tls=tls))
-    client.send(UPLOAD + b"\r\n" + b"x" * MIB)
+    client = tls_client_of(serve(wait, tls=tls, body_buffer_size=1))
+    client.send(UPLOAD + b"\r\nx")
     assert entered.wait(TIMEOUT)
     client.half_close()  # below TLS, where what the client has not read would make it a reset
     assert noticed.get(timeout=TIMEOUT)
