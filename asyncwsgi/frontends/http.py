@@ -113,6 +113,8 @@ class HttpConnection(asyncio.Protocol):
         self._has_eof = False
         self._had_request = False
         self._is_framing_lost = False
+        self._still_sends = False
+        """Whether the client, which has its last response, has not sent all of its request."""
         self._is_close_delimited = False
         """Whether nothing but the end of the connection delimits its last response, which ended."""
         self._taker: SocketTaker | None = None
@@ -147,7 +149,7 @@ class HttpConnection(asyncio.Protocol):
             assert self._taker is not None
             self._taker.receive(data)
         elif state in _DEAF or self._is_framing_lost:
-            return
+            self._still_sends = True
         elif self._body is not None:
             self._parser.receive(data)
             self._read_body(self._body)
@@ -290,7 +292,7 @@ class HttpConnection(asyncio.Protocol):
     def close(self) -> None:
         """Close when everything is sent."""
         if self._state not in (State.CLOSING, State.CLOSED):
-            self._end_service(State.CLOSING)
+            self._end_service(State.CLOSING, self._config.drain_timeout)
             self.client.close()
 
     def abort(self) -> None:
@@ -317,6 +319,10 @@ class HttpConnection(asyncio.Protocol):
             return
         if self._state is State.RESPONDING:
             self._look_after_request(now)
+        elif self._state is State.CLOSING and self.client.has_unsent:
+            # The deadline is for its leave-taking, which begins when it has everything. Who takes
+            # nothing is cut after send_timeout.
+            self._deadline = now + self._config.drain_timeout
         if now >= self._deadline:
             self._deadline = math.inf
             self._time_out()
@@ -331,8 +337,16 @@ class HttpConnection(asyncio.Protocol):
             self._deadline = now + self._config.body_timeout
 
     def close_if_idle(self) -> None:
-        """Close unless a request is in hand, or may still be sent (see `DrainPhase`)."""
-        if self._state not in _BUSY and not self._may_send_request:
+        """Close unless a request is in hand, or may still be sent (see `DrainPhase`).
+
+        A client that goes on sending a request which is answered is not closed, either: the answer
+        would not reach it (see `_linger`).
+        """
+        if self._state in _BUSY or self._may_send:
+            return
+        if self._state in (State.DRAINING, State.BLOCKED):
+            self._finish()  # its last response may not have been taken yet
+        else:
             self.close()
 
     def snapshot(self, now: float) -> ConnectionSnapshot:
@@ -345,11 +359,13 @@ class HttpConnection(asyncio.Protocol):
         )
 
     @property
-    def _may_send_request(self) -> bool:
+    def _may_send(self) -> bool:
         phase, state = self._registry.phase, self._state
+        if state is State.LINGERING:
+            return phase is not DrainPhase.CLOSED or self._still_sends
         if phase is DrainPhase.ARRIVING:
             return state is State.HEAD or (state is State.IDLE and not self._had_request)
-        return phase is DrainPhase.OPEN and state is not State.LINGERING
+        return phase is DrainPhase.OPEN
 
     # Requests.
 
@@ -515,6 +531,8 @@ class HttpConnection(asyncio.Protocol):
             self._fail_body(self._body, RequestRefused(408, reason))
         elif state is State.DRAINING:
             self._finish()
+        elif state is State.CLOSING or (state is State.LINGERING and not self.client.has_unsent):
+            self.abort()  # closing TLS would wait for the client once more
         else:
             self.close()
 
@@ -570,6 +588,7 @@ class HttpConnection(asyncio.Protocol):
         if self._has_eof or not self.client.half_close():
             self.close()
             return
+        self._still_sends = self._body is not None
         self._end_service(State.LINGERING, self._config.drain_timeout)
         self.client.resume_reading()
 

@@ -82,14 +82,14 @@ TABLE: dict[State, dict[Event, tuple[State, ...]]] = {
     },
     State.BLOCKED: {
         Event.WRITABLE: _NEXT,
-        Event.CLOSE_IDLE: (State.CLOSING,),
+        Event.CLOSE_IDLE: _ANSWERED,
         **_END,
     },
     State.DRAINING: {
         Event.DATA: (State.BLOCKED, *_NEXT),
         Event.EOF: (State.CLOSING,),
         Event.DEADLINE: _ANSWERED,
-        Event.CLOSE_IDLE: (State.CLOSING,),
+        Event.CLOSE_IDLE: _ANSWERED,
         **_END,
     },
     State.LINGERING: {

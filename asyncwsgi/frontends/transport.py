@@ -27,6 +27,8 @@ from asyncwsgi.wsgi.file_wrapper import FilePart
 
 # That the peer has shut its side is an event of its own on Linux, and elsewhere POLLHUP.
 _SHUT_BY_PEER = getattr(select, "POLLRDHUP", 0)
+_RECORD_SIZE = 16 * 1024
+"""Most bytes of a TLS record."""
 # On, for 0 seconds. On Windows the two fields of `struct linger` are u_short.
 _NO_LINGERING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
@@ -70,6 +72,15 @@ class ClientTransport:
         """Bytes that wait for the client to take more."""
         size = self.transport.get_write_buffer_size()
         return size if self._file is None else size + self._file.unsent_size
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether anything waits for the client to take more.
+
+        Below TLS the loop has another buffer, and tells nobody of what is in it. But the kernel is
+        given what it takes; so while some of it is there, the kernel is found to take no more.
+        """
+        return self.unsent_size > 0 or (self.is_tls and not self._is_taken_by_kernel())
 
     @property
     def is_tls(self) -> bool:
@@ -164,17 +175,49 @@ class ClientTransport:
             return False
         return bool(events)
 
-    def half_close(self) -> bool:
-        """Say that nothing more will be sent. False: this transport cannot.
+    def _is_taken_by_kernel(self) -> bool:
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0 or not hasattr(select, "poll"):
+            return True
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLOUT)
+        return bool(poll.poll(0))
 
-        asyncio's TLS cannot, and need not: closing it waits for the peer's close_notify.
-        """
-        if not self.transport.can_write_eof() or self.transport.is_closing():
+    def half_close(self) -> bool:
+        """Say that nothing more will be sent, and go on reading. False: this transport cannot."""
+        if self.transport.is_closing():
+            return False
+        if self.is_tls:
+            return self._send_close_notify()
+        if not self.transport.can_write_eof():
             return False
         try:
             self.transport.write_eof()
         except OSError:
             return False  # the client has left already
+        return True
+
+    def _send_close_notify(self) -> bool:
+        """End our direction of TLS, which leaves the client's open (RFC 8446 6.1).
+
+        The loops' transports know only how to end both. asyncio's takes the next bytes of a client
+        that is still sending for an error then, and cuts it. But the TLS object is theirs and ours:
+        what it says goes out behind what was written. OpenSSL looks for the client's close_notify
+        at the same time, and gives the connection up if it finds data in its place; so what has
+        come is read first, and dropped.
+        """
+        tls = self.transport.get_extra_info("ssl_object")
+        try:
+            while tls.read(_RECORD_SIZE):
+                pass
+            return False  # its close_notify has come
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError:
+            return False
+        with contextlib.suppress(ssl.SSLWantReadError):  # it is said, and not answered yet
+            tls.unwrap()
+        self.transport.writelines([])  # has it look for what is to be sent
         return True
 
     def reset_at_close(self) -> None:

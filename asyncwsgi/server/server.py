@@ -470,7 +470,9 @@ class Server:
         return {
             "ssl": self._ssl_context,
             "ssl_handshake_timeout": self.config.tls_handshake_timeout,
-            "ssl_shutdown_timeout": self.config.drain_timeout,
+            # Until all is sent and the client has answered the close_notify. The loops have one
+            # time for both; a connection looks itself how long the second takes.
+            "ssl_shutdown_timeout": self.config.send_timeout + self.config.drain_timeout,
         }
 
     def _close_listeners(self, *, takes_backlog: bool = False) -> None:

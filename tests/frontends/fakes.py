@@ -33,7 +33,7 @@ class FakeTransport(asyncio.Transport):
     """The transport to a client that takes all it is sent.
 
     Args:
-        can_half_close: False stands for asyncio's TLS.
+        can_half_close: False stands for TLS whose client has ended it.
     """
 
     def __init__(self, *, can_half_close: bool = True) -> None:
@@ -177,7 +177,7 @@ class Stage:
     def connect(self) -> None:
         self.connection.connection_made(FakeTransport())
 
-    def connect_over_tls(self) -> None:
+    def connect_without_half_close(self) -> None:
         self.connection.connection_made(FakeTransport(can_half_close=False))
 
     def crowd(self) -> None:

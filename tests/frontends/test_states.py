@@ -50,7 +50,8 @@ def close_idle(phase: DrainPhase) -> Step:
     return lambda stage: stage.registry.close_idle(phase)
 
 
-connect, connect_over_tls, answer = Stage.connect, Stage.connect_over_tls, Stage.answer
+connect, answer = Stage.connect, Stage.answer
+connect_without_half_close = Stage.connect_without_half_close
 BEHIND = {
     "": b"",
     " before a request": GET,
@@ -67,15 +68,15 @@ HISTORIES: dict[str, tuple[Step, ...]] = {
     "idle": (connect,),
     "idle, with a full queue": (connect, Stage.fill_queue),
     "kept": (connect, send(GET), answer),
-    "idle over TLS": (connect_over_tls,),
+    "idle, and no half-close": (connect_without_half_close,),
     "in a head": (connect, send(GET[:9])),
-    "in a head over TLS": (connect_over_tls, send(GET[:9])),
+    "in a head, and no half-close": (connect_without_half_close, send(GET[:9])),
     "in a head with a body": (connect, send(POST[:9])),
     "in a head, with a full queue": (connect, send(GET[:9]), Stage.fill_queue),
     "in a body": (connect, send(POST)),
     "in a body, with a full queue": (connect, send(POST), Stage.fill_queue),
     "in a chunked body": (connect, send(CHUNKED)),
-    "in a chunked body over TLS": (connect_over_tls, send(CHUNKED)),
+    "in a chunked body, and no half-close": (connect_without_half_close, send(CHUNKED)),
     **{
         f"responding{name}": (connect, send(GET + data)) for name, data in BEHIND.items()
     },
@@ -101,7 +102,7 @@ HISTORIES: dict[str, tuple[Step, ...]] = {
     "draining": (connect, send(POST + b"spam"), answer),
     "draining, with a full queue": (connect, send(POST + b"spam"), answer, Stage.fill_queue),
     "draining a slow client": (connect, send(POST + b"spam"), pause, answer),
-    "draining over TLS": (connect_over_tls, send(POST + b"spam"), answer),
+    "draining, and no half-close": (connect_without_half_close, send(POST + b"spam"), answer),
     "draining chunks": (connect, send(CHUNKED + b"4\r\nspam\r\n"), answer),
     "lingering": (connect, send(GARBAGE)),
     "taken over": (connect, send(GET), Stage.take_over),

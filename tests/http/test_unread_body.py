@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from asyncwsgi.testing import Authority
 from tests.apps import echo, hello
-from tests.client import Client
+from tests.client import TIMEOUT, Client, connect
 from tests.conftest import Serve
-from tests.http.helpers import MIB, ClientOf, Clock, Paths, messages
+from tests.http.helpers import MIB, ClientOf, Clock, Paths, come_round, messages
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -169,3 +170,32 @@ def test_a_client_that_still_sends_when_the_drain_is_over_is_not_reset(
     for _ in range(3):
         client.send(b"more")
         assert client.sock.recv(1) == b""
+
+
+@pytest.mark.parametrize("tls", [None, Authority()], ids=["TCP", "TLS"])
+@pytest.mark.parametrize(
+    ("connection", "max_body_size", "status"),
+    [
+        pytest.param("keep-alive", 0, 200, id="kept"),
+        pytest.param("close", 0, 200, id="not kept"),
+        pytest.param("keep-alive", 1, 413, id="refused"),
+    ],
+)
+def test_a_client_that_still_sends_when_the_server_stops_is_not_reset(
+    serve: Serve, tls: Authority | None, connection: str, max_body_size: int, status: int
+) -> None:
+    # Its response may be on its way still, and it reads it when it has sent all.
+    options: dict[str, Any] = {} if tls is None else {"tls": tls}
+    options |= {"body_buffer_size": 1, "max_body_size": max_body_size, "drain_timeout": TIMEOUT}
+    server = serve(hello, **options)
+    address, context = ("127.0.0.1", server.port), tls.client_context() if tls else None
+    with connect(address, context) as idle, connect(address, context) as client:
+        client.request("POST", Content_Length=str(8 * MIB + 2), Connection=connection)
+        client.send(b"x")
+        assert client.reply().status == status
+        client.send(b"x")
+        come_round(server)
+        server.started.result().call_soon_threadsafe(server.server.begin_shutdown)
+        assert idle.is_closed()  # and so is whoever shall be
+        client.send(b"x" * 8 * MIB)
+        assert client.is_closed()

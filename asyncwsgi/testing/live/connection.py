@@ -27,6 +27,6 @@ class LiveConnection(HttpConnection):
 
     def _leave(self) -> None:
         client = self.client
-        if client.is_tls and client.is_closing and not client.unsent_size:
+        if client.is_tls and client.is_closing and not client.has_unsent:
             # Behind our close_notify. Theirs comes when they next use the connection.
             asyncio.get_running_loop().call_soon(self.abort)

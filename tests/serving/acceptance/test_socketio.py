@@ -20,8 +20,8 @@ SILENT = 30
 """Clients that wait for news; many more than there are threads in a common pool."""
 
 NUMBERS = 16
-PING = "2"
-"""A packet of Engine.IO 4 that may come at any time."""
+PING, PONG = "2", "3"
+"""A packet of Engine.IO 4 that may come at any time, and what has to follow within 20 seconds."""
 
 
 @pytest.fixture
@@ -67,8 +67,11 @@ class Polling:
 
     def receive(self) -> str:
         while not self._packets:
-            body = self._client.get(self._target).body.decode()
-            self._packets += [packet for packet in body.split("\x1e") if packet != PING]
+            for packet in self._client.get(self._target).body.decode().split("\x1e"):
+                if packet == PING:
+                    self.send(PONG)
+                else:
+                    self._packets.append(packet)
         return self._packets.pop(0)
 
     def close(self) -> None:
@@ -80,7 +83,9 @@ class WebSocket:
 
     def __init__(self, url: str) -> None:
         ws_url = f"ws{url.removeprefix('http')}/socket.io/?EIO=4&transport=websocket"
-        self._client = simple_websocket.Client(ws_url)
+        # Byte by byte: a packet that it receives together with the end of the response's head is
+        # kept back until it receives again, which may be the server's next ping.
+        self._client = simple_websocket.Client(ws_url, receive_bytes=1)
         assert self.receive().startswith("0{")
         self.send("40")
         assert self.receive().startswith("40{")
@@ -89,12 +94,12 @@ class WebSocket:
         self._client.send(packet)
 
     def receive(self) -> str:
-        packet = PING
-        while packet == PING:
-            received = self._client.receive(timeout=TIMEOUT)
-            assert isinstance(received, str)
-            packet = received
-        return packet
+        while True:
+            packet = self._client.receive(timeout=TIMEOUT)
+            assert isinstance(packet, str)
+            if packet != PING:
+                return packet
+            self.send(PONG)
 
     def close(self) -> None:
         self._client.close()
