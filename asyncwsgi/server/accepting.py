@@ -34,17 +34,25 @@ if sys.platform != "win32":
 
 logger = logging.getLogger("asyncwsgi.server")
 
-MOST_AT_ONCE = 16
-"""Clients accepted before those that are connected have their turn.
-
-One by one would be fairest, and costs: requests that arrive together share the way to the worker
-threads and back. With 1 a request on a connection of its own takes 170 us of CPU, with 16 it is
-100, and no less with 64.
-"""
 PAUSE = 0.02
 """Seconds without a try to accept after one that found no descriptor; a try costs some 10 us."""
 CALM = 1.0
 """Seconds without such a failure after which a shortage is over."""
+
+
+def most_at_once(connected: int) -> int:
+    """Clients that are accepted before those that are `connected` have their turn.
+
+    One by one would be fairest, and costs: requests that arrive together share the way to the
+    worker threads and back. With 1 a request on a connection of its own takes 170 us of CPU, with
+    16 it is 100, and no less with 64.
+
+    A turn of the loop takes the longer the more clients are connected. If no more were accepted in
+    each, those who come last would wait until the queue of the kernel is full and their tries to
+    connect are dropped. So it is a share of those who are served, up to a bound: to accept a client
+    takes some 100 us, in which those who are connected wait.
+    """
+    return max(16, min(connected // 16, 256))
 
 
 class Acceptor:
@@ -123,7 +131,7 @@ class Acceptor:
         self._loop.add_reader(listener, self._accept, listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        shortage = self._accept_some(listener, MOST_AT_ONCE)
+        shortage = self._accept_some(listener, most_at_once(len(self._registry)))
         if shortage is not None:
             self._pause(shortage)
 

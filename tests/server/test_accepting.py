@@ -19,7 +19,7 @@ import pytest
 from asyncwsgi import Server
 from asyncwsgi.config import Loop
 from asyncwsgi.frontends.http import HttpConnection
-from asyncwsgi.server.accepting import MOST_AT_ONCE
+from asyncwsgi.server.accepting import most_at_once
 from tests.apps import hello, show_environ
 from tests.client import Client, connect
 from tests.doors.processes import Process
@@ -32,6 +32,8 @@ END_OF_SHORTAGE = "new clients are accepted again"
 
 Tries = asyncio.Queue[socket.socket]
 Accept = Callable[[socket.socket], tuple[socket.socket, Any]]
+
+FEWEST = most_at_once(0)
 
 
 @pytest.fixture
@@ -118,6 +120,13 @@ class TestAnAcceptedSocket:
                 assert (await asyncio.to_thread(client.reply)).status == 200
 
 
+@pytest.mark.parametrize(
+    ("connected", "accepted"), [(0, 16), (255, 16), (1000, 62), (5000, 256), (100_000, 256)]
+)
+def test_a_turn_that_serves_many_accepts_more(connected: int, accepted: int) -> None:
+    assert most_at_once(connected) == accepted
+
+
 async def test_who_is_connected_has_a_turn_while_many_connect(
     monkeypatch: pytest.MonkeyPatch,
     listening: socket.socket,
@@ -138,14 +147,14 @@ async def test_who_is_connected_has_a_turn_while_many_connect(
             turns_of_clients.append(turn)
 
     monkeypatch.setattr(Server, "connection_class", Noting)
-    clients = [arrive(listening.getsockname()) for _ in range(3 * MOST_AT_ONCE)]
+    clients = [arrive(listening.getsockname()) for _ in range(3 * FEWEST)]
     counting = asyncio.create_task(count_turns())
     await turns()
     async with server_on(listening):
         for client in clients:
             assert (await asyncio.to_thread(client.reply)).status == 200
     counting.cancel()
-    assert max(map(turns_of_clients.count, turns_of_clients)) <= MOST_AT_ONCE
+    assert max(map(turns_of_clients.count, turns_of_clients)) <= FEWEST
 
 
 class TestAClientThatHasLeft:
@@ -373,13 +382,13 @@ class TestClientsThatConnectedBeforeTheStop:
 
     @pytest.fixture(autouse=True)
     def nobody_is_accepted_before(self, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-        monkeypatch.setattr("asyncwsgi.server.accepting.MOST_AT_ONCE", 0)
+        monkeypatch.setattr("asyncwsgi.server.accepting.most_at_once", lambda _: 0)
         return monkeypatch
 
     async def test_are_served(self, tmp_path: Path, arrive: Callable[[Address], Client]) -> None:
         bind = ("127.0.0.1:0", f"unix:{tmp_path}/socket")
         async with Server(hello, bind=bind) as server:
-            clients = [arrive(address) for address in server.addresses * (MOST_AT_ONCE + 1)]
+            clients = [arrive(address) for address in server.addresses * (FEWEST + 1)]
             await soon(server.shutdown())
         for client in clients:
             reply = await asyncio.to_thread(client.reply)
