@@ -333,11 +333,14 @@ def test_a_line_that_is_logged_while_another_is_put_waits_for_nobody(
         __slots__ = ()
 
         def __len__(self) -> int:
-            if threading.current_thread() is threading.main_thread():
+            if threading.current_thread() is thread:
                 writer.write("of a handler\n")
             return 1
 
-    writer.write(Line("of the thread\n"))
+    thread = threading.Thread(target=writer.write, args=[Line("of the thread\n")], daemon=True)
+    thread.start()
+    thread.join(TIMEOUT)
+    assert not thread.is_alive()
     assert writer.drain()
     assert set(file.lines) == {"of a handler", "of the thread"}
 
