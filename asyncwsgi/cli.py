@@ -16,7 +16,7 @@ from asyncwsgi.app_loading import NamedLifespan, format_error
 from asyncwsgi.config import Config, Option, option_fields
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
 from asyncwsgi.import_variables import answering
-from asyncwsgi.log_setup import configure_logging, enable_loggers
+from asyncwsgi.log_setup import configure_logging, enable_loggers, finish_log, write_error
 from asyncwsgi.reloading.child import serve_for_supervisor, take_inheritance
 from asyncwsgi.reloading.options import DEVELOPMENT_OPTIONS, Development
 from asyncwsgi.reloading.supervisor import supervise
@@ -148,7 +148,7 @@ def _serve(app: str, **options: Any) -> NoReturn:
         configure_logging(config)
         code = _run(app, config, development)
     except AsyncWSGIError as error:
-        click.echo(format_error(error), err=True, nl=False)
+        write_error(format_error(error))
         code = EXIT_CODES.get(type(error), 1)
     sys.exit(code)
 
@@ -209,4 +209,7 @@ command = click.version_option(__version__, message="asyncwsgi %(version)s")(_co
 def main() -> None:
     """The entry point of the ``asyncwsgi`` command."""
     hold_standard_descriptors()
-    command(prog_name="asyncwsgi")
+    try:
+        command(prog_name="asyncwsgi")
+    finally:
+        finish_log()

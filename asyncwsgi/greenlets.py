@@ -15,12 +15,23 @@ from __future__ import annotations
 import queue
 import socket
 import threading
+from collections.abc import Callable
+from importlib.machinery import BuiltinImporter
+from importlib.util import module_from_spec
 from typing import Any
 
 try:
     from _queue import SimpleQueue  # `queue.SimpleQueue` before anyone replaces it
 except ImportError:
     from queue import SimpleQueue
+
+__all__ = [
+    "LIBRARIES",
+    "SimpleQueue",
+    "patching_library",
+    "start_system_thread",
+    "thread_queue",
+]
 
 LIBRARIES = ("gevent", "eventlet")
 
@@ -39,6 +50,22 @@ def thread_queue() -> SimpleQueue[Any] | queue.Queue[Any]:
     if _home(threading.get_ident) in LIBRARIES:
         return queue.Queue()  # made of locks, which are replaced with threads
     return SimpleQueue()
+
+
+def start_system_thread(function: Callable[[], object]) -> None:
+    """Start a thread of the system: what waits there in C stops no greenlet.
+
+    Greenlets have replaced the functions of the module that starts threads; a second copy of it,
+    which Python makes as for a further interpreter, has its own. Nothing waits for it at the end.
+
+    Raises:
+        RuntimeError: there can be no more threads.
+    """
+    spec = BuiltinImporter.find_spec("_thread")
+    assert spec is not None
+    module = module_from_spec(spec)
+    BuiltinImporter.exec_module(module)
+    module.start_new_thread(function, ())
 
 
 def _home(thing: Any) -> str:

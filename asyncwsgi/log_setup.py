@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, TextIO
+
+from asyncwsgi.log_writer import LogWriter, writer_for
+from asyncwsgi.words import counted
 
 if TYPE_CHECKING:
     from asyncwsgi.config import Config
@@ -18,6 +23,7 @@ ACCESS_FIELDS = (
 )  # fmt: skip
 
 _ENABLE_VIRTUAL_TERMINAL_PROCESSING = 0x0004
+_writers: list[LogWriter] = []
 _RESET = "\x1b[0m"
 _STATUS_COLOURS = {1: "\x1b[1m", 2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}
 _LEVEL_COLOURS = {
@@ -77,8 +83,12 @@ def configure_logging(config: Config) -> None:
     if stream is None or stream.closed:
         handler = logging.NullHandler()
     else:
-        handler = logging.StreamHandler(stream)
-        handler.setFormatter(_formatter(config, stream))
+        formatter = _formatter(config, stream)
+        writer = writer_for(stream, partial(_line_of_lost, formatter))
+        if writer is not None:
+            _own(writer)
+        handler = logging.StreamHandler(writer or stream)
+        handler.setFormatter(formatter)
     logger = logging.getLogger(LOGGER)
     logger.addHandler(handler)
     # The application may configure the root logger as it likes; no line is written twice.
@@ -86,10 +96,55 @@ def configure_logging(config: Config) -> None:
     logger.setLevel(config.log_level.upper())
 
 
+def _own(writer: LogWriter) -> None:
+    _writers.append(writer)
+    atexit.register(finish_log)
+    # Where Python puts what loggers without a handler have to say, asyncio's for instance: it would
+    # wait for standard error, in the loop's thread.
+    logging.lastResort = logging.StreamHandler(writer)
+    logging.lastResort.setLevel(logging.WARNING)
+
+
 def _formatter(config: Config, stream: TextIO) -> logging.Formatter:
     if config.log_format == "json":
         return JSONFormatter()
     return TextFormatter(is_coloured=is_coloured(stream))
+
+
+def _line_of_lost(formatter: logging.Formatter, number: int) -> str:
+    lost = f"{counted(number, 'log line')} {'was' if number == 1 else 'were'} lost"
+    message = f"{lost} while standard error could not be written"
+    record = logging.LogRecord(
+        f"{LOGGER}.server", logging.WARNING, __file__, 0, message, None, None
+    )
+    return f"{formatter.format(record)}\n"
+
+
+def flush_log() -> None:
+    """Wait for log lines that are still to be written, so that what follows comes behind them.
+
+    Not for long: nobody may be reading them.
+    """
+    for writer in _writers:
+        writer.drain()
+
+
+def finish_log() -> None:
+    """Write what is left of the log, at the end of the process.
+
+    From then on nothing holds the process up: if standard error cannot be written, the null device
+    takes its place.
+    """
+    for writer in _writers:
+        writer.finish()
+
+
+def write_error(text: str) -> None:
+    """Say why this process does not serve, behind what it has logged."""
+    if _writers:
+        _writers[-1].write(text)
+    elif sys.stderr is not None:
+        sys.stderr.write(text)
 
 
 def enable_loggers() -> None:

@@ -14,7 +14,7 @@ from asyncwsgi.clock import clock
 from asyncwsgi.config import Config, Loop
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.greenlets import patching_library
-from asyncwsgi.log_setup import configure_logging, is_logging_configured
+from asyncwsgi.log_setup import configure_logging, flush_log, is_logging_configured
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.server.server import Server
 from asyncwsgi.signals import StopSignals
@@ -64,6 +64,8 @@ def run(application: WSGIApplication, config: Config | None = None, **options: A
             if isinstance(error.__context__, SystemExit):
                 raise error.__context__ from None
             raise
+        finally:
+            flush_log()  # what the program prints next, or a traceback, comes behind it
     return signals.exit_code
 
 

@@ -36,6 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "app_loading",
         "import_variables",
         "log_setup",
+        "log_writer",
         "from_thread",
         "reloading",
         "serving",

@@ -25,6 +25,7 @@ class Process:
         environment: variables besides those of this process; those of ``asyncwsgi`` are its own.
         descriptors: what it inherits besides the standard streams.
         terminal: its standard input, in a session of its own; a pipe if there is none.
+        errors: its standard error; a pipe that is read here if there is none.
         executable: what runs it.
     """
 
@@ -35,6 +36,7 @@ class Process:
         environment: Mapping[str, str] | None = None,
         descriptors: Sequence[int] = (),
         terminal: int | None = None,
+        errors: int = subprocess.PIPE,
         executable: str = sys.executable,
     ) -> None:
         foreign = ("ASYNCWSGI_", "PYTHONDEV", "FORCE_COLOR")
@@ -45,7 +47,7 @@ class Process:
             env={**own, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
             stdin=subprocess.PIPE if terminal is None else terminal,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=errors,
             pass_fds=descriptors,
             # As a shell's job has: what it has started can be signalled with it.
             process_group=0 if terminal is None else None,
@@ -100,7 +102,7 @@ class Process:
         """
         output, log = self._process.communicate(timeout=timeout)
         self.output += output.decode()
-        self.log += log.decode()
+        self.log += (log or b"").decode()
         return self._process.returncode
 
     def interrupt(self) -> int:

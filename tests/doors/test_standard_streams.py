@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -37,15 +36,6 @@ for number in map(int, sys.argv[1].split(",")):
     os.close(number)
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    """One that the program inherits: clients may come before it is ready, which it cannot tell."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.listen()
-        yield sock
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import socket
 import ssl
@@ -645,6 +646,25 @@ class TestHandles:
         fault = Faults().stall("/a", method="get")
         with pytest.raises(TimeoutError, match=r"0 requests met <stall of GET /a> within 0.01 s"):
             fault.wait(timeout=0.01)
+
+    async def test_a_coroutine_waits_without_blocking_its_loop(self, plain: Staged) -> None:
+        server = plain.serve(hello)
+        stall = server.faults.stall(times=2)
+        waiting = asyncio.create_task(stall.await_hits(2, timeout=TIMEOUT))
+        await asyncio.sleep(0)  # it waits
+        clients = [plain.connect(server), plain.connect(server)]
+        for client in clients:
+            await asyncio.to_thread(client.request)
+        async with asyncio.timeout(TIMEOUT):
+            await waiting
+            await stall.await_hits()  # of what came before, at once
+        stall.release()
+        assert [await asyncio.to_thread(client.reply) for client in clients]
+
+    async def test_a_coroutine_is_told_of_a_request_that_does_not_come(self) -> None:
+        fault = Faults().stall("/a", method="get")
+        with pytest.raises(TimeoutError, match=r"0 requests met <stall of GET /a> within 0 s"):
+            await fault.await_hits(timeout=0)
 
     @pytest.mark.parametrize(
         ("make", "message"),

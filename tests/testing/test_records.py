@@ -450,7 +450,7 @@ class TestAwaiting:
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert (await server.await_request()).path == "/"
-        assert not server._journal._listeners
+        assert not server._journal.lock._listeners
 
     async def test_a_timeout_names_what_was_wanted(self, serve: Serve) -> None:
         with pytest.raises(TimeoutError, match=r"no /hook has finished within 0 s; no request has"):

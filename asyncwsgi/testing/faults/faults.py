@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.testing.faults.connection import (
@@ -22,6 +21,7 @@ from asyncwsgi.testing.faults.connection import (
     Stall,
     Trickle,
 )
+from asyncwsgi.testing.live.condition import AwaitableCondition
 from asyncwsgi.testing.live.records import WAIT_TIMEOUT
 from asyncwsgi.words import counted
 
@@ -39,7 +39,7 @@ class Fault:
         method: str | None,
         times: int | None,
         make: MakeFaultyExchange,
-        change: threading.Condition,
+        change: AwaitableCondition,
     ) -> None:
         if path is not None and not path.startswith("/"):
             raise ConfigError(f"path {path!r} does not begin with a slash; expected one like '/a'")
@@ -62,12 +62,21 @@ class Fault:
         Raises:
             TimeoutError: they have not within `timeout` seconds.
         """
-        with self._change:
-            if not self._change.wait_for(lambda: self.hits >= hits, timeout):
-                raise TimeoutError(
-                    f"{counted(self.hits, 'request')} met {self!r} within {timeout:g} s; expected "
-                    f"{hits}"
-                )
+        if self._change.wait_until(self._looks_for(hits), timeout) is None:
+            self._time_out(hits, timeout)
+
+    async def await_hits(self, hits: int = 1, timeout: float = WAIT_TIMEOUT) -> None:
+        """As `wait`, without blocking the asyncio loop that runs the test."""
+        if await self._change.await_until(self._looks_for(hits), timeout) is None:
+            self._time_out(hits, timeout)
+
+    def _looks_for(self, hits: int) -> Callable[[], int | None]:
+        return lambda: self.hits if self.hits >= hits else None
+
+    def _time_out(self, hits: int, timeout: float) -> NoReturn:
+        raise TimeoutError(
+            f"{counted(self.hits, 'request')} met {self!r} within {timeout:g} s; expected {hits}"
+        )
 
     def cancel(self) -> None:
         """Let no further request meet it. Those that have met it are not spared."""
@@ -143,7 +152,7 @@ class Faults:
     """
 
     def __init__(self) -> None:
-        self._change = threading.Condition()
+        self._change = AwaitableCondition()
         self._faults: list[Fault] = []
         self._fault_of: dict[FaultyExchange, Fault] = {}
 

@@ -6,17 +6,14 @@ Knows nothing of sockets, exchanges and frameworks; `asyncwsgi.testing.live.reco
 
 from __future__ import annotations
 
-import asyncio
 import re
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NoReturn
 from urllib.parse import unquote
 
 from asyncwsgi.clock import clock
-from asyncwsgi.requests.mailbox import Mailbox
+from asyncwsgi.testing.live.condition import AwaitableCondition
 
 RECORDED_BODY_SIZE = 1024 * 1024
 """Bytes of a request body that are kept."""
@@ -176,14 +173,12 @@ class Journal:
 
     def __init__(self, recorded_body_size: int = RECORDED_BODY_SIZE) -> None:
         self.recorded_body_size = recorded_body_size
-        self.lock = threading.Condition()
+        self.lock = AwaitableCondition()
         """Held for moments only: the server's loop takes it."""
         self.is_closed = False
         """Whether nothing can be added any more: the server has stopped."""
         self._records: list[Record] = []
         self._errors: list[tuple[BaseException, Record]] = []
-        self._version = 0
-        self._listeners: set[Callable[[], None]] = set()
 
     # For the server.
 
@@ -206,10 +201,7 @@ class Journal:
     def changed(self) -> None:
         """Have everybody who waits look again."""
         with self.lock:
-            self._version += 1
             self.lock.notify_all()
-            for listener in self._listeners:
-                listener()
 
     def close(self) -> None:
         """The server has stopped: whoever waits is told."""
@@ -261,46 +253,13 @@ class Journal:
 
     def wait(self, wanted: Wanted, timeout: float) -> RecordedRequest:
         """Take the oldest finished request that is `wanted`; wait for it if there is none."""
-        deadline = time.monotonic() + timeout
-        while True:
-            version = self._version
-            if (taken := self._take(wanted)) is not None:
-                return taken
-            left = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
-            with self.lock:
-                if not self._wait_for_change(version, left):
-                    raise self._timed_out(wanted, timeout)
+        taken = self.lock.wait_until(lambda: self._take(wanted), timeout)
+        return taken or self._time_out(wanted, timeout)
 
     async def wait_on_loop(self, wanted: Wanted, timeout: float) -> RecordedRequest:
         """As `wait`, without blocking the running loop."""
-        changed = asyncio.Event()
-        mailbox = Mailbox(asyncio.get_running_loop())
-        with self._listening(lambda: mailbox.post(lambda _: changed.set(), None)):
-            try:
-                async with asyncio.timeout(timeout) as bound:
-                    while True:
-                        changed.clear()
-                        # Nothing is awaited behind it: no cancellation loses what was taken.
-                        if (taken := self._take(wanted)) is not None:
-                            return taken
-                        await changed.wait()
-            except TimeoutError:
-                if not bound.expired():
-                    raise  # by `matching`
-                raise self._timed_out(wanted, timeout) from None
-
-    def _wait_for_change(self, version: int, timeout: float) -> bool:
-        return self.lock.wait_for(lambda: self._version != version, timeout)
-
-    @contextmanager
-    def _listening(self, listener: Callable[[], None]) -> Iterator[None]:
-        with self.lock:
-            self._listeners.add(listener)
-        try:
-            yield
-        finally:
-            with self.lock:
-                self._listeners.discard(listener)
+        taken = await self.lock.await_until(lambda: self._take(wanted), timeout)
+        return taken or self._time_out(wanted, timeout)
 
     def _take(self, wanted: Wanted) -> RecordedRequest | None:
         # In this order: who ended before the server closed is found. `matching` runs without the
@@ -323,8 +282,8 @@ class Journal:
             record.was_taken = True
             return is_free
 
-    def _timed_out(self, wanted: Wanted, timeout: float) -> TimeoutError:
-        return TimeoutError(f"no {wanted} has finished within {timeout:g} s; {self._tell()}")
+    def _time_out(self, wanted: Wanted, timeout: float) -> NoReturn:
+        raise TimeoutError(f"no {wanted} has finished within {timeout:g} s; {self._tell()}")
 
     def _tell(self) -> str:
         with self.lock:
