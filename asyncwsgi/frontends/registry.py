@@ -8,6 +8,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
+from asyncwsgi.frontends.buffer_budget import BufferBudget
+
 
 class DrainPhase(enum.Enum):
     """Who may still send a request.
@@ -67,8 +69,10 @@ class Registry:
     connection knows when its own is, and a tick asks each.
     """
 
-    def __init__(self, max_connections: int = 0) -> None:
+    def __init__(self, max_connections: int = 0, max_buffered_size: int = 0) -> None:
         self.phase = DrainPhase.OPEN
+        self.budget = BufferBudget(max_buffered_size)
+        """What all of them hold together."""
         self.accepted_count = 0
         """Connections so far."""
         self.refused_count = 0

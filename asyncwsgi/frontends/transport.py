@@ -18,6 +18,7 @@ import struct
 import sys
 from typing import Any
 
+from asyncwsgi.frontends.buffer_budget import BufferBudget
 from asyncwsgi.requests import forks
 from asyncwsgi.wsgi.environ import address_keys
 
@@ -33,14 +34,17 @@ class ClientTransport:
     Args:
         transport: as asyncio made it.
         buffer_size: unsent bytes from which on `is_writable` is false.
+        budget: is told of what is unsent.
     """
 
     __slots__ = (
-        "_is_reset", "_peername", "_unsent_since", "_unsent_size", "is_reading", "is_writable",
-        "transport",
+        "_budget", "_counted_size", "_is_reset", "_peername", "_unsent_since", "_unsent_size",
+        "is_reading", "is_writable", "transport",
     )  # fmt: skip
 
-    def __init__(self, transport: asyncio.Transport, buffer_size: int) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, buffer_size: int, budget: BufferBudget
+    ) -> None:
         transport.set_write_buffer_limits(high=buffer_size)
         self.transport = transport
         """What is underneath, for whoever takes the connection over."""
@@ -48,6 +52,8 @@ class ClientTransport:
         self._peername = transport.get_extra_info("peername")
         self._unsent_size = 0
         self._unsent_since = 0.0
+        self._budget = budget
+        self._counted_size = 0
         self._is_reset = False
         self.is_reading = True
         self.is_writable = True
@@ -98,9 +104,22 @@ class ClientTransport:
             self.is_reading = True
             self.transport.resume_reading()
 
+    def count_unsent(self, *, is_lost: bool = False) -> int:
+        """Have the budget know what is unsent, and tell it: nothing once the client is lost.
+
+        Not at each write: most of what is written has left a moment later, and a request would pay
+        for its being counted twice. So it is done where a client falls behind or catches up, and
+        at each look at the clock.
+        """
+        unsent = 0 if is_lost else self.unsent_size
+        if unsent != self._counted_size:
+            counted, self._counted_size = self._counted_size, unsent
+            self._budget.count(unsent - counted)
+        return unsent
+
     def is_stuck(self, now: float, timeout: float) -> bool:
         """Whether the client has taken no byte of what waits for it for `timeout` seconds."""
-        unsent = self.unsent_size
+        unsent = self.count_unsent()
         if unsent != self._unsent_size or not unsent:
             self._unsent_size = unsent
             self._unsent_since = now
