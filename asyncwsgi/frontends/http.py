@@ -44,6 +44,7 @@ from asyncwsgi.wsgi.environ import EnvironBuilder
 logger = logging.getLogger("asyncwsgi.server")
 
 RETRY_AFTER = ("Retry-After", "1")
+OPEN_FILES = "the limit of open files (ulimit -n, LimitNOFILE= of systemd) or max_connections"
 MOST_PIECES = 256
 """Pieces of a chunked body that are parsed before other connections have their turn."""
 PIPELINED_SIZE = 64 * 1024
@@ -138,7 +139,8 @@ class HttpConnection(asyncio.Protocol):
         if self._registry.phase is DrainPhase.CLOSED:
             self.close()
         elif self._registry.is_overfull:
-            self._refuse(RequestRefused(503, "too many connections; raise max_connections"))
+            cure = "max_connections" if self._config.max_connections else OPEN_FILES
+            self._refuse(RequestRefused(503, f"too many connections; raise {cure}"))
 
     def data_received(self, data: bytes) -> None:
         state = self._state
@@ -619,7 +621,8 @@ class HttpConnection(asyncio.Protocol):
         RFC 9112 9.6: closing while input is unread resets the connection, and the reset may
         overtake the response.
         """
-        if self._has_eof or not self.client.half_close():
+        can_linger = self._registry.has_place_to_linger and not self._has_eof
+        if not can_linger or not self.client.half_close():
             self.close()
             return
         self._end_service(State.LINGERING, self._config.drain_timeout)

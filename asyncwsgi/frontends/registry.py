@@ -10,6 +10,9 @@ from typing import Protocol
 
 from asyncwsgi.frontends.buffer_budget import BufferBudget
 
+MOST_LINGERING = 32
+"""Clients of a full server that are refused and may wait for their own end of the connection."""
+
 
 class DrainPhase(enum.Enum):
     """Who may still send a request.
@@ -101,6 +104,15 @@ class Registry:
         everyone for as long as those who were refused take to close.
         """
         return 0 < self._max_connections < len(self._connections) - len(self._ending)
+
+    @property
+    def has_place_to_linger(self) -> bool:
+        """Whether one more that is served no more may wait for its client to close.
+
+        Each takes a descriptor, and those beyond `max_connections` are the application's.
+        """
+        is_full = 0 < self._max_connections <= len(self._connections) - len(self._ending)
+        return not is_full or len(self._ending) < MOST_LINGERING
 
     def add(self, connection: RegisteredConnection) -> None:
         self._connections.add(connection)

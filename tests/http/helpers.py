@@ -199,7 +199,7 @@ def come_round(server: ServerThread) -> None:
     asyncio.run_coroutine_threadsafe(turns(), server.started.result()).result(TIMEOUT)
 
 
-def until(server: LiveServer, condition: Callable[[], bool]) -> None:
+def until(server: ServerThread, condition: Callable[[], bool]) -> None:
     """Have the loop come round until a thread has done what it is about to do."""
     began = time.monotonic()
     while not condition():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import socket
 import ssl
@@ -16,7 +17,9 @@ from flask import Flask, request
 from flask_sock import Sock
 from werkzeug.serving import WSGIRequestHandler
 
+from asyncwsgi.running import ServerThread
 from tests.client import Client
+from tests.http.helpers import MIB, until
 from tests.server.certificates import Certificates
 from tests.serving.apps import PLAIN, hello
 from tests.serving.conftest import Running, Start
@@ -338,3 +341,22 @@ class TestHooksThatFail:
             assert client.read_all() == RAW_ANSWER
         running.close()
         assert running.error is None
+
+
+def test_what_a_client_does_not_read_of_a_socket_that_was_taken_is_counted_and_given_back(
+    start: Start, client_of: ClientOf
+) -> None:
+    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        environ["wsgi.input"].read()
+        with contextlib.suppress(ConnectionError):
+            environ["werkzeug.socket"].sendall(bytes(32 * MIB))
+        return []
+
+    running = start(app, validate=False, threaded=True)
+    client = client_of(running)
+    client.request("POST", "/", bytes(40_000))
+    assert client.read(1)
+    thread: ServerThread = running.server._thread  # type: ignore[attr-defined]
+    until(thread, lambda: thread.server.snapshot().buffered_size > 60_000)
+    client.reset()
+    until(thread, lambda: thread.server.snapshot().buffered_size == 0)
