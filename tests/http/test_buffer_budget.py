@@ -89,6 +89,13 @@ def tick_until_nobody_waits(server: LiveServer, clock: Clock) -> None:
     until(server, tick)
 
 
+class TicklessServer(Server):
+    """Looks at no deadline, and at nothing else that it could see then."""
+
+    def _tick(self, now: float) -> None:
+        pass
+
+
 class TestWhoWaits:
     def test_a_body_for_which_there_is_no_room_is_not_read_until_there_is(
         self, serve: Serve, client_of: ClientOf
@@ -139,20 +146,27 @@ class TestWhoWaits:
         late.send(BODY)
         assert late.reply().body == BODY
 
-    def test_unsent_responses_hold_room(self, serve: Serve, client_of: ClientOf) -> None:
-        blocks = Blocks(64 * MIB)
+    @pytest.mark.parametrize("reads", [True, False], ids=["who reads on", "who leaves"])
+    def test_unsent_responses_hold_room_until_their_client_has_gone_on(
+        self, serve: Serve, client_of: ClientOf, reads: bool
+    ) -> None:
+        total = 16 * MIB
+        blocks = Blocks(total)
 
         def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
             return (blocks if environ["PATH_INFO"] == "/blocks" else echo)(environ, start_response)
 
-        server = serve(app, max_buffered_size=100_000)
+        server = serve(app, server_class=TicklessServer, max_buffered_size=100_000)
         reader, first, second = (client_of(server) for _ in range(3))
-        reader.request(target="/blocks")
+        reader.send(b"GET /blocks HTTP/1.0\r\n\r\n")
         until(server, lambda: buffered(server) >= 100_000)
         first.request("POST", Content_Length=str(SIZE))  # one is always read
         until(server, lambda: buffered(server) >= 100_000 + SIZE)
         let_wait(server, second)
-        reader.close()
+        if reads:
+            assert len(reader.read_all()) > total
+        else:
+            reader.reset()
         until(server, lambda: not waiting(server))
         assert buffered(server) == 2 * SIZE
         second.send(BODY)
@@ -262,6 +276,19 @@ class TestDeadlines:
         clock.pass_time(server, AMPLE / 2)
         patient.send(BODY)
         assert patient.reply().body == BODY
+
+    def test_who_has_waited_for_room_and_does_not_use_it_is_refused(
+        self, serve: Serve, client_of: ClientOf, clock: Clock
+    ) -> None:
+        server = serve(echo, max_buffered_size=MAX, body_timeout=AMPLE)
+        first, silent = client_of(server), client_of(server)
+        hold_all(server, first)
+        let_wait(server, silent)
+        first.send(BODY[1:])
+        assert first.reply().body == BODY
+        until(server, lambda: not waiting(server))
+        clock.pass_time(server, AMPLE)
+        assert silent.reply().status == 408
 
     def test_a_wait_for_room_may_last(
         self, serve: Serve, client_of: ClientOf, clock: Clock
