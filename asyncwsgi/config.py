@@ -152,7 +152,16 @@ class Config:
     max_target_size: int = _option(16 * KIB, "Most bytes of a request target (414).", minimum=1)
     max_body_size: int = _option(0, "Most bytes of a request body (413); 0 is no limit.", minimum=0)
     max_connections: int = _option(
-        0, "Most connections at a time; beyond it 503. 0 is no limit.", minimum=0
+        0,
+        "Most connections at a time; beyond it 503. 0 is as many as the process may have files "
+        "open, less a reserve for the application.",
+        minimum=0,
+    )
+    max_buffered_size: int = _option(
+        64 * KIB * KIB,
+        "Bytes of request bodies in transit and of unsent responses, of all connections together, "
+        "beyond which new bodies are not read until there is room. 0 is no limit.",
+        minimum=0,
     )
     body_buffer_size: int = _option(
         256 * KIB, "Bytes of a request body held before (and while) a thread reads it.", minimum=1

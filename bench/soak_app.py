@@ -1,4 +1,7 @@
-"""What the soak serves: small answers, an echo, a large download and an endless one."""
+"""What the soak serves: small answers, an echo, a large download and an endless one.
+
+And one that fits the buffers, for `hostile.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ if TYPE_CHECKING:
 
 BLOCK = b"x" * 16_384
 LARGE_BLOCKS = 100
+BUFFERED_SIZE = 200_000
 
 
 def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -19,6 +23,8 @@ def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[byte
             return _answer(start_response, len(body), [body])
         case "/large":
             return _answer(start_response, LARGE_BLOCKS * len(BLOCK), _blocks(LARGE_BLOCKS))
+        case "/buffered":
+            return _answer(start_response, BUFFERED_SIZE, [bytes(BUFFERED_SIZE)])
         case "/endless":
             return _answer(start_response, None, _blocks(1_000_000))
         case path:

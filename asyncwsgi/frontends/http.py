@@ -9,6 +9,11 @@ has a rule of its own: while the application runs, the client owes bytes of its 
 long as somebody waits for them. A view that works for a minute before it reads on is no reason to
 cut an upload; so the deadline of a body in `RESPONDING` begins with the first tick that finds a
 reader waiting, and is over when the reader has got something.
+
+And who is not read, because the server has no room for more of its body (see
+`asyncwsgi.frontends.buffer_budget`), has no deadline: whether it is slow nobody can tell. While
+anybody waits so, those who hold room in `BODY` have one deadline for all that the state waits for,
+which single bytes do not put off; else a few of them could keep the others waiting for ever.
 """
 
 from __future__ import annotations
@@ -17,11 +22,13 @@ import asyncio
 import logging
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, cast
 
 from asyncwsgi.clock import clock
 from asyncwsgi.config import Config
 from asyncwsgi.errors import RequestBodyError, RequestRefused, WorkersBusy
+from asyncwsgi.frontends.buffer_budget import UNCLAIMED_SIZE, Claim
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.registry import ConnectionSnapshot, DrainPhase, Registry
 from asyncwsgi.frontends.signature import Signature
@@ -39,6 +46,7 @@ from asyncwsgi.wsgi.environ import EnvironBuilder
 logger = logging.getLogger("asyncwsgi.server")
 
 RETRY_AFTER = ("Retry-After", "1")
+OPEN_FILES = "the limit of open files (ulimit -n, LimitNOFILE= of systemd) or max_connections"
 MOST_PIECES = 256
 """Pieces of a chunked body that are parsed before other connections have their turn."""
 PIPELINED_SIZE = 64 * 1024
@@ -110,6 +118,9 @@ class HttpConnection(asyncio.Protocol):
         # The body that is not complete yet, and how much of it has come.
         self._body: RequestBody | None = None
         self._body_size = 0
+        self._announced_size = 0
+        self._claim: Claim | None = None
+        """The room of that body; None while it needs none."""
         self._has_eof = False
         self._had_request = False
         self._is_framing_lost = False
@@ -131,14 +142,16 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         size = self.dispatcher.high_water_size
-        self.client = ClientTransport(cast("asyncio.Transport", transport), size)
+        budget = self._registry.budget
+        self.client = ClientTransport(cast("asyncio.Transport", transport), size, budget)
         self._environs = EnvironBuilder({**self._frontend.environ, **self.client.environ_keys()})
         self._registry.add(self)
         self._enter(State.IDLE, self._config.keep_alive_timeout)
         if self._registry.phase is DrainPhase.CLOSED:
             self.close()
         elif self._registry.is_overfull:
-            self._refuse(RequestRefused(503, "too many connections; raise max_connections"))
+            cure = "max_connections" if self._config.max_connections else OPEN_FILES
+            self._refuse(RequestRefused(503, f"too many connections; raise {cure}"))
 
     def data_received(self, data: bytes) -> None:
         state = self._state
@@ -186,6 +199,7 @@ class HttpConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.client.is_writable = False
+        self.client.count_unsent()
         if self._taker is not None:
             self._taker.pause()
 
@@ -323,6 +337,8 @@ class HttpConnection(asyncio.Protocol):
             # The deadline is for its leave-taking, which begins when it has everything. Who takes
             # nothing is cut after send_timeout.
             self._deadline = now + self._config.drain_timeout
+        elif self._claim is not None and self._claim.is_waiting:
+            self.client.has_shut_unread()  # aborts it if it is lost; what it has sent is wanted
         if now >= self._deadline:
             self._deadline = math.inf
             self._time_out()
@@ -335,6 +351,10 @@ class HttpConnection(asyncio.Protocol):
             self._deadline = math.inf
         elif body is not None and self._deadline == math.inf:
             self._deadline = now + self._config.body_timeout
+            if self._claim is not None and self._claim.is_waiting:
+                # The thread may be the one for which those wait who hold the room.
+                self._insist_on_room(body)
+                self.client.resume_reading()
 
     def close_if_idle(self) -> None:
         """Close unless a request is in hand, or may still be sent (see `DrainPhase`).
@@ -424,6 +444,8 @@ class HttpConnection(asyncio.Protocol):
         self._body = body = exchange.expect_body()
         _responder_of(exchange).body = body
         self._body_size = 0
+        self._announced_size = 0 if fields.is_chunked else fields.content_length or 0
+        self._claim = None
         if fields.expects_continue:
             # The client may wait for a 100, which goes out when the application first reads.
             self._enter(State.RESPONDING)
@@ -481,10 +503,13 @@ class HttpConnection(asyncio.Protocol):
         """Go on with a body of which more is to come."""
         if self._state is State.DRAINING:
             return
-        if self._state is State.BODY:
-            self._deadline = clock.monotonic() + self._config.body_timeout
-        else:
+        if not self._has_room(body):
+            self._deadline = math.inf
+            self.client.pause_reading()
+        elif self._state is not State.BODY:
             self._deadline = math.inf  # see tick()
+        elif not self._is_hurried:
+            self._deadline = clock.monotonic() + self._config.body_timeout
         if body.is_full:
             self.client.pause_reading()
             if self._state is State.BODY:
@@ -492,13 +517,53 @@ class HttpConnection(asyncio.Protocol):
 
     def _end_body(self, body: RequestBody) -> None:
         self._body = None
+        if self._state is State.DRAINING:
+            self._next_request()
+            return
+        if self._claim is not None or self._body_size > UNCLAIMED_SIZE:
+            self._insist_on_room(body)
         body.finish()
         if self._state is State.BODY:
             self._submit_with_body()
-        elif self._state is State.DRAINING:
-            self._next_request()
         else:
             self._deadline = math.inf
+
+    def _has_room(self, body: RequestBody) -> bool:
+        """Whether there is room for the rest of a body, or for as much of it as is held."""
+        size, limit = body.size, self._config.body_buffer_size
+        if self._claim is None and max(size, min(self._announced_size, limit)) <= UNCLAIMED_SIZE:
+            return True
+        if body.is_full or (self._state is State.RESPONDING and body.is_awaited):
+            self._insist_on_room(body)
+            return True
+        wanted = min(self._announced_size or limit, limit)
+        return self._registry.budget.ask(self._claim_of(body), size, wanted)
+
+    def _insist_on_room(self, body: RequestBody) -> None:
+        """Take room for what is held of a body, whether there is any or not."""
+        self._registry.budget.insist(self._claim_of(body), body.size)
+
+    def _claim_of(self, body: RequestBody) -> Claim:
+        claim = self._claim
+        if claim is None:
+            self._claim = claim = Claim(self._room_came)
+            # In whatever way it ends; mostly it is a worker thread that tells.
+            post, release = self.dispatcher.mailbox.post, self._registry.budget.release
+            body.on_emptied = partial(post, release, claim)
+        return claim
+
+    def _room_came(self) -> None:
+        """There is room for a body that has waited for it: read on."""
+        if self._state is State.BODY:
+            self._deadline = clock.monotonic() + self._config.body_timeout
+        self.client.resume_reading()
+
+    @property
+    def _is_hurried(self) -> bool:
+        """Whether others wait for the room that it holds."""
+        claim = self._claim
+        is_admitted = claim is not None and claim.is_admitted
+        return is_admitted and self._registry.budget.waiting_count > 0
 
     def _fail_body(self, body: RequestBody, refused: RequestRefused) -> None:
         if self._state is State.BODY:
@@ -528,6 +593,11 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(RequestRefused(408, f"no request head within {config.head_timeout:g} s"))
         elif self._body is not None and state in (State.BODY, State.RESPONDING):
             reason = f"no byte of the request body for {config.body_timeout:g} s"
+            if self._is_hurried:
+                reason = (
+                    f"a request body that is not there within {config.body_timeout:g} s, and "
+                    "others wait for its room (max_buffered_size)"
+                )
             self._fail_body(self._body, RequestRefused(408, reason))
         elif state is State.DRAINING:
             self._finish()
@@ -585,7 +655,8 @@ class HttpConnection(asyncio.Protocol):
         RFC 9112 9.6: closing while input is unread resets the connection, and the reset may
         overtake the response.
         """
-        if self._has_eof or not self.client.half_close():
+        can_linger = self._registry.has_place_to_linger and not self._has_eof
+        if not can_linger or not self.client.half_close():
             self.close()
             return
         self._still_sends = self._body is not None

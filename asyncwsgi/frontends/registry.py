@@ -8,6 +8,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
+from asyncwsgi.frontends.buffer_budget import BufferBudget
+
+MOST_LINGERING = 32
+"""Clients of a full server that are refused and may wait for their own end of the connection."""
+
 
 class DrainPhase(enum.Enum):
     """Who may still send a request.
@@ -67,8 +72,10 @@ class Registry:
     connection knows when its own is, and a tick asks each.
     """
 
-    def __init__(self, max_connections: int = 0) -> None:
+    def __init__(self, max_connections: int = 0, max_buffered_size: int = 0) -> None:
         self.phase = DrainPhase.OPEN
+        self.budget = BufferBudget(max_buffered_size)
+        """What all of them hold together."""
         self.accepted_count = 0
         """Connections so far."""
         self.refused_count = 0
@@ -97,6 +104,15 @@ class Registry:
         everyone for as long as those who were refused take to close.
         """
         return 0 < self._max_connections < len(self._connections) - len(self._ending)
+
+    @property
+    def has_place_to_linger(self) -> bool:
+        """Whether one more that is served no more may wait for its client to close.
+
+        Each takes a descriptor, and those beyond `max_connections` are the application's.
+        """
+        is_full = 0 < self._max_connections <= len(self._connections) - len(self._ending)
+        return not is_full or len(self._ending) < MOST_LINGERING
 
     def add(self, connection: RegisteredConnection) -> None:
         self._connections.add(connection)

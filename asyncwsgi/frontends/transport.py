@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from asyncwsgi.frontends.buffer_budget import BufferBudget
 from asyncwsgi.frontends.file_sender import FileSender
 from asyncwsgi.requests import forks
 from asyncwsgi.wsgi.environ import address_keys
@@ -39,14 +40,18 @@ class ClientTransport:
     Args:
         transport: as asyncio made it.
         buffer_size: unsent bytes from which on `is_writable` is false.
+        budget: is told of what is unsent.
     """
 
     __slots__ = (
-        "_buffer_size", "_file", "_is_reset", "_peername", "_unsent_since", "_unsent_size",
-        "can_send_files", "is_reading", "is_writable", "transport",
+        "_budget", "_buffer_size", "_counted_size", "_file", "_is_reset", "_peername",
+        "_unsent_since", "_unsent_size", "can_send_files", "is_reading", "is_writable",
+        "transport",
     )  # fmt: skip
 
-    def __init__(self, transport: asyncio.Transport, buffer_size: int) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, buffer_size: int, budget: BufferBudget
+    ) -> None:
         transport.set_write_buffer_limits(high=buffer_size)
         self.transport = transport
         """What is underneath, for whoever takes the connection over."""
@@ -58,6 +63,8 @@ class ClientTransport:
         self._file: FileSender | None = None
         self.can_send_files = hasattr(os, "sendfile") and not self.is_tls
         """Whether `send_file` may be called: TLS has to see what it sends."""
+        self._budget = budget
+        self._counted_size = 0
         self._is_reset = False
         self.is_reading = True
         self.is_writable = True
@@ -127,12 +134,14 @@ class ClientTransport:
     def resume_writing(self) -> None:
         """The client keeps up again."""
         self.is_writable = True
+        self.count_unsent()
         if self._file is not None:
             self._file.begin()
 
     def lose(self) -> None:
         """The connection is lost."""
         self.end()
+        self.count_unsent(is_lost=True)
         if self._file is not None:
             self._file.end()
 
@@ -147,8 +156,21 @@ class ClientTransport:
             self.is_reading = True
             self.transport.resume_reading()
 
+    def count_unsent(self, *, is_lost: bool = False) -> None:
+        """Have the budget know what is held for the client; nothing once it is lost.
+
+        Not at each write: most of what is written has left a moment later, and a request would pay
+        for its being counted twice. So it is done where a client falls behind or catches up, and
+        at each look at the clock.
+        """
+        size = 0 if is_lost else self.transport.get_write_buffer_size()
+        if size != self._counted_size:
+            counted, self._counted_size = self._counted_size, size
+            self._budget.count(size - counted)
+
     def is_stuck(self, now: float, timeout: float) -> bool:
         """Whether the client has taken no byte of what waits for it for `timeout` seconds."""
+        self.count_unsent()
         unsent = self.unsent_size
         if unsent != self._unsent_size or not unsent:
             self._unsent_size = unsent

@@ -199,8 +199,7 @@ class Exchange:
         """Let go of what knows it: it is over, or will never run. No cycle outlives the request."""
         body = self.body
         if body is not None:
-            # Threads that the application left behind must not wait for a body nobody feeds.
-            body.fail(ClientDisconnected("the request is over"))
+            body.discard()
         self.body = self._response = None
         self.environ = {}
 

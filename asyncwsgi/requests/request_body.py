@@ -26,6 +26,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
+from asyncwsgi.errors import ClientDisconnected
+
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
@@ -55,6 +57,8 @@ class RequestBody(io.RawIOBase):
         # and not when the garbage collector comes round.
         self._on_wait: Callable[[], None] | None = on_wait
         self._on_resume: Callable[[], None] | None = on_resume
+        self.on_emptied: Callable[[], object] | None = None
+        """Called once, in any thread: nothing is held any more, and nothing more will be."""
         self._blocks: deque[bytes] = deque()
         self._taken_size = 0
         """Bytes of the first block that were read already."""
@@ -65,6 +69,11 @@ class RequestBody(io.RawIOBase):
         self._error: Exception | None = None
         self._changed = threading.Condition(threading.Lock())
         self._loop_thread = threading.get_ident()
+
+    @property
+    def size(self) -> int:
+        """Bytes that are held now."""
+        return self._size
 
     @property
     def is_full(self) -> bool:
@@ -98,6 +107,9 @@ class RequestBody(io.RawIOBase):
         with self._changed:
             self._is_complete = True
             self._settle()
+            is_empty = not self._size
+        if is_empty:
+            self._tell_of_emptiness()
 
     def fail(self, error: Exception) -> None:
         """Let readers fail with `error` once they have read what came. On the loop."""
@@ -105,6 +117,18 @@ class RequestBody(io.RawIOBase):
             if not self._is_complete and self._error is None:
                 self._error = error
                 self._settle()
+
+    def discard(self) -> None:
+        """Hold nothing any more; who reads on is told that the request is over. On the loop."""
+        with self._changed:
+            # Threads that the application left behind must not wait for a body nobody feeds, nor
+            # take what they have had for all of it.
+            if self._error is None and (self._blocks or not self._is_complete):
+                self._error = ClientDisconnected("the request is over")
+            self._blocks.clear()
+            self._size = 0
+            self._settle()
+        self._tell_of_emptiness()
 
     def _settle(self) -> None:
         self._on_wait = self._on_resume = None
@@ -134,6 +158,8 @@ class RequestBody(io.RawIOBase):
             return io.BufferedReader(self, READ_SIZE)
         data = b"".join(self._blocks)
         self._blocks.clear()  # held once
+        self._size = 0
+        self._tell_of_emptiness()
         return io.BytesIO(data)
 
     def readable(self) -> bool:
@@ -167,7 +193,14 @@ class RequestBody(io.RawIOBase):
                 on_resume = self._on_resume
         if on_resume is not None:
             on_resume()
+        if self._is_complete and not self._size:
+            self._tell_of_emptiness()
         return count
+
+    def _tell_of_emptiness(self) -> None:
+        on_emptied, self.on_emptied = self.on_emptied, None
+        if on_emptied is not None:
+            on_emptied()
 
     def _tell_of_wait(self) -> None:
         if self._on_wait is None:

@@ -21,16 +21,13 @@ import asyncio
 import errno
 import logging
 import socket
-import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from asyncwsgi.frontends.registry import Registry
 from asyncwsgi.frontends.transport import peer_name
+from asyncwsgi.server.descriptors import descriptor_limit
 from asyncwsgi.server.tls import handshake_failure
-
-if sys.platform != "win32":
-    import resource  # here, because an import opens files
 
 logger = logging.getLogger("asyncwsgi.server")
 
@@ -257,6 +254,5 @@ def _cure(error: OSError) -> str:
 
 
 def _file_limit() -> str:
-    if sys.platform == "win32":
-        return ""
-    return f", {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}"
+    limit = descriptor_limit()
+    return f", {limit}" if limit else ""

@@ -29,6 +29,7 @@ from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.worker_threads import ExecutorWorkers, Workers, WorkerThreads
 from asyncwsgi.server.accepting import Acceptor
+from asyncwsgi.server.descriptors import default_max_connections
 from asyncwsgi.server.lifespan import Lifespan
 from asyncwsgi.server.listeners import Address, Listener, open_listeners
 from asyncwsgi.server.snapshot import EMPTY, Snapshot, take_snapshot
@@ -116,7 +117,10 @@ class Server:
             raise RuntimeError("this server was started before; make a new Server")
         self._loop = asyncio.get_running_loop()
         self._ssl_context = server_context(self.config)
-        self._registry = Registry(self.config.max_connections)
+        self._registry = Registry(
+            self.config.max_connections or default_max_connections(self.config.threads),
+            self.config.max_buffered_size,
+        )
         self._dispatcher = self._make_dispatcher()
         self._frontend = self.make_frontend()
         self._acceptor = Acceptor(self.make_connection, self._registry, self._tls_options())

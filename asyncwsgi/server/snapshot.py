@@ -77,6 +77,11 @@ class Snapshot:
     """Requests that were handed to worker threads since the start."""
     refused_count: int
     """Requests and connections that were answered in the application's place since the start."""
+    buffered_size: int
+    """Bytes of `max_buffered_size` that are taken: by request bodies that have not reached the
+    application, also by what may still come of them, and by unsent responses."""
+    waiting_body_count: int
+    """Request bodies that are not read on because there is no room for them."""
 
     @property
     def queue_size(self) -> int:
@@ -89,7 +94,7 @@ class Snapshot:
         return sum(request.state == "streaming" for request in self.requests)
 
 
-EMPTY = Snapshot((), (), (), "", None, None, False, 0, 0, 0)
+EMPTY = Snapshot((), (), (), "", None, None, False, 0, 0, 0, 0, 0)
 """That of a server which has not started."""
 
 
@@ -111,6 +116,8 @@ def take_snapshot(
         accepted_count=registry.accepted_count,
         submitted_count=dispatcher.submitted_count,
         refused_count=registry.refused_count,
+        buffered_size=registry.budget.held_size,
+        waiting_body_count=registry.budget.waiting_count,
     )
 
 

@@ -16,6 +16,7 @@ from asyncwsgi.requests import request_body
 from asyncwsgi.testing import LiveServer
 from tests.client import TIMEOUT, Client
 from tests.conftest import Serve
+from tests.http.helpers import until
 
 ClientOf = Callable[[LiveServer], Client]
 
@@ -139,3 +140,16 @@ def test_reading_on_the_loop_what_has_not_come_is_an_error(
     assert tried.wait(TIMEOUT)
     assert client.reply().body == b"answered"
     assert "waiting for it on the server's loop would be for ever" in errors[0]
+
+
+def test_a_body_that_is_collected_is_counted_and_goes_on_whatever_there_is_room_for(
+    serve: Serve, client_of: ClientOf, app: Flask
+) -> None:
+    server = serve(app, max_buffered_size=50_000)
+    client = client_of(server)
+    client.request("POST", "/", None, Content_Length="1000000")
+    client.send(bytes(900_000))
+    until(server, lambda: server.server.snapshot().buffered_size == 900_000)
+    client.send(bytes(100_000))
+    assert client.reply().body == b"1000000"
+    until(server, lambda: server.server.snapshot().buffered_size == 0)

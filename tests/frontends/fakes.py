@@ -153,7 +153,7 @@ class Stage:
         mailbox = DirectMailbox(asyncio.get_running_loop())
         watch = LoopWatch(mailbox)
         self.workers = RecordingWorkers()
-        self.registry = Registry(config.max_connections)
+        self.registry = Registry(config.max_connections, config.max_buffered_size)
         self.exchange_class = Exchange
         dispatcher = Dispatcher(
             application,

@@ -7,6 +7,7 @@ import socket
 import ssl
 from typing import Any
 
+from asyncwsgi.frontends.buffer_budget import BufferBudget
 from asyncwsgi.frontends.transport import ClientTransport
 from tests.frontends.fakes import FakeTransport
 
@@ -16,7 +17,7 @@ def test_what_the_loop_holds_below_tls_is_told_by_the_kernel_that_takes_no_more(
     with served, client:
         served.setblocking(False)
         tls = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())
-        transport = ClientTransport(TlsTransport(served, tls), 1)
+        transport = ClientTransport(TlsTransport(served, tls), 1, BufferBudget())
         assert not transport.has_unsent
         sent = 0
         with contextlib.suppress(BlockingIOError):

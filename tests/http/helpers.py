@@ -199,6 +199,14 @@ def come_round(server: ServerThread) -> None:
     asyncio.run_coroutine_threadsafe(turns(), server.started.result()).result(TIMEOUT)
 
 
+def until(server: ServerThread, condition: Callable[[], bool]) -> None:
+    """Have the loop come round until a thread has done what it is about to do."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < TIMEOUT, "it never happened"
+        come_round(server)
+
+
 class Witness:
     """Runs an application part and remembers what it raised."""
 

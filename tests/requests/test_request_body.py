@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import pytest
 
 from asyncwsgi import Server
-from asyncwsgi.errors import RequestBodyError
+from asyncwsgi.errors import ClientDisconnected, RequestBodyError
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.running import ServerThread
 from tests.apps import hello
@@ -476,3 +476,59 @@ class TestCollecting:
         assert result.result(TIMEOUT)
         with pytest.raises(OSError, match="lost"):
             body.read(1)
+
+
+class TestEmptiness:
+    """Whoever counts what a body holds is told once, when it holds nothing any more."""
+
+    @pytest.fixture
+    def body(self) -> Body:
+        return Body()
+
+    @pytest.fixture
+    def told(self, body: Body) -> list[str]:
+        told: list[str] = []
+        body.on_emptied = lambda: told.append("empty")
+        return told
+
+    def test_a_whole_body_is_empty_when_it_is_opened(self, body: Body, told: list[str]) -> None:
+        body.feed(b"spam")
+        body.finish()
+        assert (told, body.size) == ([], 4)
+        assert body.open().read() == b"spam"
+        assert (told, body.size) == (["empty"], 0)
+
+    def test_another_when_its_last_byte_is_read(self, body: Body, told: list[str]) -> None:
+        stream = body.open()
+        body.feed(b"spam")
+        assert stream.read(4) == b"spam"
+        assert told == []
+        body.feed(b"eggs")
+        body.finish()
+        assert told == []
+        assert stream.read() == b"eggs"
+        assert told == ["empty"]
+
+    def test_or_when_it_turns_out_that_no_byte_follows(self, body: Body, told: list[str]) -> None:
+        stream = body.open()
+        body.feed(b"spam")
+        assert stream.read(4) == b"spam"
+        body.finish()
+        assert told == ["empty"]
+
+    def test_or_when_its_request_is_over(self, body: Body, told: list[str]) -> None:
+        stream = body.open()
+        body.feed(b"spam")
+        body.discard()
+        body.discard()
+        assert (told, body.size) == (["empty"], 0)
+        with pytest.raises(ClientDisconnected, match="the request is over"):
+            stream.read(1)
+
+    def test_a_whole_one_that_is_thrown_away_does_not_seem_to_have_ended(self, body: Body) -> None:
+        stream = io.BufferedReader(body)
+        body.feed(b"spam")
+        body.finish()
+        body.discard()
+        with pytest.raises(ClientDisconnected, match="the request is over"):
+            stream.read()

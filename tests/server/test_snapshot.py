@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from tests.http.helpers import (
     Gate,
     come_round,
     leavings,
+    until,
 )
 from tests.http.wire import read_head
 from tests.server.helpers import FOREVER, connected, request_in_flight, soon
@@ -52,14 +52,6 @@ def requests_of(server: LiveServer, *, stacks: bool = False) -> dict[str, Reques
 def said(server: LiveServer, what: str) -> list[Any]:
     """One thing that is said of each request."""
     return [getattr(request, what) for request in server.server.snapshot().requests]
-
-
-def until(server: LiveServer, condition: Callable[[], bool]) -> None:
-    """Have the loop come round until a thread has done what it is about to do."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < TIMEOUT, "it never happened"
-        come_round(server)
 
 
 class TestConnections:

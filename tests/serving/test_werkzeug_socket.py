@@ -19,7 +19,9 @@ from werkzeug.serving import WSGIRequestHandler
 
 from asyncwsgi.from_thread import create_task
 from asyncwsgi.requests.mailbox import Mailbox
+from asyncwsgi.running import ServerThread
 from tests.client import TIMEOUT, Client
+from tests.http.helpers import MIB, until
 from tests.server.certificates import Certificates
 from tests.serving.apps import PLAIN, hello
 from tests.serving.conftest import Running, Start
@@ -385,3 +387,22 @@ def test_a_thread_that_asks_for_it_as_its_request_ends_gets_nothing_of_the_next(
     assert client.get("/next").status == 200
     assert said in ([], ["heard b''"])
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_what_a_client_does_not_read_of_a_socket_that_was_taken_is_counted_and_given_back(
+    start: Start, client_of: ClientOf
+) -> None:
+    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        environ["wsgi.input"].read()
+        with contextlib.suppress(ConnectionError):
+            environ["werkzeug.socket"].sendall(bytes(32 * MIB))
+        return []
+
+    running = start(app, validate=False, threaded=True)
+    client = client_of(running)
+    client.request("POST", "/", bytes(40_000))
+    assert client.read(1)
+    thread: ServerThread = running.server._thread  # type: ignore[attr-defined]
+    until(thread, lambda: thread.server.snapshot().buffered_size > 60_000)
+    client.reset()
+    until(thread, lambda: thread.server.snapshot().buffered_size == 0)
