@@ -1,4 +1,10 @@
-"""The process that serves: it imports the application, reports, and obeys its supervisor."""
+"""The process that serves: it imports the application, reports, and obeys its supervisor.
+
+While it imports, it cannot obey: the import has its only thread that may. If newer code makes it
+superfluous then, it gets SIGTERM, of which `_Superseded` comes, wherever the import is. So it ends
+as any program does that an exception ends: blocks are left and what is registered with `atexit`
+runs, by which programs end what they have started (`subprocess.run` its command, too).
+"""
 
 from __future__ import annotations
 
@@ -28,6 +34,14 @@ if TYPE_CHECKING:
 
 CONTROL_VARIABLE = "ASYNCWSGI_CONTROL_FD"
 LISTEN_VARIABLE = "ASYNCWSGI_LISTEN_FDS"
+
+
+class _Superseded(BaseException):
+    """This process is not wanted any more.
+
+    No `Exception`, and no `SystemExit` either: what is imported may take both for a failure of
+    something that it can do without, and go on.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +92,16 @@ def _leave_interrupts_to_supervisor() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
+def _end_when_superseded() -> None:
+    """Have SIGTERM end the import; once, so that nothing interrupts what is done at the end."""
+    own_process.give_back(signal.SIGTERM, signal.signal(signal.SIGTERM, _supersede))
+
+
+def _supersede(number: int, _: object) -> None:
+    signal.signal(number, lambda *_: None)
+    raise _Superseded
+
+
 def serve_for_supervisor(
     load: Callable[[], WSGIApplication],
     config: Config,
@@ -97,6 +121,7 @@ def serve_for_supervisor(
         AsyncWSGIError: the application, or the options, cannot be served; the supervisor knows.
     """
     binds = tuple(f"fd://{descriptor}" for descriptor in inheritance.descriptors)
+    _end_when_superseded()
     try:
         page = ErrorPage(load())
         application = page if shows_errors else page.application
@@ -106,6 +131,8 @@ def serve_for_supervisor(
     except AsyncWSGIError as error:
         _report_failure(inheritance.control, error)
         raise
+    except _Superseded:
+        return 128 + signal.SIGTERM
     return 0
 
 
@@ -132,7 +159,8 @@ class _SupervisedServer:
         """To serve; or, if it is stopping, to end without having served."""
 
     async def serve(self, control: socket.socket) -> None:
-        own_process.give_back(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        if (handler := signal.getsignal(signal.SIGTERM)) is not _supersede:
+            own_process.give_back(signal.SIGTERM, handler)  # it is the application's
         own_process.keep(lambda: self._server.sockets)
         # A service manager may signal every process of its service.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
