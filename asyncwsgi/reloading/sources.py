@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from asyncwsgi.reloading.versions import Stamp, stamp
+
 SKIPPED_DIRECTORIES = frozenset({
     "__pycache__", ".git", ".hg", ".svn", ".tox", ".nox", ".venv", "node_modules", ".eggs",
     ".cache", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".ipynb_checkpoints",
@@ -22,9 +24,6 @@ _SUFFIXES = (".py", ".PY")  # the command line takes either
 _ENVIRONMENT_FILE = "pyvenv.cfg"
 """Marks a virtual environment (PEP 405)."""
 _PREFIX = os.path.realpath(sys.prefix)
-
-Stamp = tuple[int, int, int]
-"""Last write, size, inode: editors write over files, or put others in their place."""
 
 
 def source_roots() -> list[str]:
@@ -207,12 +206,3 @@ def _outermost(whole: set[str], single: set[str]) -> tuple[list[str], list[str]]
             continue
         (trees if directory in whole else others).append(directory)
     return trees, others
-
-
-def stamp(path: str) -> Stamp | None:
-    """What changes when the file `path` is written; None if there is none."""
-    try:
-        status = os.stat(path)  # noqa: PTH116  for every file once a second: strings suffice
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

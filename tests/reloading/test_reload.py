@@ -302,6 +302,69 @@ def test_a_change_of_the_same_size_in_the_same_second_is_seen(
     assert project.answers("seven")
 
 
+WRITES_ANOTHER = "import time; print('VALUE =', time.time_ns(), file=open('stamp.py', 'w'))\n"
+LIFESPAN = """
+import contextlib
+
+@contextlib.asynccontextmanager
+async def lifespan():
+    {statement}
+    yield
+"""
+
+
+@pytest.mark.parametrize("watching", ["watchfiles", "polling"])
+class TestAnImportThatWritesAModule:
+    """Does not reload for ever, however it is noticed that the module was written."""
+
+    @pytest.fixture(autouse=True)
+    def serve(
+        self, project: Project, without: Callable[[str], dict[str, str]], watching: str
+    ) -> None:
+        project.write("stamp.py", "VALUE = 0\n")
+        project.write("life.py", LIFESPAN.format(statement="pass"))
+        environment = {} if watching == "watchfiles" else without("watchfiles")
+        project.serve("--lifespan", "life:lifespan", environment=environment)
+        project.process.read_until("changes")
+        project.reload("two")  # by now it knows what there is
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            pytest.param("import os; os.utime('stamp.py')\n", id="a touch"),
+            pytest.param("print('VALUE = 0', file=open('stamp.py', 'w'))\n", id="equal content"),
+        ],
+    )
+    def test_that_stays_the_same(self, project: Project, write: str) -> None:
+        project.write("web.py", write + APP.format(version="three"))
+        project.wait_until_taken_over()
+        project.reload("four")  # were there another reload, it would come before this one
+        assert project.process.log.count("reloading: ") == 3
+
+    @pytest.mark.parametrize(
+        ("name", "writing", "harmless"),
+        [
+            pytest.param("web.py", WRITES_ANOTHER + APP, APP, id="import"),
+            pytest.param(
+                "life.py",
+                LIFESPAN.format(statement=WRITES_ANOTHER),
+                LIFESPAN.format(statement="pass"),
+                id="lifespan",
+            ),
+        ],
+    )
+    def test_that_is_another_each_time_and_the_log_says_how_to_ignore_it(
+        self, project: Project, name: str, writing: str, harmless: str
+    ) -> None:
+        project.write(name, writing)
+        line = project.process.read_until("importing seems to write it")
+        assert "stamp.py has changed in each of 5 imports" in line
+        assert "--exclude-patterns '*/stamp.py'" in line
+        project.write(name, harmless)  # it goes on to reload
+        project.process.read_until(f"reloading: {name} changed")
+        project.wait_until_taken_over()
+
+
 class TestStop:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     @pytest.mark.parametrize("to_group", [True, False])

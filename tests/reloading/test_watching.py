@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from asyncwsgi.reloading.kernel_watch import Watchfiles
-from asyncwsgi.reloading.sources import Sources, Stamp, source_roots
+from asyncwsgi.reloading.sources import Sources, source_roots
+from asyncwsgi.reloading.versions import Stamp
 from asyncwsgi.reloading.watching import Watcher
 from tests.client import TIMEOUT
 from tests.reloading.conftest import Project
@@ -178,6 +179,33 @@ class TestWatcher:
         assert await watched.next() == "module.py"
         path.unlink()
         assert await watched.next() == "module.py"
+
+    async def test_a_file_has_changed_if_its_contents_have(self, watched: Watched) -> None:
+        path = watched.write("module.py")
+        assert await watched.next() == "module.py"
+        os.utime(path)  # a touch
+        await watched.watcher.look()
+        contents = path.read_bytes()
+        path.write_bytes(contents)
+        await watched.watcher.look()
+        path.unlink()
+        assert await watched.next() == "module.py"
+        path.write_bytes(contents)  # when it comes back, it has
+        assert await watched.next() == "module.py"
+        watched.write("last.py")
+        assert await watched.next() == "last.py"
+
+    async def test_what_cannot_be_read_has_changed_if_it_was_written(
+        self, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = watched.write("module.py")
+        assert await watched.next() == "module.py"
+        monkeypatch.setattr("asyncwsgi.reloading.versions.LARGEST_SIZE", 0)
+        for _ in range(2):
+            os.utime(path, (0, 0))
+            assert await watched.next() == "module.py"
+            os.utime(path)
+            assert await watched.next() == "module.py"
 
     async def test_a_root_may_be_added_and_what_has_changed_in_it_since_is_told(
         self, watched: Watched, tmp_path: Path
@@ -384,10 +412,10 @@ class Watched:
         async with asyncio.timeout(TIMEOUT):
             return self._name(await self._changed.get())
 
-    def _tell(self, path: str) -> None:
+    def _tell(self, paths: set[str]) -> None:
         if self.failures:
             raise self.failures.pop()
-        self._changed.put_nowait(path)
+        self._changed.put_nowait(min(paths))
 
     def _name(self, path: str) -> str:
         return os.path.relpath(path, self.project)
