@@ -23,7 +23,7 @@ from asyncwsgi.errors import AsyncWSGIError
 from asyncwsgi.forking import own_process
 from asyncwsgi.reloading.channel import Channel, encode
 from asyncwsgi.reloading.error_page import ErrorPage
-from asyncwsgi.reloading.sources import source_roots
+from asyncwsgi.reloading.imports import LateImports, SourceRoots
 from asyncwsgi.running import loop_factory
 from asyncwsgi.server.server import Server
 
@@ -137,7 +137,7 @@ def serve_for_supervisor(
 
 
 def _report_failure(control: socket.socket, error: AsyncWSGIError) -> None:
-    event = {"event": "failed", "traceback": format_error(error), "watch": source_roots()}
+    event = {"event": "failed", "traceback": format_error(error), "watch": SourceRoots().new()}
     control.setblocking(True)  # a loop may have had it, and has ended
     with contextlib.suppress(OSError):  # the supervisor has died: it is for the log alone
         control.sendall(encode(event))
@@ -167,13 +167,21 @@ class _SupervisedServer:
         end = control.dup()
         own_process.keep(lambda: [end])
         channel = await Channel.open(end)
-        channel.send(event="imported", watch=source_roots())
+        roots = SourceRoots()
+
+        def look(since: float) -> None:
+            if new := roots.new():
+                channel.send(event="found", watch=new, since=since)
+
+        late_imports = LateImports(look)
+        channel.send(event="imported", watch=roots.new())
         obeying = asyncio.create_task(self._obey(channel))
         await self._has_leave.wait()
         async with self._server:
             if self._stopping is None:  # else its lifespan was given up
                 channel.send(event="serving")
             await self._server.serve_forever()
+        late_imports.close()
         obeying.cancel()
 
     async def _obey(self, channel: Channel) -> None:

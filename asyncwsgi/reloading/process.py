@@ -42,6 +42,8 @@ class Child:
         """Why it could not serve, if it said so."""
         self.roots: list[str] = []
         """Where its code is; empty before it has told."""
+        self.found_at = self.started_at
+        """When it began to import from those of which it has told last."""
         self.may_serve = False
         """Whether it was told to accept clients, so that it may have some."""
         self._graceful_timeout = graceful_timeout
@@ -54,7 +56,8 @@ class Child:
         """The names of what it reports, until it has ended; what they carry is kept here."""
         self._channel = await Channel.open(self._control)
         async for message in self._channel.messages():
-            self.roots = message.get("watch", self.roots)
+            self.roots += message.get("watch", ())
+            self.found_at = message.get("since", self.started_at)
             self.traceback = message.get("traceback")
             yield message["event"]
 

@@ -200,6 +200,8 @@ class Supervisor:
                 child.serve()
             elif child is self._importing and event == "serving":
                 self._take_over(child)
+            elif child is self._serving and event == "found":
+                self._watcher.watch(child.roots, child.found_at)
 
     def _take_over(self, child: Child) -> None:
         old, self._serving, self._importing = self._serving, child, None
