@@ -16,6 +16,7 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.app_loading import format_error
@@ -143,6 +144,11 @@ def _report_failure(control: socket.socket, error: AsyncWSGIError) -> None:
         control.sendall(encode(event))
 
 
+def _report_new(roots: SourceRoots, channel: Channel, since: float) -> None:
+    if new := roots.new():
+        channel.send(event="found", watch=new, since=since)
+
+
 class _SupervisedServer:
     """A server that its supervisor tells when to serve and when to stop.
 
@@ -168,21 +174,15 @@ class _SupervisedServer:
         own_process.keep(lambda: [end])
         channel = await Channel.open(end)
         roots = SourceRoots()
-
-        def look(since: float) -> None:
-            if new := roots.new():
-                channel.send(event="found", watch=new, since=since)
-
-        late_imports = LateImports(look)
-        channel.send(event="imported", watch=roots.new())
-        obeying = asyncio.create_task(self._obey(channel))
-        await self._has_leave.wait()
-        async with self._server:
-            if self._stopping is None:  # else its lifespan was given up
-                channel.send(event="serving")
-            await self._server.serve_forever()
-        late_imports.close()
-        obeying.cancel()
+        with contextlib.closing(LateImports(partial(_report_new, roots, channel))):
+            channel.send(event="imported", watch=roots.new())
+            obeying = asyncio.create_task(self._obey(channel))
+            await self._has_leave.wait()
+            async with self._server:
+                if self._stopping is None:  # else its lifespan was given up
+                    channel.send(event="serving")
+                await self._server.serve_forever()
+            obeying.cancel()
 
     async def _obey(self, channel: Channel) -> None:
         async for message in channel.messages():

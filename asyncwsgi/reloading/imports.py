@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
@@ -48,7 +49,7 @@ def _is_installed(path: str) -> bool:
 
 
 class LateImports:
-    """Has looked for new roots behind each import, without a share in any request.
+    """Has somebody look for new roots behind each import, at no cost for any request.
 
     Python asks the finders of `sys.meta_path` for a module that it does not know yet, and for no
     other. The first of them here finds nothing and tells the loop that something is searched. The
@@ -56,7 +57,7 @@ class LateImports:
     run, however long that takes.
 
     Args:
-        look: called on the loop, with the time since which what it finds is known (`time.time`).
+        look: called on the loop, with the time when the import began (`time.time`).
     """
 
     def __init__(self, look: Callable[[float], None]) -> None:
@@ -71,14 +72,16 @@ class LateImports:
 
     def close(self) -> None:
         """Hear of nothing any more."""
-        sys.meta_path.remove(self)
+        with contextlib.suppress(ValueError):  # somebody else has removed it
+            sys.meta_path.remove(self)
 
     def find_spec(self, *_: object) -> None:
         """Find nothing (importlib.abc.MetaPathFinder)."""
         self._has_more = True
         # The loop of a process that was forked is its parent's.
         if not self._is_waiting and os.getpid() == self._process:
-            self._loop.call_soon_threadsafe(self._wait, time.time())
+            with contextlib.suppress(RuntimeError):  # it has been closed
+                self._loop.call_soon_threadsafe(self._wait, time.time())
 
     def _wait(self, since: float) -> None:
         if not self._is_waiting:

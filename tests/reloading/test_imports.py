@@ -59,9 +59,24 @@ async def test_what_is_known_already_is_not_searched(looks: Looks) -> None:
     assert looks.times.empty()
 
 
-async def test_a_fork_leaves_the_loop_alone(looks: Looks) -> None:
-    looks.imports._process = os.getppid()
+async def test_a_fork_leaves_the_loop_alone(looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = os.getppid()
+    monkeypatch.setattr("os.getpid", lambda: parent)
     looks.imports.find_spec("one")
     for _ in range(3):
         await asyncio.sleep(0)
     assert looks.times.empty()
+
+
+async def test_the_end_of_the_loop_ends_no_import(looks: Looks) -> None:
+    loop = asyncio.new_event_loop()
+
+    async def make() -> LateImports:
+        return LateImports(looks.times.put_nowait)
+
+    imports = await asyncio.to_thread(loop.run_until_complete, make())
+    loop.close()
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("there_is_none")
+    imports.close()
+    imports.close()

@@ -440,7 +440,7 @@ class TestWhatFails:
     ) -> None:
         async def only_others(*_: object, **__: object) -> AsyncIterator[object]:
             await asyncio.Event().wait()  # it filters all that it hears of
-            yield
+            yield set()
 
         monkeypatch.setattr("asyncwsgi.reloading.kernel_watch.awatch", only_others)
         monkeypatch.setattr("asyncwsgi.reloading.kernel_watch.IDLE_TIMEOUT", 0.1)
@@ -481,22 +481,23 @@ class TestLinks:
     async def test_an_extra_file_counts_however_often_the_link_on_its_way_is_pointed_elsewhere(
         self, tmp_path: Path, in_process: None
     ) -> None:
-        (tmp_path / "project").mkdir()
         config = tmp_path / "config"
-        config.mkdir()
-        watched = Watched(tmp_path / "project", [str(config / "site.toml")])
 
         def update(number: int) -> None:
             """As Kubernetes does it for a ConfigMap (its AtomicWriter)."""
-            watched.write(f"../config/..{number}/site.toml")
+            (config / f"..{number}").mkdir(parents=True)
+            (config / f"..{number}" / "site.toml").write_text(f"number = {number}")
             point(config / "..data", f"..{number}")
-            if number == 1:
-                (config / "site.toml").symlink_to("..data/site.toml")
-            else:
+            if number > 1:
                 shutil.rmtree(config / f"..{number - 1}")
 
+        update(1)
+        (config / "site.toml").symlink_to("..data/site.toml")
+        (tmp_path / "project").mkdir()
+        watched = Watched(tmp_path / "project", [str(config / "site.toml")])
         try:
-            for number in (1, 2, 3, 4):
+            assert await watched.next() == "../config/site.toml"  # it is new
+            for number in (2, 3, 4):
                 update(number)
                 assert await watched.next() == "../config/site.toml"
         finally:
