@@ -65,7 +65,7 @@ class LateImports:
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
         self._is_waiting = False
-        """For the moment of a look. Set on the loop, read by any thread."""
+        """For the moment of a look. Two threads may find that it is not; then there are two."""
         self._has_more = False
         """Whether something was searched while it waited."""
         sys.meta_path.insert(0, self)
@@ -79,18 +79,19 @@ class LateImports:
         """Find nothing (importlib.abc.MetaPathFinder)."""
         self._has_more = True
         # The loop of a process that was forked is its parent's.
-        if not self._is_waiting and os.getpid() == self._process:
-            with contextlib.suppress(RuntimeError):  # it has been closed
-                self._loop.call_soon_threadsafe(self._wait, time.time())
+        if self._is_waiting or os.getpid() != self._process:
+            return
+        self._is_waiting = True
+        waiting = self._wait(time.time())
+        try:
+            asyncio.run_coroutine_threadsafe(waiting, self._loop)
+        except RuntimeError:  # it has been closed
+            waiting.close()
 
-    def _wait(self, since: float) -> None:
-        if not self._is_waiting:
-            self._is_waiting = True
-            self._has_more = False
-            self._loop.call_later(DELAY, self._end_wait, since)
-
-    def _end_wait(self, since: float) -> None:
+    async def _wait(self, since: float) -> None:
+        self._has_more = False
+        await asyncio.sleep(DELAY)
         self._is_waiting = False
         if self._has_more:  # it may be too early for that
-            self._wait(time.time())
+            self.find_spec()
         self._look(since)

@@ -37,7 +37,8 @@ async def test_a_look_follows_each_search_for_a_module_from_any_thread(looks: Lo
         before = time.time()
         with pytest.raises(ImportError):
             await asyncio.to_thread(importlib.import_module, "there_is_none")
-        assert before <= await looks.next() <= time.time()
+        while await looks.next() < before:
+            pass  # others may have imported something, too
 
 
 async def test_a_search_while_one_is_awaited_is_followed_by_another(
@@ -45,7 +46,8 @@ async def test_a_search_while_one_is_awaited_is_followed_by_another(
 ) -> None:
     monkeypatch.setattr("asyncwsgi.reloading.imports.DELAY", 0.01)
     looks.imports.find_spec("one")
-    await asyncio.sleep(0)  # it is awaited now
+    for _ in range(5):
+        await asyncio.sleep(0)  # it is awaited now
     looks.imports.find_spec("two")
     await looks.next()
     await looks.next()
