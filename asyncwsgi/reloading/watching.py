@@ -95,7 +95,10 @@ class Watcher:
 
     async def _look(self) -> None:
         async with self._looking:
-            found = await asyncio.to_thread(self._find)
+            roots: list[str] = []
+            while roots is not self._sources.roots:  # else it has not been where the new ones are
+                roots = self._sources.roots
+                found = await asyncio.to_thread(self._find)
             # No `await` from here on: to tell and to know that it was told are one.
             if changed := self._snapshot.changes(found):
                 for path in changed:

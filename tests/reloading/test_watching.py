@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
@@ -284,6 +285,31 @@ class TestWatcher:
         assert await watched.next() == "../other/a.py"
         watched.write("package/module.py")
         assert await watched.next() == "package/module.py"
+
+    async def test_a_root_that_is_added_during_a_look_is_not_new_as_a_whole(
+        self, watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        watched.write("module.py")
+        assert await watched.next() == "module.py"
+        os.utime(watched.write("../other/a.py"), (0, 0))
+        has_looked, may_end = asyncio.Event(), threading.Event()
+        stamps = watched.sources.stamps
+
+        def look() -> dict[str, Stamp]:
+            monkeypatch.setattr(watched.sources, "stamps", stamps)
+            found = stamps()
+            watched.loop.call_soon_threadsafe(has_looked.set)
+            may_end.wait(TIMEOUT)
+            return found
+
+        monkeypatch.setattr(watched.sources, "stamps", look)
+        looking = asyncio.create_task(watched.watcher.look())
+        await has_looked.wait()
+        watched.watcher.watch([str(tmp_path / "other")], since=1.0)
+        may_end.set()
+        await looking
+        watched.write("module.py")
+        assert await watched.next() == "module.py"
 
     @with_watchfiles
     async def test_a_directory_that_comes_while_the_watch_is_set_up_is_watched(
