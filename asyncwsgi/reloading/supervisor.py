@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("asyncwsgi.server")
 
 LONGEST_LOOP = 5
-"""How many imports in a row may be superseded for a change of the same file."""
+"""In how many imports in a row the same file may change; the last of them is kept."""
 
 
 def supervise(config: Config, development: Development) -> int:
@@ -65,11 +65,11 @@ class Supervisor:
     something only if it is the importing or the serving one.
 
     Importing may itself write a file that counts, such as one that tells the version. If that is
-    another content each time, each import supersedes itself. So a file for which several imports in
-    a row were superseded does so no more, until one of them serves. Somebody who saves it as often
-    and as fast would have to do so once more behind that; the log says what has happened. To know
-    what has changed in an import from what has changed behind it, there is a look at its end, and
-    one when its lifespan has been entered.
+    another content each time, each import supersedes itself. So a file that has changed in several
+    imports in a row supersedes none any more, until one of them serves. Somebody who saves it as
+    often and as fast would have to change it once more behind that; the log says what has happened.
+    To know what has changed in an import from what has changed behind it, there is a look at its
+    end, and one when its lifespan has been entered.
 
     Args:
         listeners: what the children serve; they stay their owner's.
@@ -92,8 +92,8 @@ class Supervisor:
         self._importing: Child | None = None
         self._has_served = False
         """Whether any child ever has: before that there is nothing to fall back to."""
-        self._superseded: Counter[str] = Counter()
-        """How many imports in a row were, for a change of which file."""
+        self._loops: Counter[str] = Counter()
+        """In how many imports in a row each file has changed."""
         self._is_stopping = False
         self._exit_code = 0
         self._is_over = asyncio.Event()
@@ -143,7 +143,7 @@ class Supervisor:
         if self._is_stopping:
             return
         if self._importing is None:
-            self._superseded.clear()
+            self._loops.clear()
         elif not (changed := self._without_loops(changed)):
             return
         logger.info("reloading: %s changed", self._name(min(changed)))
@@ -153,9 +153,9 @@ class Supervisor:
 
     def _without_loops(self, changed: set[str]) -> set[str]:
         """Those of the files that have changed during an import that supersede it."""
-        self._superseded.update(changed)
+        self._loops.update(changed)
         for path in sorted(changed):
-            if self._superseded[path] == LONGEST_LOOP:
+            if self._loops[path] == LONGEST_LOOP:
                 logger.error(
                     "%s has changed in each of %d imports, so importing seems to write it; the "
                     "import that is under way is kept; --exclude-patterns '*/%s' has --reload "
@@ -164,7 +164,7 @@ class Supervisor:
                     LONGEST_LOOP,
                     Path(path).name,
                 )
-        return {path for path in changed if self._superseded[path] < LONGEST_LOOP}
+        return {path for path in changed if self._loops[path] < LONGEST_LOOP}
 
     def _name(self, path: str) -> str:
         return os.path.relpath(path, self._directory)
@@ -206,7 +206,7 @@ class Supervisor:
     def _take_over(self, child: Child) -> None:
         old, self._serving, self._importing = self._serving, child, None
         self._has_served = True
-        self._superseded.clear()
+        self._loops.clear()
         if old is not None:
             old.stop(has_successor=True)
         self._watcher.watch(child.roots, child.started_at)
