@@ -1,8 +1,8 @@
 """Between the supervisor and a child: one JSON object a line, over a pair of sockets.
 
-The child sends events (``imported``, ``serving``, ``failed``), the supervisor commands (``serve``,
-``stop``, ``abort``, ``broken``). Sockets, and not pipes, because their end is the news that the
-process at the other end has died, in both directions and whatever it died of.
+The child sends events (``imported``, ``serving``, ``found``, ``failed``), the supervisor commands
+(``serve``, ``stop``, ``abort``, ``broken``). Sockets, and not pipes, because their end is the news
+that the process at the other end has died, in both directions and whatever it died of.
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""The process that serves: it imports the application, reports, and obeys its supervisor."""
+"""The process that serves: it imports the application, reports, and obeys its supervisor.
+
+While it imports, it cannot obey: the import has its only thread that may. If newer code makes it
+superfluous then, it gets SIGTERM, of which `_Superseded` comes, wherever the import is. So it ends
+as any program does that an exception ends: blocks are left and what is registered with `atexit`
+runs, by which programs end what they have started (`subprocess.run` its command, too).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +16,7 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.app_loading import format_error
@@ -17,7 +24,7 @@ from asyncwsgi.errors import AsyncWSGIError
 from asyncwsgi.own_process import own_process
 from asyncwsgi.reloading.channel import Channel, encode
 from asyncwsgi.reloading.error_page import ErrorPage
-from asyncwsgi.reloading.sources import source_roots
+from asyncwsgi.reloading.imports import LateImports, SourceRoots
 from asyncwsgi.running import loop_factory
 from asyncwsgi.server.server import Server
 
@@ -28,6 +35,14 @@ if TYPE_CHECKING:
 
 CONTROL_VARIABLE = "ASYNCWSGI_CONTROL_FD"
 LISTEN_VARIABLE = "ASYNCWSGI_LISTEN_FDS"
+
+
+class _Superseded(BaseException):
+    """This process is not wanted any more.
+
+    No `Exception`, and no `SystemExit` either: what is imported may take both for a failure of
+    something that it can do without, and go on.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +93,16 @@ def _leave_interrupts_to_supervisor() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
+def _end_when_superseded() -> None:
+    """Have SIGTERM end the import; once, so that nothing interrupts what is done at the end."""
+    own_process.give_back(signal.SIGTERM, signal.signal(signal.SIGTERM, _supersede))
+
+
+def _supersede(number: int, _: object) -> None:
+    signal.signal(number, lambda *_: None)
+    raise _Superseded
+
+
 def serve_for_supervisor(
     load: Callable[[], WSGIApplication],
     config: Config,
@@ -97,6 +122,7 @@ def serve_for_supervisor(
         AsyncWSGIError: the application, or the options, cannot be served; the supervisor knows.
     """
     binds = tuple(f"fd://{descriptor}" for descriptor in inheritance.descriptors)
+    _end_when_superseded()
     try:
         page = ErrorPage(load())
         application = page if shows_errors else page.application
@@ -106,14 +132,21 @@ def serve_for_supervisor(
     except AsyncWSGIError as error:
         _report_failure(inheritance.control, error)
         raise
+    except _Superseded:
+        return 128 + signal.SIGTERM
     return 0
 
 
 def _report_failure(control: socket.socket, error: AsyncWSGIError) -> None:
-    event = {"event": "failed", "traceback": format_error(error), "watch": source_roots()}
+    event = {"event": "failed", "traceback": format_error(error), "watch": SourceRoots().new()}
     control.setblocking(True)  # a loop may have had it, and has ended
     with contextlib.suppress(OSError):  # the supervisor has died: it is for the log alone
         control.sendall(encode(event))
+
+
+def _report_new(roots: SourceRoots, channel: Channel, since: float) -> None:
+    if new := roots.new():
+        channel.send(event="found", watch=new, since=since)
 
 
 class _SupervisedServer:
@@ -132,21 +165,24 @@ class _SupervisedServer:
         """To serve; or, if it is stopping, to end without having served."""
 
     async def serve(self, control: socket.socket) -> None:
-        own_process.give_back(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        if (handler := signal.getsignal(signal.SIGTERM)) is not _supersede:
+            own_process.give_back(signal.SIGTERM, handler)  # it is the application's
         own_process.keep(lambda: self._server.sockets)
         # A service manager may signal every process of its service.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
         end = control.dup()
         own_process.keep(lambda: [end])
         channel = await Channel.open(end)
-        channel.send(event="imported", watch=source_roots())
-        obeying = asyncio.create_task(self._obey(channel))
-        await self._has_leave.wait()
-        async with self._server:
-            if self._stopping is None:  # else its lifespan was given up
-                channel.send(event="serving")
-            await self._server.serve_forever()
-        obeying.cancel()
+        roots = SourceRoots()
+        with contextlib.closing(LateImports(partial(_report_new, roots, channel))):
+            channel.send(event="imported", watch=roots.new())
+            obeying = asyncio.create_task(self._obey(channel))
+            await self._has_leave.wait()
+            async with self._server:
+                if self._stopping is None:  # else its lifespan was given up
+                    channel.send(event="serving")
+                await self._server.serve_forever()
+            obeying.cancel()
 
     async def _obey(self, channel: Channel) -> None:
         async for message in channel.messages():

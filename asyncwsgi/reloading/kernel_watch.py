@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
-from contextlib import closing
+from contextlib import closing, suppress
 
 from watchfiles import Change, awatch
 
 from asyncwsgi.reloading.notifiers import NotifierError
-from asyncwsgi.reloading.sources import Sources
+from asyncwsgi.reloading.sources import Places, Sources
 
 STEP = 100
 """Milliseconds between looks of `watchfiles` at what the kernel has told it."""
@@ -32,10 +33,10 @@ class Watchfiles:
 
     async def hints(self) -> AsyncGenerator[None, None]:
         while True:
-            directories = await asyncio.to_thread(self._sources.directories)
-            with closing(_Watch(self._sources, *directories)) as watch:
+            places = await asyncio.to_thread(self._sources.places)
+            with closing(_Watch(self._sources, places)) as watch:
                 await asyncio.sleep(0)  # its tasks take their first steps: now it stands
-                if directories != await asyncio.to_thread(self._sources.directories):
+                if places != await asyncio.to_thread(self._sources.places):
                     watch.is_outdated = True  # some came, or went, before it stood
                 yield
                 while not watch.is_outdated:
@@ -44,27 +45,27 @@ class Watchfiles:
 
 
 class _Watch:
-    """A watch over some directories, until others have to be watched.
+    """A watch over some places, until others have to be watched.
 
     `watchfiles` watches either directories with all below them or single ones; hence two of its
     watches here. Each stands once its task has taken its first step.
 
     Args:
         sources: which changes matter.
-        trees: directories that are watched with all that is below them, or comes there.
-        others: single directories.
+        places: what is watched.
     """
 
-    def __init__(self, sources: Sources, trees: list[str], others: list[str]) -> None:
+    def __init__(self, sources: Sources, places: Places) -> None:
         self.is_outdated = False
         """Whether other directories have to be watched."""
         self._sources = sources
-        self._directories = frozenset(trees + others)
+        self._places = places
+        self._directories = frozenset(places.trees + places.others)
         self._is_told = asyncio.Event()
         self._failure: str | None = None
         self._tasks = [
-            asyncio.create_task(self._listen(directories, recursive=directories is trees))
-            for directories in (trees, others)
+            asyncio.create_task(self._listen(directories, recursive=directories is places.trees))
+            for directories in (places.trees, places.others)
             if directories
         ]
         for task in self._tasks:
@@ -76,7 +77,10 @@ class _Watch:
         Raises:
             NotifierError: `watchfiles` has failed.
         """
-        await self._is_told.wait()
+        # Not by a timeout of `watchfiles`, for which changes that do not matter are no silence.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_TIMEOUT):
+                await self._is_told.wait()
         self._is_told.clear()
         if self._failure is not None:
             raise NotifierError(f"watchfiles failed ({self._failure})")
@@ -90,27 +94,36 @@ class _Watch:
             *directories,
             watch_filter=self._matters,
             step=STEP,
-            rust_timeout=round(IDLE_TIMEOUT * 1000),
-            yield_on_timeout=True,
             recursive=recursive,
             ignore_permission_denied=True,
         ):
-            for change, path in changes:
-                # The kernel itself goes on to watch what comes below a tree; but every watch ends
-                # with its directory, though there be another one of that name the moment after.
-                is_watched = recursive and path not in self._directories
-                if self._is_of_directory(change, path) and not is_watched:
-                    self.is_outdated = True
+            if any(self._outdates(change, path, recursive=recursive) for change, path in changes):
+                self.is_outdated = True
             self._is_told.set()
 
     def _matters(self, change: Change, path: str) -> bool:
-        return self._sources.counts(path) or self._is_of_directory(change, path)
+        return (
+            any(map(self._sources.counts, self._places.names_of(path)))
+            or path in self._places.links
+            or self._is_of_directory(change, path)
+        )
+
+    def _outdates(self, change: Change, path: str, *, recursive: bool) -> bool:
+        """Whether other directories have to be watched behind a change that matters."""
+        if path in self._places.links or os.path.islink(path):  # noqa: PTH114
+            return True
+        # The kernel itself goes on to watch what comes below a tree; but every watch ends with its
+        # directory, though there be another one of that name the moment after.
+        is_watched = recursive and path not in self._directories
+        return self._is_of_directory(change, path) and not is_watched
 
     def _is_of_directory(self, change: Change, path: str) -> bool:
         """Whether a directory has come that may hold files, or one has gone that was watched."""
         if change is Change.modified:
             return False
-        return path in self._directories or self._sources.has_files_in(path)
+        if path in self._directories:
+            return True
+        return any(map(self._sources.has_files_in, self._places.names_of(path)))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         # Not by an `except` in the task: a panic of the Rust in `watchfiles` is no `Exception`.

@@ -42,6 +42,8 @@ class Child:
         """Why it could not serve, if it said so."""
         self.roots: list[str] = []
         """Where its code is; empty before it has told."""
+        self.found_at = self.started_at
+        """When it began to import from those of which it has told last."""
         self.may_serve = False
         """Whether it was told to accept clients, so that it may have some."""
         self._graceful_timeout = graceful_timeout
@@ -54,7 +56,8 @@ class Child:
         """The names of what it reports, until it has ended; what they carry is kept here."""
         self._channel = await Channel.open(self._control)
         async for message in self._channel.messages():
-            self.roots = message.get("watch", self.roots)
+            self.roots += message.get("watch", ())
+            self.found_at = message.get("since", self.started_at)
             self.traceback = message.get("traceback")
             yield message["event"]
 
@@ -78,17 +81,21 @@ class Child:
         self._send(command="broken", traceback=traceback)
 
     def stop(self, *, has_successor: bool) -> None:
-        """Have it drain and end; kill it if it does not, or has no clients."""
-        if not self.may_serve:
-            self.kill()
-            return
-        self._send(command="stop", has_successor=has_successor)
-        self._kill_after(self._graceful_timeout + EXIT_TIMEOUT)
+        """Have it drain and end, or end at once if it has no clients; kill it if it does not."""
+        if self.may_serve:
+            self._send(command="stop", has_successor=has_successor)
+            self._kill_after(self._graceful_timeout + EXIT_TIMEOUT)
+        else:  # and is importing, perhaps, so that it hears signals alone
+            self._process.terminate()
+            self._kill_after(EXIT_TIMEOUT)
 
     def abort(self) -> None:
         """Have it cut what it serves, and end."""
-        self._send(command="abort")
-        self._kill_after(EXIT_TIMEOUT)
+        if self.may_serve:
+            self._send(command="abort")
+            self._kill_after(EXIT_TIMEOUT)
+        else:
+            self.kill()
 
     def kill(self) -> None:
         """End it now."""
@@ -117,11 +124,14 @@ class Child:
         self._killer = asyncio.get_running_loop().call_at(deadline, self._kill_hanging, timeout)
 
     def _kill_hanging(self, timeout: float) -> None:
+        why = "look for threads of the application that are not daemons"
+        if not self.may_serve:
+            why = "newer code came while it imported; what it had started may still run"
         logger.warning(
-            "process %d did not end within %g s and was killed; look for threads of the "
-            "application that are not daemons",
+            "process %d did not end within %g s and was killed; %s",
             self._process.pid,
             timeout,
+            why,
         )
         self.kill()
 

@@ -8,8 +8,12 @@ import importlib.util
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+from asyncwsgi.reloading.links import follow
+from asyncwsgi.reloading.versions import Stamp, stamp
 
 SKIPPED_DIRECTORIES = frozenset({
     "__pycache__", ".git", ".hg", ".svn", ".tox", ".nox", ".venv", "node_modules", ".eggs",
@@ -22,23 +26,6 @@ _SUFFIXES = (".py", ".PY")  # the command line takes either
 _ENVIRONMENT_FILE = "pyvenv.cfg"
 """Marks a virtual environment (PEP 405)."""
 _PREFIX = os.path.realpath(sys.prefix)
-
-Stamp = tuple[int, int, int]
-"""Last write, size, inode: editors write over files, or put others in their place."""
-
-
-def source_roots() -> list[str]:
-    """The directories from which this process imports what is not installed.
-
-    The first entry of the path is the application's own, wherever it is; other directories do not
-    count if they belong to the interpreter or to its virtual environment.
-    """
-    entries = [path or str(Path.cwd()) for path in sys.path]
-    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    entries += [str(Path(file).parent) for file in files if isinstance(file, str)]
-    found = {os.path.realpath(path) for path in entries if is_directory(path)}
-    roots = {path for path in found if not _is_installed(path)}
-    return sorted(roots | {path for path in found if path == os.path.realpath(entries[0])})
 
 
 def is_below(path: str, directory: str) -> bool:
@@ -61,13 +48,33 @@ def forget_bytecode(path: str) -> None:
         Path(importlib.util.cache_from_source(path)).unlink()
 
 
-def _is_installed(path: str) -> bool:
-    prefixes = (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
-    return any(is_below(path, os.path.realpath(prefix)) for prefix in prefixes)
+@dataclass(frozen=True)
+class Places:
+    """What the kernel has to be asked about, and what its answers mean."""
+
+    trees: list[str]
+    """Directories that are watched with all that is below them."""
+    others: list[str]
+    """Directories that are watched on their own."""
+    links: frozenset[str]
+    """Links on the way to what counts."""
+    names: Mapping[str, list[str]]
+    """Where links lead, with the names of what is there."""
+
+    def names_of(self, path: str) -> Iterator[str]:
+        """The names by which one gets to `path`."""
+        yield path
+        real = path
+        while self.names and real != os.sep:
+            for name in self.names.get(real, ()):
+                yield name + path[len(real) :]
+            real = os.path.dirname(real)  # noqa: PTH120
 
 
 class Sources:
     """The Python files below some directories, and files that were named besides.
+
+    All of them go by their names; see `links`.
 
     Args:
         extra_files: files, and directories of which every file counts.
@@ -78,15 +85,14 @@ class Sources:
         self, extra_files: Iterable[str] = (), exclude_patterns: Iterable[str] = ()
     ) -> None:
         self.roots: list[str] = []
-        self.extra_files = [os.path.realpath(path) for path in extra_files]
+        self.extra_files = [os.path.abspath(path) for path in extra_files]  # noqa: PTH100
         self._exclude_patterns = tuple(exclude_patterns)
 
     def add_roots(self, roots: Iterable[str]) -> list[str]:
         """Count the Python files below `roots`, too; those of them that did not count before."""
         new: list[str] = []
         for root in sorted(set(roots)):
-            # What is imported from a directory that is skipped elsewhere counts nevertheless.
-            if not any(_is_open(str(Path(root, "file")), known) for known in self.roots + new):
+            if not any(_covers(known, root) for known in self.roots + new):
                 new.append(root)
         self.roots = self.roots + new  # another list: threads go through the one before
         return new
@@ -109,7 +115,7 @@ class Sources:
         matters = any(_is_open(file, top) or is_below(top, directory) for top in self.tops)
         return matters and is_directory(directory)
 
-    def directories(self) -> tuple[list[str], list[str]]:
+    def places(self) -> Places:
         """What has to be watched: directories with all that is below them, and single ones.
 
         None of the former has a directory in it that is skipped: a virtual environment or the
@@ -117,27 +123,45 @@ class Sources:
         """
         whole: set[str] = set()
         single: set[str] = set()
-        for top in self.tops:
-            if is_directory(top):
-                _divide(top, whole, single)
+        ways = [follow(top) for top in self.tops]
+        ways += [follow(path) for path in self._paths() if os.path.islink(path)]  # noqa: PTH114
+        names: dict[str, list[str]] = {}
+        for way in ways:
+            if is_directory(way.real):
+                _divide(way.real, whole, single)
             else:
                 # A file may be replaced by another one. What is not there may come (back), and
                 # with it all the directories down to it.
-                single.add(next(str(path) for path in Path(top).parents if is_directory(path)))
-        return _outermost(whole, single)
+                single.add(next(str(path) for path in Path(way.real).parents if is_directory(path)))
+            single.update(os.path.dirname(link) for link in way.links)  # noqa: PTH120
+            if way.links:
+                names.setdefault(way.real, []).append(way.name)
+        links = frozenset(link for way in ways for link in way.links)
+        return Places(*_outermost(whole, single), links, names)
 
     def stamps(self) -> dict[str, Stamp]:
         """Every file that counts, as it is now."""
+        return {path: current for path in self._paths() if (current := stamp(path))}
+
+    def _paths(self) -> Iterator[str]:
         code = (path for root in self.roots for path in _files(root) if path.endswith(_SUFFIXES))
         extra = (path for top in self.extra_files for path in _files(top))
-        found = {}
         for path in itertools.chain(code, extra):
-            if not self._is_excluded(path) and (current := stamp(path)):
-                found[path] = current
-        return found
+            if not self._is_excluded(path):
+                yield path
 
     def _is_excluded(self, path: str) -> bool:
         return any(fnmatch.fnmatch(path, pattern) for pattern in self._exclude_patterns)
+
+
+def _covers(known: str, root: str) -> bool:
+    """Whether the files below `root` count as some of those below `known`."""
+    # What is imported from a directory that is skipped elsewhere counts nevertheless.
+    if not _is_open(os.path.join(root, "file"), known):  # noqa: PTH118
+        return False
+    # So does what is behind a link, since no link to a directory is followed.
+    rest = os.path.relpath(root, known)
+    return os.path.realpath(root) == os.path.normpath(Path(os.path.realpath(known), rest))
 
 
 def _is_open(path: str, top: str) -> bool:
@@ -207,12 +231,3 @@ def _outermost(whole: set[str], single: set[str]) -> tuple[list[str], list[str]]
             continue
         (trees if directory in whole else others).append(directory)
     return trees, others
-
-
-def stamp(path: str) -> Stamp | None:
-    """What changes when the file `path` is written; None if there is none."""
-    try:
-        status = os.stat(path)  # noqa: PTH116  for every file once a second: strings suffice
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from asyncwsgi.reloading.options import Development
 
 logger = logging.getLogger("asyncwsgi.server")
+
+LONGEST_LOOP = 5
+"""In how many imports in a row the same file may change; the last of them is kept."""
 
 
 def supervise(config: Config, development: Development) -> int:
@@ -60,6 +64,13 @@ class Supervisor:
     one. So reports of a child count only while it is the importing one, and its end calls for
     something only if it is the importing or the serving one.
 
+    Importing may itself write a file that counts, such as one that tells the version. If that is
+    another content each time, each import supersedes itself. So a file that has changed in several
+    imports in a row supersedes none any more, until one of them serves. Somebody who saves it as
+    often and as fast would have to change it once more behind that; the log says what has happened.
+    To know what has changed in an import from what has changed behind it, there is a look at its
+    end, and one when its lifespan has been entered.
+
     Args:
         listeners: what the children serve; they stay their owner's.
         sources: what is watched; children add where their code is.
@@ -81,6 +92,8 @@ class Supervisor:
         self._importing: Child | None = None
         self._has_served = False
         """Whether any child ever has: before that there is nothing to fall back to."""
+        self._loops: Counter[str] = Counter()
+        """In how many imports in a row each file has changed."""
         self._is_stopping = False
         self._exit_code = 0
         self._is_over = asyncio.Event()
@@ -126,13 +139,35 @@ class Supervisor:
 
     # Changes.
 
-    def _reload(self, path: str) -> None:
+    def _reload(self, changed: set[str]) -> None:
         if self._is_stopping:
             return
-        logger.info("reloading: %s changed", os.path.relpath(path, self._directory))
+        if self._importing is None:
+            self._loops.clear()
+        elif not (changed := self._without_loops(changed)):
+            return
+        logger.info("reloading: %s changed", self._name(min(changed)))
         if self._importing is not None:
             self._importing.stop(has_successor=True)
         self._start()
+
+    def _without_loops(self, changed: set[str]) -> set[str]:
+        """Those of the files that have changed during an import that supersede it."""
+        self._loops.update(changed)
+        for path in sorted(changed):
+            if self._loops[path] == LONGEST_LOOP:
+                logger.error(
+                    "%s has changed in each of %d imports, so importing seems to write it; the "
+                    "import that is under way is kept; --exclude-patterns '*/%s' has --reload "
+                    "ignore the file",
+                    self._name(path),
+                    LONGEST_LOOP,
+                    Path(path).name,
+                )
+        return {path for path in changed if self._loops[path] < LONGEST_LOOP}
+
+    def _name(self, path: str) -> str:
+        return os.path.relpath(path, self._directory)
 
     def _start(self) -> None:
         self._importing = None
@@ -159,14 +194,19 @@ class Supervisor:
 
     async def _listen(self, child: Child) -> None:
         async for event in child.events():
-            if child is self._importing and event == "imported":
+            if child is self._importing:
+                await self._watcher.look()
+            if child is self._importing and event == "imported":  # still
                 child.serve()
             elif child is self._importing and event == "serving":
                 self._take_over(child)
+            elif child is self._serving and event == "found":
+                self._watcher.watch(child.roots, child.found_at)
 
     def _take_over(self, child: Child) -> None:
         old, self._serving, self._importing = self._serving, child, None
         self._has_served = True
+        self._loops.clear()
         if old is not None:
             old.stop(has_successor=True)
         self._watcher.watch(child.roots, child.started_at)

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from asyncwsgi.reloading.notifiers import Notifier, NotifierError, Polling
 from asyncwsgi.reloading.snapshot import Snapshot
 from asyncwsgi.reloading.sources import Sources, forget_bytecode
+from asyncwsgi.reloading.versions import Version
 
 logger = logging.getLogger("asyncwsgi.server")
 
@@ -20,22 +21,23 @@ RETRY_INTERVAL = 1.0
 class Watcher:
     """Calls back on the loop for a change of what `sources` counts.
 
-    One task waits for hints and looks, one look after the other. A change is known from the moment
-    in which it has been told, so whatever ends that task, because it failed or because other
+    One task waits for hints and looks; looks come one after the other. A change is known from the
+    moment in which it has been told, so whatever ends that task, because it failed or because other
     directories are to be watched, can be begun anew at any time: the first look of the next one
     finds what has changed meanwhile, once.
 
     Args:
         sources: what to watch; roots are added by `watch`.
-        changed: called with the path of a file that has changed, one of several at a time.
+        changed: called with the paths of files that have changed, one or more.
     """
 
-    def __init__(self, sources: Sources, changed: Callable[[str], None]) -> None:
+    def __init__(self, sources: Sources, changed: Callable[[set[str]], None]) -> None:
         self._sources = sources
         self._changed = changed
         self._snapshot = Snapshot()
         self._notifier = _make_notifier(sources)
         self._task: asyncio.Task[None] | None = None
+        self._looking = asyncio.Lock()
         self._is_closed = False
         self._last_failure = ""
 
@@ -58,6 +60,15 @@ class Watcher:
             return
         self._snapshot.expect(new, since)
         self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    async def look(self) -> None:
+        """Have told by now what has changed up to now, if anything is watched."""
+        if self._task is None or self._is_closed:
+            return
+        try:
+            await self._look()
+        except Exception as error:
+            self._log_failure(error)
 
     def close(self) -> None:
         """Watch nothing from now on."""
@@ -83,13 +94,20 @@ class Watcher:
                 self._last_failure = ""
 
     async def _look(self) -> None:
-        found = await asyncio.to_thread(self._sources.stamps)
-        # No `await` from here on: to tell and to know that it was told are one.
-        if changed := self._snapshot.changes(found):
-            for path in changed:
-                forget_bytecode(path)
-            self._changed(min(changed))
-        self._snapshot.remember(found)
+        async with self._looking:
+            roots: list[str] = []
+            while roots is not self._sources.roots:  # else it has not been where the new ones are
+                roots = self._sources.roots
+                found = await asyncio.to_thread(self._find)
+            # No `await` from here on: to tell and to know that it was told are one.
+            if changed := self._snapshot.changes(found):
+                for path in changed:
+                    forget_bytecode(path)
+                self._changed(changed)
+            self._snapshot.remember(found)
+
+    def _find(self) -> dict[str, Version]:
+        return self._snapshot.read(self._sources.stamps())
 
     def _log_failure(self, error: Exception) -> None:
         # What fails at every try is said once.

@@ -70,6 +70,85 @@ class TestChangedCode:
         assert "the new code does not serve" not in project.process.log
 
 
+class TestASupersededImport:
+    """Ends as a program does, so that it can end what it has started."""
+
+    @pytest.mark.parametrize(
+        "start",
+        [
+            pytest.param("subprocess.run(command)", id="it waits for it"),
+            pytest.param(
+                "process = subprocess.Popen(command)\n"
+                "atexit.register(process.kill)\n"
+                "while True: signal.pause()",
+                id="it has registered its end",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("is_first", [True, False])
+    def test_ends_what_it_has_started(self, project: Project, start: str, is_first: bool) -> None:
+        os.mkfifo(project.directory / "gate")
+        source = (
+            "import atexit, signal, subprocess, sys\n"
+            "code = \"import os, signal; print(os.getpid(), file=open('gate', 'w')); \"\n"
+            "command = [sys.executable, '-c', code + 'signal.pause()']\n"
+            f"{start}\n"
+        )
+        if is_first:
+            project.write("web.py", source)
+            project.start("--reload")
+        else:
+            project.serve()
+            project.write("web.py", source)
+        with (project.directory / "gate").open() as gate:
+            started = int(gate.readline())
+        if is_first:
+            project.process.send_signal(signal.SIGTERM)
+            assert project.process.wait() == 0
+        else:
+            project.reload("three")
+            assert project.answers("three")
+        assert has_ended(started)
+        assert "Traceback" not in project.process.log
+        assert "was killed" not in project.process.log
+
+    def test_that_a_fallback_of_its_own_catches_is_killed(self, project: Project) -> None:
+        project.serve()
+        os.mkfifo(project.directory / "gate")
+        project.write(
+            "web.py",
+            """
+            import os, signal
+            print(os.getpid(), file=open("gate", "w"))
+            while True:
+                try:
+                    signal.pause()
+                except BaseException:
+                    pass
+            """,
+        )
+        with (project.directory / "gate").open() as gate:
+            importing = int(gate.readline())
+        project.reload("three")
+        assert project.answers("three")
+        assert "while it imported" in project.process.read_until("was killed")
+        assert has_ended(importing)
+
+    def test_forks_processes_that_end_by_sigterm(self, project: Project) -> None:
+        project.write_version("one")
+        forks = (
+            "import os, signal\n"
+            "child = os.fork()\n"
+            "while child == 0: signal.pause()\n"
+            "os.kill(child, signal.SIGTERM)\n"
+            "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM\n"
+        )
+        project.write("web.py", forks + APP.format(version="one"))
+        project.start("--reload")
+        project.address = address_of(project.process.urls()[0])
+        assert project.answers("one")
+
+
 class TestBrokenCode:
     def test_leaves_the_old_serving_and_says_why(self, project: Project) -> None:
         project.serve()
@@ -221,6 +300,69 @@ def test_a_change_of_the_same_size_in_the_same_second_is_seen(
     draft.replace(source)
     project.wait_until_taken_over()
     assert project.answers("seven")
+
+
+WRITES_ANOTHER = "import time; print('VALUE =', time.time_ns(), file=open('stamp.py', 'w'))\n"
+LIFESPAN = """
+import contextlib
+
+@contextlib.asynccontextmanager
+async def lifespan():
+    {statement}
+    yield
+"""
+
+
+@pytest.mark.parametrize("watching", ["watchfiles", "polling"])
+class TestAnImportThatWritesAModule:
+    """Does not reload for ever, however it is noticed that the module was written."""
+
+    @pytest.fixture(autouse=True)
+    def serve(
+        self, project: Project, without: Callable[[str], dict[str, str]], watching: str
+    ) -> None:
+        project.write("stamp.py", "VALUE = 0\n")
+        project.write("life.py", LIFESPAN.format(statement="pass"))
+        environment = {} if watching == "watchfiles" else without("watchfiles")
+        project.serve("--lifespan", "life:lifespan", environment=environment)
+        project.process.read_until("changes")
+        project.reload("two")  # by now it knows what there is
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            pytest.param("import os; os.utime('stamp.py')\n", id="a touch"),
+            pytest.param("print('VALUE = 0', file=open('stamp.py', 'w'))\n", id="equal content"),
+        ],
+    )
+    def test_that_stays_the_same(self, project: Project, write: str) -> None:
+        project.write("web.py", write + APP.format(version="three"))
+        project.wait_until_taken_over()
+        project.reload("four")  # were there another reload, it would come before this one
+        assert project.process.log.count("reloading: ") == 3
+
+    @pytest.mark.parametrize(
+        ("name", "writing", "harmless"),
+        [
+            pytest.param("web.py", WRITES_ANOTHER + APP, APP, id="import"),
+            pytest.param(
+                "life.py",
+                LIFESPAN.format(statement=WRITES_ANOTHER),
+                LIFESPAN.format(statement="pass"),
+                id="lifespan",
+            ),
+        ],
+    )
+    def test_that_is_another_each_time_and_the_log_says_how_to_ignore_it(
+        self, project: Project, name: str, writing: str, harmless: str
+    ) -> None:
+        project.write(name, writing)
+        line = project.process.read_until("importing seems to write it")
+        assert "stamp.py has changed in each of 5 imports" in line
+        assert "--exclude-patterns '*/stamp.py'" in line
+        project.write(name, harmless)  # it goes on to reload
+        project.process.read_until(f"reloading: {name} changed")
+        project.wait_until_taken_over()
 
 
 class TestStop:

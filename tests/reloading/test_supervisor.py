@@ -21,9 +21,9 @@ from tests.client import TIMEOUT
 class ToldOfChanges:
     """In the place of the watch: it tells of two changes as soon as the first child is started."""
 
-    def __init__(self, _: object, changed: Callable[[str], None]) -> None:
+    def __init__(self, _: object, changed: Callable[[set[str]], None]) -> None:
         for name in ("one.py", "two.py"):
-            asyncio.get_running_loop().call_soon(changed, f"/{name}")
+            asyncio.get_running_loop().call_soon(changed, {f"/{name}"})
 
     def close(self) -> None: ...
 

@@ -6,18 +6,23 @@ import asyncio
 import os
 import shutil
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
+from asyncwsgi.reloading.imports import SourceRoots
 from asyncwsgi.reloading.kernel_watch import Watchfiles
-from asyncwsgi.reloading.sources import Sources, Stamp, source_roots
+from asyncwsgi.reloading.links import Way, follow
+from asyncwsgi.reloading.sources import Places, Sources
+from asyncwsgi.reloading.versions import Stamp
 from asyncwsgi.reloading.watching import Watcher
 from tests.client import TIMEOUT
-from tests.reloading.conftest import Project
+from tests.doors.processes import address_of
+from tests.reloading.conftest import APP, Project
 
 Without = Callable[[str], dict[str, str]]
 
@@ -53,6 +58,65 @@ def test_an_application_of_any_file_name_reloads(
     project.write(name, "def app(environ, start_response): return None")
     project.process.read_until(f"reloading: {name} changed")
     project.wait_until_taken_over()
+
+
+HOOK = """
+import importlib.machinery
+import importlib.util
+import sys
+
+
+class Editable(importlib.machinery.PathFinder):
+    # As those by which setuptools installs a project in place.
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name == "helper":
+            return importlib.util.spec_from_file_location(name, {file!r})
+
+
+sys.meta_path.append(Editable)
+
+
+def app(environ, start_response):
+    import helper
+    start_response("200 OK", [])
+    return [helper.version.encode()]
+"""
+
+
+def test_a_module_that_a_view_imports_from_elsewhere_counts(
+    project: Project, tmp_path: Path, backend: dict[str, str]
+) -> None:
+    helper = tmp_path / "library" / "helper.py"
+    helper.parent.mkdir()
+    helper.write_text("version = 'one'")
+    project.write("web.py", HOOK.format(file=str(helper)))
+    project.start("--reload", environment=backend)
+    project.address = address_of(project.process.urls()[0])
+    project.process.read_until("changes")
+    for version in ("one", "two"):  # each process imports it anew
+        assert project.answers(version)
+        helper.write_text(f"version = {'two' if version == 'one' else 'three'!r}")
+        project.process.read_until("helper.py changed")
+        project.wait_until_taken_over()
+
+
+def test_a_package_behind_a_link_that_is_pointed_elsewhere_reloads(
+    project: Project, backend: dict[str, str]
+) -> None:
+    for release in ("1", "2", "3"):
+        project.write(f"releases/{release}/__init__.py", APP.format(version=release))
+    point(project.directory / "web", "releases/1")
+    project.start("--reload", environment=backend)
+    project.address = address_of(project.process.urls()[0])
+    project.process.read_until("changes")
+    project.write("other.py", "")
+    project.wait_until_taken_over()  # by now it knows what there is
+    for release in ("2", "3", "1"):
+        point(project.directory / "web", f"releases/{release}")
+        project.process.read_until("reloading: web/__init__.py changed")
+        project.wait_until_taken_over()
+        assert project.answers(release)
 
 
 class TestExtraFiles:
@@ -179,6 +243,33 @@ class TestWatcher:
         path.unlink()
         assert await watched.next() == "module.py"
 
+    async def test_a_file_has_changed_if_its_contents_have(self, watched: Watched) -> None:
+        path = watched.write("module.py")
+        assert await watched.next() == "module.py"
+        os.utime(path)  # a touch
+        await watched.watcher.look()
+        contents = path.read_bytes()
+        path.write_bytes(contents)
+        await watched.watcher.look()
+        path.unlink()
+        assert await watched.next() == "module.py"
+        path.write_bytes(contents)  # when it comes back, it has
+        assert await watched.next() == "module.py"
+        watched.write("last.py")
+        assert await watched.next() == "last.py"
+
+    async def test_what_cannot_be_read_has_changed_if_it_was_written(
+        self, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = watched.write("module.py")
+        assert await watched.next() == "module.py"
+        monkeypatch.setattr("asyncwsgi.reloading.versions.LARGEST_SIZE", 0)
+        for _ in range(2):
+            os.utime(path, (0, 0))
+            assert await watched.next() == "module.py"
+            os.utime(path)
+            assert await watched.next() == "module.py"
+
     async def test_a_root_may_be_added_and_what_has_changed_in_it_since_is_told(
         self, watched: Watched, tmp_path: Path
     ) -> None:
@@ -195,20 +286,46 @@ class TestWatcher:
         watched.write("package/module.py")
         assert await watched.next() == "package/module.py"
 
+    async def test_a_root_that_is_added_during_a_look_is_not_new_as_a_whole(
+        self, watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        watched.write("module.py")
+        assert await watched.next() == "module.py"
+        os.utime(watched.write("../other/a.py"), (0, 0))
+        has_looked, may_end = asyncio.Event(), threading.Event()
+        stamps = watched.sources.stamps
+
+        def look() -> dict[str, Stamp]:
+            monkeypatch.setattr(watched.sources, "stamps", stamps)
+            found = stamps()
+            watched.loop.call_soon_threadsafe(has_looked.set)
+            may_end.wait(TIMEOUT)
+            return found
+
+        monkeypatch.setattr(watched.sources, "stamps", look)
+        looking = asyncio.create_task(watched.watcher.look())
+        await has_looked.wait()
+        watched.watcher.watch([str(tmp_path / "other")], since=1.0)
+        may_end.set()
+        await looking
+        watched.write("module.py")
+        assert await watched.next() == "module.py"
+
     @with_watchfiles
     async def test_a_directory_that_comes_while_the_watch_is_set_up_is_watched(
         self, watched: Watched, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         watched.write("module.py")
         assert await watched.next() == "module.py"
-        directories = watched.sources.directories
+        places = watched.sources.places
 
-        def look_too_early() -> tuple[list[str], list[str]]:
-            monkeypatch.setattr(watched.sources, "directories", directories)
+        def look_too_early() -> Places:
+            monkeypatch.setattr(watched.sources, "places", places)
             (watched.project / "late").mkdir()
-            return [], [str(watched.project), str(watched.project / "new")]
+            others = [str(watched.project), str(watched.project / "new")]
+            return Places([], others, frozenset(), {})
 
-        monkeypatch.setattr(watched.sources, "directories", look_too_early)
+        monkeypatch.setattr(watched.sources, "places", look_too_early)
         for name in ("new/module.py", "module.py", "package/module.py", "late/module.py"):
             watched.write(name)
             assert await watched.next() == name
@@ -219,14 +336,14 @@ class TestWatcher:
     ) -> None:
         watched.write("module.py")
         assert await watched.next() == "module.py"
-        walk, walks = watched.sources.directories, 0
+        walk, walks = watched.sources.places, 0
 
-        def count() -> tuple[list[str], list[str]]:
+        def count() -> Places:
             nonlocal walks
             walks += 1
             return walk()
 
-        monkeypatch.setattr(watched.sources, "directories", count)
+        monkeypatch.setattr(watched.sources, "places", count)
         # The kernel is asked to watch what comes in a directory with which nothing is skipped.
         for name in ("new/1.py", "module.py", *(f"package/{n}/module.py" for n in range(8))):
             watched.write(name)
@@ -238,16 +355,16 @@ class TestWatcher:
     async def test_a_directory_that_vanishes_before_it_is_watched_is_no_failure(
         self, watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        directories = watched.sources.directories
-        gone = [str(watched.project / "gone")]
+        places = watched.sources.places
+        gone = Places([str(watched.project / "gone")], [], frozenset(), {})
         gone_is_watched = asyncio.Event()
 
-        def look_again() -> tuple[list[str], list[str]]:
+        def look_again() -> Places:
             watched.loop.call_soon_threadsafe(gone_is_watched.set)
-            monkeypatch.setattr(watched.sources, "directories", directories)
-            return gone, []
+            monkeypatch.setattr(watched.sources, "places", places)
+            return gone
 
-        monkeypatch.setattr(watched.sources, "directories", look_again)
+        monkeypatch.setattr(watched.sources, "places", look_again)
         watched.watcher.watch([str(watched.project.parent)], since=0)
         await gone_is_watched.wait()
         watched.write("new/module.py")
@@ -347,6 +464,11 @@ class TestWhatFails:
     async def test_what_the_kernel_does_not_tell_is_looked_for_nevertheless(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        async def only_others(*_: object, **__: object) -> AsyncIterator[object]:
+            await asyncio.Event().wait()  # it filters all that it hears of
+            yield set()
+
+        monkeypatch.setattr("asyncwsgi.reloading.kernel_watch.awatch", only_others)
         monkeypatch.setattr("asyncwsgi.reloading.kernel_watch.IDLE_TIMEOUT", 0.1)
         sources = Sources()
         sources.add_roots([str(tmp_path)])
@@ -355,13 +477,103 @@ class TestWhatFails:
                 await anext(hints)
 
 
+def point(link: Path, target: str) -> None:
+    """Make a link, or have it lead elsewhere, so that it leads somewhere all the time."""
+    draft = link.with_name("link.draft")
+    draft.symlink_to(target)
+    draft.replace(link)
+
+
+class TestLinks:
+    """What is behind a link goes by the name that it has in front of it."""
+
+    async def test_the_target_of_a_module_counts_and_so_does_another(
+        self, watched: Watched
+    ) -> None:
+        watched.write("../elsewhere/one.py")
+        watched.write("../elsewhere/two.py")
+        point(watched.project / "package" / "module.py", "../../elsewhere/one.py")
+        assert await watched.next() == "package/module.py"
+        for target in ("one.py", "two.py", "one.py"):
+            if (watched.project / "package" / "module.py").readlink().name != target:
+                point(watched.project / "package" / "module.py", f"../../elsewhere/{target}")
+                assert await watched.next() == "package/module.py"
+            watched.write("../elsewhere/three.py")  # nothing else there counts
+            watched.write(f"../elsewhere/{target}")
+            assert await watched.next() == "package/module.py"
+        watched.write("last.py")
+        assert await watched.next() == "last.py"
+
+    async def test_an_extra_file_counts_however_often_the_link_on_its_way_is_pointed_elsewhere(
+        self, tmp_path: Path, in_process: None
+    ) -> None:
+        config = tmp_path / "config"
+
+        def update(number: int) -> None:
+            """As Kubernetes does it for a ConfigMap (its AtomicWriter)."""
+            (config / f"..{number}").mkdir(parents=True)
+            (config / f"..{number}" / "site.toml").write_text(f"number = {number}")
+            point(config / "..data", f"..{number}")
+            if number > 1:
+                shutil.rmtree(config / f"..{number - 1}")
+
+        update(1)
+        (config / "site.toml").symlink_to("..data/site.toml")
+        (tmp_path / "project").mkdir()
+        watched = Watched(tmp_path / "project", [str(config / "site.toml")])
+        try:
+            assert await watched.next() == "../config/site.toml"  # it is new
+            for number in (2, 3, 4):
+                update(number)
+                assert await watched.next() == "../config/site.toml"
+        finally:
+            watched.watcher.close()
+
+    async def test_a_package_counts_however_often_its_link_is_pointed_elsewhere(
+        self, watched: Watched
+    ) -> None:
+        watched.write("module.py")
+        assert await watched.next() == "module.py"
+        for release in ("1", "2"):
+            watched.write(f"../releases/{release}/module.py")
+        point(watched.project / "linked", "../releases/1")
+        watched.watcher.watch([str(watched.project / "linked")], since=time.time() + 1000)
+        watched.write("module.py")
+        assert await watched.next() == "module.py"  # now the link is known
+        for release in ("1", "2", "1"):
+            if (watched.project / "linked").readlink().name != release:
+                point(watched.project / "linked", f"../releases/{release}")
+                assert await watched.next() == "linked/module.py"
+            watched.write(f"../releases/{release}/module.py")
+            assert await watched.next() == "linked/module.py"
+
+    def test_ways_are_followed_as_the_kernel_does_it(self, tmp_path: Path) -> None:
+        for name, target in [
+            ("data", "1"),
+            ("file", "data/../data/file"),
+            ("absolute", str(tmp_path / "data")),
+            ("loop", "loop"),
+        ]:
+            (tmp_path / name).symlink_to(target)
+        link = {name: str(tmp_path / name) for name in ("data", "file", "absolute")}
+        assert follow(str(tmp_path)) == Way(str(tmp_path), str(tmp_path), [])
+        assert follow(link["file"])[1:] == (
+            str(tmp_path / "1" / "file"), [link["file"], link["data"], link["data"]]
+        )  # fmt: skip
+        assert follow(link["absolute"])[1:] == (
+            str(tmp_path / "1"),
+            [link["absolute"], link["data"]],
+        )
+        assert follow(str(tmp_path / "loop" / "file")).real  # it ends
+
+
 class Watched:
     """A project, and the files in it that a `Watcher` says have changed."""
 
-    def __init__(self, project: Path) -> None:
+    def __init__(self, project: Path, extra_files: Iterable[str] = ()) -> None:
         self.project = project
         self.loop = asyncio.get_running_loop()
-        self.sources = Sources()
+        self.sources = Sources(extra_files)
         self._changed: asyncio.Queue[str] = asyncio.Queue()
         self.failures: list[Exception] = []
         """What the next that is told a change raises."""
@@ -384,10 +596,10 @@ class Watched:
         async with asyncio.timeout(TIMEOUT):
             return self._name(await self._changed.get())
 
-    def _tell(self, path: str) -> None:
+    def _tell(self, paths: set[str]) -> None:
         if self.failures:
             raise self.failures.pop()
-        self._changed.put_nowait(path)
+        self._changed.put_nowait(min(paths))
 
     def _name(self, path: str) -> str:
         return os.path.relpath(path, self.project)
@@ -460,7 +672,7 @@ class TestSources:
         sources.add_roots([str(tmp_path), str(tmp_path / "env" / "lib")])
         trees, others = (
             {str(Path(path).relative_to(tmp_path)) for path in paths}
-            for paths in sources.directories()
+            for paths in (sources.places().trees, sources.places().others)
         )
         assert trees == {"env/lib", "src/api", "static/css", "tests", "tests-more"}
         assert others == {".", "src", "src/links", "static"}
@@ -471,7 +683,7 @@ class TestSources:
     ) -> None:
         (tmp_path / "file").touch()
         sources = Sources([str(tmp_path / missing)])
-        assert sources.directories() == ([], [str(tmp_path)])
+        assert sources.places() == Places([], [str(tmp_path)], frozenset(), {})
         (tmp_path / "etc").mkdir()
         assert sources.has_files_in(str(tmp_path / "etc")) is (missing == "etc/site.toml")
 
@@ -481,7 +693,7 @@ class TestSources:
         sources.add_roots([f"{unknown}/root"])
         assert sources.counts(f"{unknown}/module.py")
         assert not sources.has_files_in(unknown)
-        assert sources.directories() == ([str(tmp_path)], [])
+        assert sources.places() == Places([str(tmp_path)], [], frozenset(), {})
         assert sources.stamps() == {}
 
     def test_stamps_are_of_the_files_that_count(self, sources: Sources, tmp_path: Path) -> None:
@@ -498,8 +710,20 @@ class TestRoots:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.syspath_prepend(str(Path(__file__).parent))
-        assert str(Path(__file__).parent.resolve()) in source_roots()
+        assert str(Path(__file__).parent.resolve()) in SourceRoots().new()
 
     def test_what_is_installed_is_none_of_them(self) -> None:
         package = Path(pytest.__file__).parent.resolve()
-        assert not {str(package), str(package.parent)} & set(source_roots())
+        assert not {str(package), str(package.parent)} & set(SourceRoots().new())
+
+    def test_later_calls_tell_those_that_have_come_since(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        roots = SourceRoots()
+        monkeypatch.syspath_prepend(str(tmp_path / "later"))
+        assert roots.new()
+        assert roots.new() == []
+        (tmp_path / "later").mkdir()
+        (tmp_path / "link").symlink_to("later")
+        monkeypatch.syspath_prepend(str(tmp_path / "link"))
+        assert roots.new() == [str(tmp_path / "later"), str(tmp_path / "link")]
