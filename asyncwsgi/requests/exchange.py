@@ -302,18 +302,11 @@ class Exchange:
         finally:
             self._leave_thread(suspended, context)
 
-    def run_rest(
-        self,
-        suspended: SuspendedCall,
-        context: Context,
-        error: BaseException | None,
-        *,
-        is_cut: bool,
-    ) -> None:
+    def run_rest(self, suspended: SuspendedCall, context: Context, *, is_cut: bool) -> None:
         """Run what follows the part on the loop; nothing but the end if the client has left."""
         rest = None
         try:
-            rest = context.run(self._run_rest, suspended, error, is_cut)
+            rest = context.run(self._run_rest, suspended, is_cut)
         finally:
             self._leave_thread(rest, context)
 
@@ -345,14 +338,12 @@ class Exchange:
             self.conclude(response)
         return suspended
 
-    def _run_rest(
-        self, suspended: SuspendedCall, error: BaseException | None, is_cut: bool
-    ) -> SuspendedCall | None:
+    def _run_rest(self, suspended: SuspendedCall, is_cut: bool) -> SuspendedCall | None:
         response = self._response
         assert response is not None, "the exchange has not ended"
         rest = None
         try:
-            rest = suspended.resume(error, is_cut=is_cut)
+            rest = suspended.resume(is_cut=is_cut)
         except BaseException as raised:
             if self.dispatcher.mailbox.is_of_parent:
                 forks.end_child(raised)
@@ -550,7 +541,9 @@ class _RestOfCall:
         exchange.iteration = None
         error, self.error = self.error, None
         is_cut = isinstance(error, ClientDisconnected)
-        exchange.run_rest(suspended, self._context, None if is_cut else error, is_cut=is_cut)
+        suspended.tell_error(None if is_cut else error)
+        del error  # it knows the frames that know this: no cycle outlives the request
+        exchange.run_rest(suspended, self._context, is_cut=is_cut)
 
     def cancel(self) -> None:
         """Do the rest in a thread of its own: whoever was begun is closed."""

@@ -99,21 +99,20 @@ class SuspendedCall:
         self._blocks = blocks
         self._iterator = iterator
 
-    def resume(
-        self, error: BaseException | None = None, *, is_cut: bool = False
-    ) -> SuspendedCall | None:
+    def tell_error(self, error: BaseException | None) -> None:
+        """Say what the async iterator has raised, before `resume`."""
+        if isinstance(self.body, AsyncBody):
+            self.body.error = error
+
+    def resume(self, *, is_cut: bool = False) -> SuspendedCall | None:
         """Go on behind what was sent elsewhere, and close the iterable.
 
-        What an async iterator has raised, `error`, is raised by the application's iterable, through
-        its wrappers. If it was cut, the iteration ends instead: nobody is left to send to.
+        What an async iterator has raised is raised by the application's iterable, through its
+        wrappers. If it was cut, the iteration ends instead: nobody is left to send to.
         """
-        body = self.body
-        if isinstance(body, AsyncBody):
-            body.error = error
-        del error  # it knows the frames that know this: no cycle outlives the request
         suspended = self._proceed(self._blocks, _cut() if is_cut else self._iterator)
-        if suspended is None and isinstance(body, AsyncBody):
-            body.raise_error()  # that a wrapper has not asked for
+        if suspended is None and isinstance(self.body, AsyncBody):
+            self.body.raise_error()  # that a wrapper has not asked for
         return suspended
 
 
