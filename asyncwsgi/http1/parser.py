@@ -161,7 +161,7 @@ class RequestParser:
         if fields is not None and buffer.startswith(memory.last_block, start):
             end = start + len(memory.last_block)
         else:
-            found = buffer.find(_END_OF_PLAIN_HEAD, start, limits.max_head_size)
+            found = buffer.find(_END_OF_PLAIN_HEAD, start)
             if found < 0:
                 return None
             end = found + len(_END_OF_PLAIN_HEAD)
