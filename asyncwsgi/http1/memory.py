@@ -135,7 +135,7 @@ class HeaderMemory:
                     return False
                 new.append(index)
                 headers.append(header)
-        accepted = _accepted(headers)
+        accepted = _accepted(headers) if headers else []
         if len(accepted) < len(new):
             return False
         for index, line in zip(new, accepted, strict=True):
@@ -145,8 +145,10 @@ class HeaderMemory:
 
     def _own_lines(self) -> Lines:
         # Made when it is wanted: as a dict it would take as much again while the connection idles.
-        fields = self.last_fields
-        return dict(zip(_lines_of(self.last_block), fields.lines, strict=True)) if fields else {}
+        if self.last_fields is None:
+            return {}
+        lines = self.last_fields.lines
+        return {raw: lines[index] for index, raw in enumerate(_lines_of(self.last_block))}
 
 
 def _lines_of(block: bytes) -> list[bytes]:
