@@ -118,7 +118,6 @@ class HeaderMemory:
             return None
         if len(block) <= _OWN_SIZE and len(raws) <= _MOST_OWN:
             self.last_block, self.last_fields = block, fields
-            fields.may_recur = True
         return fields
 
     def _complete(self, raws: list[bytes], lines: list[HeaderLine | None]) -> bool:

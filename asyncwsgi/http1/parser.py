@@ -160,6 +160,7 @@ class RequestParser:
         fields = memory.last_fields
         if fields is not None and buffer.startswith(memory.last_block, start):
             end = start + len(memory.last_block)
+            fields.recurs = True
         else:
             found = buffer.find(_END_OF_PLAIN_HEAD, start)
             if found < 0:
