@@ -15,9 +15,9 @@ were no memory, so that whatever is refused is refused there.
 
 Who remembers what: a line that is known is faster than one that is not, and that would tell a
 client what others have sent. So a server's connections share only lines whose names say that their
-values are no secret (`_PUBLIC_NAMES`). Any other line is known to its connection, until a head
-comes without it. A trace id drives nothing out, and no password outlives its connection. Of a head
-with large headers (`_OWN_SIZE`, `_MOST_OWN`) it keeps nothing, since idle connections are many.
+values are no secret (`_PUBLIC_NAMES`). Any other line is known to its connection alone, which keeps
+those of its last head: a trace id drives nothing out, and no password outlives its connection. Of a
+head with large headers (`_OWN_SIZE`, `_MOST_OWN`) nothing is kept, since idle connections are many.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class HeaderMemory:
         raws = _lines_of(block)
         if len(raws) > self._max_headers:
             return None
-        lines = [*map(self._shared.newer.get, raws)]
+        lines = list(map(self._shared.newer.get, raws))
         if None in lines and not self._complete(raws, lines):
             return None
         fields = HeaderFields(cast("list[HeaderLine]", lines))

@@ -123,7 +123,7 @@ class RequestParser:
             # A new one: an error that is raised knows the frames that know this parser.
             raise RequestRefused(*self._refused)
         if self._h11 is None and not self._in_body:
-            head = self._recall()
+            head = self._read_plain_head()
             if head is not None:
                 return head
         try:
@@ -147,7 +147,7 @@ class RequestParser:
         self._h11.receive_data(self._buffer)
         return self._next_from_h11(self._h11)
 
-    def _recall(self) -> RequestHead | None:
+    def _read_plain_head(self) -> RequestHead | None:
         """The next head, if it is complete and plain; None if h11's parser has to read it."""
         buffer, limits, memory = self._buffer, self._limits, self._memory
         line = _PLAIN_REQUEST_LINE.match(buffer)

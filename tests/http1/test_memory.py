@@ -49,8 +49,8 @@ class CountingParser(RequestParser):
         super().__init__(limits, shared)
         self.recalls = 0
 
-    def _recall(self) -> RequestHead | None:
-        recalled = super()._recall()
+    def _read_plain_head(self) -> RequestHead | None:
+        recalled = super()._read_plain_head()
         self.recalls += recalled is not None
         return recalled
 
@@ -375,7 +375,7 @@ class ForgetfulParser(RequestParser):
 
     __slots__ = ()
 
-    def _recall(self) -> RequestHead | None:
+    def _read_plain_head(self) -> RequestHead | None:
         return None
 
 
