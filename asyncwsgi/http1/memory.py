@@ -38,8 +38,8 @@ _MOST_SHARED = 256
 _SHARED_SIZE = 32 * 1024
 _LONGEST_SHARED = 512
 
-# What clients say of themselves and of the form of the answer. Not who they are, where they come
-# from, or what they ask for; and no Sec-WebSocket-Protocol, in which some send a token.
+# The site, and what clients say of their programs and of the form of messages. Not who they are,
+# where they come from, or what they want; no Sec-WebSocket-Protocol, in which some send a token.
 _PUBLIC_NAMES = frozenset(
     {
         b"accept", b"accept-charset", b"accept-encoding", b"accept-language", b"cache-control",
