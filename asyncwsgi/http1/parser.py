@@ -170,7 +170,7 @@ class RequestParser:
         if fields is None or end > limits.max_head_size:
             return None
         self._buffer = buffer[end:]
-        if fields.has_body:
+        if fields.content_length:
             self._begin_body(fields)
         return RequestHead(method.decode("ascii"), target.decode("ascii"), "1.1", fields)
 
