@@ -27,7 +27,6 @@ class HeaderLine:
         value: as h11 gives it, which has checked both against RFC 9112 5.
 
     Attributes:
-        name: as sent.
         key: the key of the environ; empty for a line that must not reach it.
         text: the value as the environ has it (PEP 3333: bytes in disguise).
         interpret: says what the line means for the message; None if it means nothing.
@@ -45,13 +44,13 @@ class HeaderLine:
 class HeaderFields:
     """The header lines of one request and what follows from all of them.
 
-    Requests with byte-identical headers on one connection share one object, if it says that it
-    `may_recur`. Whoever derives something from it may then keep that for the next of them.
+    Requests with byte-identical headers on one connection share one object, which then says that it
+    `recurs`: whoever derives something from it may keep that for as long as the object is the same.
     """
 
     __slots__ = (
         "content_length", "expects_continue", "has_repeated_length", "host_count", "is_chunked",
-        "lines", "may_recur", "wants_close",
+        "lines", "recurs", "wants_close",
     )  # fmt: skip
 
     def __init__(self, lines: Sequence[HeaderLine]) -> None:
@@ -63,7 +62,7 @@ class HeaderFields:
         self.is_chunked = False
         self.expects_continue = False
         self.wants_close = False
-        self.may_recur = False
+        self.recurs = False
         for line in lines:
             if line.interpret is not None:
                 line.interpret(self, line.text)

@@ -15,9 +15,9 @@ were no memory, so that whatever is refused is refused there.
 
 Who remembers what: a line that is known is faster than one that is not, and that would tell a
 client what others have sent. So a server's connections share only lines whose names say that their
-values are no secret (`_PUBLIC_NAMES`). Any other line is known to its connection, until a head
-comes without it. A trace id drives nothing out, and no password outlives its connection. Of a head
-with large headers (`_OWN_SIZE`, `_MOST_OWN`) it keeps nothing, since idle connections are many.
+values are no secret (`_PUBLIC_NAMES`). Any other line is known to its connection alone, which keeps
+those of its last head: a trace id drives nothing out, and no password outlives its connection. Of a
+head with large headers (`_OWN_SIZE`, `_MOST_OWN`) nothing is kept, since idle connections are many.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _MOST_SHARED = 256
 _SHARED_SIZE = 32 * 1024
 _LONGEST_SHARED = 512
 
-# What clients say of themselves and of the form of the answer. Not who they are, where they come
-# from, or what they ask for; and no Sec-WebSocket-Protocol, in which some send a token.
+# The site, and what clients say of their programs and of the form of messages. Not who they are,
+# where they come from, or what they want; no Sec-WebSocket-Protocol, in which some send a token.
 _PUBLIC_NAMES = frozenset(
     {
         b"accept", b"accept-charset", b"accept-encoding", b"accept-language", b"cache-control",
@@ -110,7 +110,7 @@ class HeaderMemory:
         raws = _lines_of(block)
         if len(raws) > self._max_headers:
             return None
-        lines = [*map(self._shared.newer.get, raws)]
+        lines = list(map(self._shared.newer.get, raws))
         if None in lines and not self._complete(raws, lines):
             return None
         fields = HeaderFields(cast("list[HeaderLine]", lines))
@@ -118,7 +118,6 @@ class HeaderMemory:
             return None
         if len(block) <= _OWN_SIZE and len(raws) <= _MOST_OWN:
             self.last_block, self.last_fields = block, fields
-            fields.may_recur = True
         return fields
 
     def _complete(self, raws: list[bytes], lines: list[HeaderLine | None]) -> bool:
@@ -135,7 +134,7 @@ class HeaderMemory:
                     return False
                 new.append(index)
                 headers.append(header)
-        accepted = _accepted(headers)
+        accepted = _accepted(headers) if headers else []
         if len(accepted) < len(new):
             return False
         for index, line in zip(new, accepted, strict=True):
@@ -145,8 +144,10 @@ class HeaderMemory:
 
     def _own_lines(self) -> Lines:
         # Made when it is wanted: as a dict it would take as much again while the connection idles.
-        fields = self.last_fields
-        return dict(zip(_lines_of(self.last_block), fields.lines, strict=True)) if fields else {}
+        if self.last_fields is None:
+            return {}
+        lines = self.last_fields.lines
+        return {raw: lines[index] for index, raw in enumerate(_lines_of(self.last_block))}
 
 
 def _lines_of(block: bytes) -> list[bytes]:

@@ -123,7 +123,7 @@ class RequestParser:
             # A new one: an error that is raised knows the frames that know this parser.
             raise RequestRefused(*self._refused)
         if self._h11 is None and not self._in_body:
-            head = self._recall()
+            head = self._read_plain_head()
             if head is not None:
                 return head
         try:
@@ -147,7 +147,7 @@ class RequestParser:
         self._h11.receive_data(self._buffer)
         return self._next_from_h11(self._h11)
 
-    def _recall(self) -> RequestHead | None:
+    def _read_plain_head(self) -> RequestHead | None:
         """The next head, if it is complete and plain; None if h11's parser has to read it."""
         buffer, limits, memory = self._buffer, self._limits, self._memory
         line = _PLAIN_REQUEST_LINE.match(buffer)
@@ -160,8 +160,9 @@ class RequestParser:
         fields = memory.last_fields
         if fields is not None and buffer.startswith(memory.last_block, start):
             end = start + len(memory.last_block)
+            fields.recurs = True
         else:
-            found = buffer.find(_END_OF_PLAIN_HEAD, start, limits.max_head_size)
+            found = buffer.find(_END_OF_PLAIN_HEAD, start)
             if found < 0:
                 return None
             end = found + len(_END_OF_PLAIN_HEAD)
@@ -169,7 +170,7 @@ class RequestParser:
         if fields is None or end > limits.max_head_size:
             return None
         self._buffer = buffer[end:]
-        if fields.has_body:
+        if fields.content_length:
             self._begin_body(fields)
         return RequestHead(method.decode("ascii"), target.decode("ascii"), "1.1", fields)
 

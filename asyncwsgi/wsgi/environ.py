@@ -55,7 +55,7 @@ class EnvironBuilder:
             environ = self._template.copy()
         else:
             environ = self._with_headers(fields)
-            if fields.may_recur:
+            if fields.recurs:
                 self._fields, self._template = fields, environ.copy()
         target = head.target
         environ["REQUEST_METHOD"] = head.method
