@@ -32,7 +32,7 @@ from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.registry import ConnectionSnapshot, DrainPhase, Registry
 from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.frontends.states import State
-from asyncwsgi.frontends.transport import ClientTransport
+from asyncwsgi.frontends.transport import ClientTransport, ReadBuffers
 from asyncwsgi.http1.encoder import refusal
 from asyncwsgi.http1.head import RequestHead
 from asyncwsgi.http1.parser import END_OF_BODY, NEED_DATA, HeadLimits, ParserEvent, RequestParser
@@ -62,6 +62,7 @@ class Frontend:
     exchange_class: ExchangeFactory = Exchange
     responder_class: type[HttpResponder] = HttpResponder
     signature: Signature = field(default_factory=Signature)
+    read_buffers: ReadBuffers = field(default_factory=ReadBuffers)
 
 
 class SocketTaker(Protocol):
@@ -83,7 +84,7 @@ class SocketTaker(Protocol):
         """The client has gone."""
 
 
-class HttpConnection(asyncio.Protocol):
+class HttpConnection(asyncio.BufferedProtocol):
     """Serves one client. Subclass and name it in ``Server.connection_class`` to change it.
 
     What stands under "Hooks" is there to be overridden, as are the callbacks of the transport;
@@ -103,6 +104,7 @@ class HttpConnection(asyncio.Protocol):
         self._config = frontend.dispatcher.config
         self._registry = frontend.registry
         self._parser = RequestParser(frontend.limits)
+        self._read_buffers = frontend.read_buffers
         self._state = State.NEW
         self._entered_at = 0.0
         self._deadline = math.inf
@@ -142,7 +144,21 @@ class HttpConnection(asyncio.Protocol):
             cure = "max_connections" if self._config.max_connections else OPEN_FILES
             self._refuse(RequestRefused(503, f"too many connections; raise {cure}"))
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go; few of them where they may be of a body that has no room."""
+        state, buffers = self._state, self._read_buffers
+        if state is State.IDLE or state is State.HEAD:
+            return buffers.small
+        claim = self._claim
+        if state is State.BODY and (claim is None or not claim.is_admitted):
+            return buffers.small
+        return buffers.large
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self._read_buffers.large[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
+        """The client has sent bytes. Called by `buffer_updated`."""
         state = self._state
         if state is State.IDLE or state is State.HEAD:
             self._parser.receive(data)

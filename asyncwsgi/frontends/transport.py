@@ -18,7 +18,7 @@ import struct
 import sys
 from typing import Any
 
-from asyncwsgi.frontends.buffer_budget import BufferBudget
+from asyncwsgi.frontends.buffer_budget import UNCLAIMED_SIZE, BufferBudget
 from asyncwsgi.requests import forks
 from asyncwsgi.wsgi.environ import address_keys
 
@@ -26,6 +26,25 @@ from asyncwsgi.wsgi.environ import address_keys
 _SHUT_BY_PEER = getattr(select, "POLLRDHUP", 0)
 # On, for 0 seconds. On Windows the two fields of `struct linger` are u_short.
 _NO_LINGERING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+
+
+READ_SIZE = 256 * 1024
+"""Most bytes that are read from a client at a time."""
+
+
+class ReadBuffers:
+    """Where the loop reads what clients send.
+
+    What is read is taken out at once, so one pair does for all connections of a loop. Who has
+    claimed no room yet (see `asyncwsgi.frontends.buffer_budget`) is read into the small one: a read
+    cannot be taken back, and a stranger may send a head and the most of a body in one go.
+    """
+
+    __slots__ = ("large", "small")
+
+    def __init__(self) -> None:
+        self.large = memoryview(bytearray(READ_SIZE))
+        self.small = self.large[:UNCLAIMED_SIZE]
 
 
 class ClientTransport:

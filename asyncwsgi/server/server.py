@@ -451,7 +451,7 @@ class Server:
         assert self._frontend is not None, "the server has started"
         return self._frontend
 
-    def make_connection(self) -> asyncio.Protocol:
+    def make_connection(self) -> asyncio.BaseProtocol:
         """What serves a client. May be overridden; called for each.
 
         What it returns adds itself to the registry of `frontend`.

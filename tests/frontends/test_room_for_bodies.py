@@ -79,6 +79,27 @@ async def test_a_small_one_claims_nothing(data: bytes) -> None:
     assert (held(stage), stage.registry.budget.waiting_count) == (0, 0)
 
 
+async def test_clients_are_read_little_by_little_until_a_body_has_room() -> None:
+    stage = Stage(body_buffer_size=2 * SIZE)
+    stage.connect()
+
+    def is_read_by_little() -> bool:
+        return len(stage.connection.get_buffer(-1)) == UNCLAIMED_SIZE
+
+    assert is_read_by_little()
+    for data in (POST[:9], POST[9:] % UNCLAIMED_SIZE):
+        stage.send(data)
+        assert is_read_by_little()
+    stage.send(bytes(UNCLAIMED_SIZE))
+    stage.answer()
+    assert is_read_by_little()
+    stage.send(POST % SIZE)
+    assert not is_read_by_little()
+    stage.send(bytes(SIZE))
+    stage.answer()
+    assert is_read_by_little()
+
+
 async def test_what_nobody_has_read_of_a_body_is_not_held_while_the_rest_is_drained() -> None:
     stage = Stage(body_buffer_size=SIZE)
     stage.connect()

@@ -114,6 +114,20 @@ class TestWhoWaits:
         second.send(body[sent:total])
         assert second.reply().body == body[:total]
 
+    def test_what_comes_with_the_head_is_no_more_than_what_claims_nothing(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        server = serve(echo, max_buffered_size=MAX)
+        first, second = client_of(server), client_of(server)
+        hold_all(server, first)
+        second.request("POST", "/", BODY)
+        until(server, lambda: waiting(server) == 1)
+        come_round(server)
+        assert buffered(server) - SIZE <= UNCLAIMED_SIZE
+        first.send(BODY[1:])
+        assert first.reply().body == BODY
+        assert second.reply().body == BODY
+
     def test_clients_are_served_in_the_order_in_which_they_have_come(
         self, serve: Serve, client_of: ClientOf
     ) -> None:
