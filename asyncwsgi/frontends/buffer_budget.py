@@ -51,12 +51,18 @@ class BufferBudget:
 
     Args:
         max_size: bytes beyond which no further body is admitted; 0 is no limit.
+        on_scarce: called when room becomes scarce, and when it no longer is.
     """
 
-    def __init__(self, max_size: int = 0) -> None:
+    def __init__(
+        self, max_size: int = 0, on_scarce: Callable[[bool], object] = lambda _: None
+    ) -> None:
         self.held_size = 0
         """Bytes that are held, or were promised to bodies that are admitted."""
+        self.is_scarce = False
+        """Whether more than half is held, or was, and has not fallen to a quarter since."""
         self._max_size = max_size
+        self._on_scarce = on_scarce
         self._admitted_count = 0
         self._waiting: dict[Claim, None] = {}  # in the order in which they have asked
         self._is_admitting = False
@@ -68,7 +74,7 @@ class BufferBudget:
 
     def count(self, difference: int) -> None:
         """So many bytes more are held; fewer, if it is negative."""
-        self.held_size += difference
+        self._hold(difference)
         if difference < 0:
             self._admit_waiting()
 
@@ -103,7 +109,7 @@ class BufferBudget:
             self._no_longer_waiting(claim)
             claim.is_over = True
             self._admitted_count -= claim.is_admitted
-            self.held_size -= claim.size
+            self._hold(-claim.size)
             self._admit_waiting()
 
     def _admit_waiting(self) -> None:
@@ -140,5 +146,14 @@ class BufferBudget:
 
     def _grow(self, claim: Claim, size: int) -> None:
         if size > claim.size and not claim.is_over:
-            self.held_size += size - claim.size
+            difference = size - claim.size
             claim.size = size
+            self._hold(difference)
+
+    def _hold(self, difference: int) -> None:
+        self.held_size += difference
+        bound = self._max_size // 4 if self.is_scarce else self._max_size // 2
+        is_scarce = self.held_size > bound and self._max_size > 0
+        if is_scarce is not self.is_scarce:
+            self.is_scarce = is_scarce
+            self._on_scarce(is_scarce)

@@ -30,6 +30,7 @@ from asyncwsgi.config import Config
 from asyncwsgi.errors import RequestBodyError, RequestRefused, WorkersBusy
 from asyncwsgi.frontends.buffer_budget import UNCLAIMED_SIZE, Claim
 from asyncwsgi.frontends.http_response import HttpResponder
+from asyncwsgi.frontends.little_reads import LittleReads, ReadBuffers
 from asyncwsgi.frontends.registry import ConnectionSnapshot, DrainPhase, Registry
 from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.frontends.states import State
@@ -65,6 +66,7 @@ class Frontend:
     responder_class: type[HttpResponder] = HttpResponder
     signature: Signature = field(default_factory=Signature)
     header_lines: SharedLines = field(default_factory=SharedLines)
+    read_buffers: ReadBuffers = field(default_factory=ReadBuffers)
 
 
 class SocketTaker(Protocol):
@@ -152,6 +154,8 @@ class HttpConnection(asyncio.Protocol):
         elif self._registry.is_overfull:
             cure = "max_connections" if self._config.max_connections else OPEN_FILES
             self._refuse(RequestRefused(503, f"too many connections; raise {cure}"))
+        elif self._registry.budget.is_scarce:
+            self.read_little(True)
 
     def data_received(self, data: bytes) -> None:
         state = self._state
@@ -368,6 +372,23 @@ class HttpConnection(asyncio.Protocol):
             self._finish()  # its last response may not have been taken yet
         else:
             self.close()
+
+    def read_little(self, is_little: bool) -> None:
+        """From now on, read little at a time of what may be a body that has no room; or no longer.
+
+        A read cannot be taken back, and may bring a head and 250 KB of a body in one go.
+        """
+        if is_little:
+            self.client.read_by(LittleReads(self, self._frontend.read_buffers))
+        else:
+            self.client.read_by(self)
+
+    @property
+    def may_read_much(self) -> bool:
+        """Whether what comes next is of a body that has room, or of none."""
+        if self._state is State.BODY:
+            return self._claim is not None and self._claim.is_admitted
+        return self._state not in (State.IDLE, State.HEAD)
 
     def snapshot(self, now: float) -> ConnectionSnapshot:
         """What it is doing. From any thread."""

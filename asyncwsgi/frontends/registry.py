@@ -54,6 +54,9 @@ class RegisteredConnection(Protocol):
     def abort(self) -> None:
         """Close at once; what is unsent is lost."""
 
+    def read_little(self, is_little: bool) -> None:
+        """Read little at a time of what may be a large body, since room is scarce; or no longer."""
+
     def snapshot(self, now: float) -> ConnectionSnapshot:
         """What it is doing; `now` is monotonic. From any thread."""
 
@@ -74,7 +77,7 @@ class Registry:
 
     def __init__(self, max_connections: int = 0, max_buffered_size: int = 0) -> None:
         self.phase = DrainPhase.OPEN
-        self.budget = BufferBudget(max_buffered_size)
+        self.budget = BufferBudget(max_buffered_size, self._read_little)
         """What all of them hold together."""
         self.accepted_count = 0
         """Connections so far."""
@@ -118,6 +121,10 @@ class Registry:
         self._connections.add(connection)
         self.accepted_count += 1
         self._is_empty.clear()
+
+    def _read_little(self, is_little: bool) -> None:
+        for connection in self.connections:
+            connection.read_little(is_little)
 
     def no_longer_served(self, connection: RegisteredConnection) -> None:
         """Count `connection` no more; it still waits for its client to close."""

@@ -114,6 +114,17 @@ class ClientTransport:
         if not self.transport.is_closing():
             self.transport.write(data)
 
+    def read_by(self, protocol: asyncio.BaseProtocol) -> None:
+        """Give what is read to `protocol` from now on."""
+        if self.transport.is_closing():
+            return
+        # uvloop looks at the kind of its protocol when it begins to read.
+        if self.is_reading:
+            self.transport.pause_reading()
+        self.transport.set_protocol(protocol)
+        if self.is_reading:
+            self.transport.resume_reading()
+
     def send_file(self, part: FilePart, on_end: Callable[[], None]) -> None:
         """Send a part of a file; see `asyncwsgi.frontends.file_sender`."""
 

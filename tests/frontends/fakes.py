@@ -40,6 +40,11 @@ class FakeTransport(asyncio.Transport):
         super().__init__({"sockname": ("127.0.0.1", 80), "peername": ("127.0.0.1", 1234)})
         self._can_half_close = can_half_close
         self._is_closing = False
+        self.protocol: asyncio.BaseProtocol | None = None
+        """Who was given to it since; None for whom it began with."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass

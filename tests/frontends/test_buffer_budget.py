@@ -139,6 +139,23 @@ def test_what_was_sent_makes_room() -> None:
     assert waiting.is_told
 
 
+def test_room_is_scarce_from_a_half_on_until_a_quarter_is_held() -> None:
+    said: list[bool] = []
+    budget = BufferBudget(MAX, said.append)
+    for difference, expected in [(50, []), (1, [True]), (40, [True]), (-65, [True])]:
+        budget.count(difference)
+        assert said == expected
+    budget.count(-1)
+    assert said == [True, False]
+    assert not budget.is_scarce
+
+
+def test_without_a_limit_room_is_never_scarce() -> None:
+    said: list[bool] = []
+    BufferBudget(0, said.append).count(10**12)
+    assert said == []
+
+
 def test_releasing_twice_gives_nothing_twice() -> None:
     budget = BufferBudget(MAX)
     first = asked(budget, 60)

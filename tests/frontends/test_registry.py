@@ -17,6 +17,8 @@ class Client:
 
     def abort(self) -> None: ...
 
+    def read_little(self, is_little: bool) -> None: ...
+
     def snapshot(self, now: float) -> ConnectionSnapshot:
         return ConnectionSnapshot("client", "idle", 0.0, had_request=False)
 

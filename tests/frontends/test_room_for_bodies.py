@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from asyncwsgi.frontends.buffer_budget import UNCLAIMED_SIZE, Claim
-from tests.frontends.fakes import Stage
+from asyncwsgi.frontends.http import HttpConnection
+from asyncwsgi.frontends.little_reads import READ_SIZE, LittleReads
+from tests.frontends.fakes import FakeTransport, Stage
 
 SIZE = 40_000
 POST = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n"
@@ -77,6 +79,32 @@ async def test_a_small_one_claims_nothing(data: bytes) -> None:
     stage.send(data)
     assert stage.connection.client.is_reading
     assert (held(stage), stage.registry.budget.waiting_count) == (0, 0)
+
+
+def read_size(connection: HttpConnection) -> int | None:
+    """The most that is read from it at a time; None for as much as the loop likes."""
+    transport = connection.client.transport
+    assert isinstance(transport, FakeTransport)
+    protocol = transport.protocol
+    return len(protocol.get_buffer(-1)) if isinstance(protocol, LittleReads) else None
+
+
+async def test_while_room_is_scarce_little_is_read_of_what_may_be_a_body_that_has_none() -> None:
+    stage = Stage(max_buffered_size=3 * SIZE, body_buffer_size=2 * SIZE)
+    stage.connect()
+    assert read_size(stage.connection) is None
+    holder = Claim(lambda: None)
+    stage.registry.budget.ask(holder, 0, 2 * SIZE)
+    assert read_size(stage.connect_another()) == UNCLAIMED_SIZE
+    for data in (POST[:9], POST[9:] % SIZE):
+        assert read_size(stage.connection) == UNCLAIMED_SIZE
+        stage.send(data)
+    assert read_size(stage.connection) == READ_SIZE
+    stage.send(bytes(SIZE))
+    stage.answer()
+    assert read_size(stage.connection) == UNCLAIMED_SIZE
+    stage.registry.budget.release(holder)
+    assert read_size(stage.connection) is None
 
 
 async def test_what_nobody_has_read_of_a_body_is_not_held_while_the_rest_is_drained() -> None:

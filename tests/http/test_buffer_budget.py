@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,7 @@ from asyncwsgi.frontends.buffer_budget import UNCLAIMED_SIZE
 from asyncwsgi.requests.worker_threads import Job, WorkerThreads
 from asyncwsgi.testing import LiveServer
 from tests.apps import echo, hello
-from tests.client import Client
+from tests.client import Client, connect
 from tests.conftest import Serve
 from tests.http.helpers import (
     MIB,
@@ -32,6 +33,7 @@ from tests.http.helpers import (
     until,
 )
 from tests.http.wire import CHUNKED, LAST_CHUNK, chunk
+from tests.server.certificates import Certificates
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -89,6 +91,11 @@ def tick_until_nobody_waits(server: LiveServer, clock: Clock) -> None:
     until(server, tick)
 
 
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    return Certificates(tmp_path)
+
+
 class TicklessServer(Server):
     """Looks at no deadline, and at nothing else that it could see then."""
 
@@ -113,6 +120,35 @@ class TestWhoWaits:
         body = part * (total // len(part) + 1)
         second.send(body[sent:total])
         assert second.reply().body == body[:total]
+
+    def test_what_comes_with_the_head_is_no_more_than_what_claims_nothing(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        server = serve(echo, max_buffered_size=MAX)
+        first, second = client_of(server), client_of(server)
+        hold_all(server, first)
+        second.request("POST", "/", BODY)
+        until(server, lambda: waiting(server) == 1)
+        come_round(server)
+        assert buffered(server) - SIZE <= UNCLAIMED_SIZE
+        first.send(BODY[1:])
+        assert first.reply().body == BODY
+        assert second.reply().body == BODY
+
+    def test_tls_clients_are_served_while_little_is_read(
+        self, serve: Serve, certificates: Certificates
+    ) -> None:
+        server = serve(echo, max_buffered_size=MAX, certfile=certificates.files.both)
+        address, context = ("127.0.0.1", server.port), certificates.client_context()
+        with connect(address, context) as first, connect(address, context) as second:
+            hold_all(server, first)
+            second.request("POST", "/", BODY)
+            until(server, lambda: waiting(server) == 1)
+            come_round(server)
+            assert buffered(server) - SIZE <= UNCLAIMED_SIZE
+            first.send(BODY[1:])
+            assert first.reply().body == BODY
+            assert second.reply().body == BODY
 
     def test_clients_are_served_in_the_order_in_which_they_have_come(
         self, serve: Serve, client_of: ClientOf

@@ -128,6 +128,9 @@ class LineConnection(asyncio.Protocol):
     def abort(self) -> None:
         self._transport.abort()
 
+    def read_little(self, is_little: bool) -> None:
+        pass
+
     def close_if_idle(self) -> None:
         if self._exchange is None:
             self._transport.close()
