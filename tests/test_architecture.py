@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
@@ -15,6 +16,7 @@ import asyncwsgi
 ROOT = Path(asyncwsgi.__file__).parent
 PACKAGE = "asyncwsgi"
 TESTS = Path(__file__).parent
+HANDBOOK = TESTS.parent / "docs" / "architecture.md"
 
 # From the ground up. A package stands for all of its modules.
 FLOORS: tuple[tuple[str, ...], ...] = (
@@ -169,6 +171,54 @@ def is_pure(target: str) -> bool:
     if package == TESTS.name:
         return names != [] and names[0] in PURE
     return package not in IMPURE_MODULES
+
+
+def picture_of_floors(handbook: str) -> set[tuple[int, str]]:
+    """The floor of each module and its name, as the picture in the handbook has them."""
+    _, _, rest = handbook.partition("```text\n")
+    picture, _, _ = rest.partition("```")
+    floor, place, room = 0, "", ""
+    pictured = set()
+    for line in picture.splitlines():
+        for token in re.finditer(r"\S+", line):
+            word = token[0]
+            if word.isdigit():
+                floor, place = int(word), ""
+            elif word.endswith("/"):
+                is_inner = token.start() > len("6  ")
+                place = place if is_inner else word
+                room = place + word if is_inner else word
+            elif word in ("doors", "ground"):
+                room = ""
+            elif word != "pure":
+                pictured.add((floor, f"{room}{word}".replace("/", ".")))
+    return pictured
+
+
+def table_of_modules(handbook: str) -> list[str]:
+    """The module of each row in the handbook's table."""
+    _, _, table = handbook.partition("| module | what it owns |\n|---|---|\n")
+    rows = table.partition("\n\n")[0].splitlines()
+    return [row.split("`")[1].replace("/", ".") for row in rows]
+
+
+def described_modules() -> dict[str, Module]:
+    """All but the packages' own files, of which the floors' is the package's and of interest."""
+    return {
+        name: module
+        for name, module in MODULES.items()
+        if module.path.stem != "__init__" or name == "__init__"
+    }
+
+
+def test_the_picture_of_the_floors_shows_every_module_where_it_is() -> None:
+    expected = {(FLOOR_OF[module.place], name) for name, module in described_modules().items()}
+    assert picture_of_floors(HANDBOOK.read_text(encoding="utf-8")) == expected
+
+
+def test_the_table_of_modules_says_once_what_each_owns() -> None:
+    table = table_of_modules(HANDBOOK.read_text(encoding="utf-8"))
+    assert sorted(table) == sorted(described_modules())
 
 
 def test_every_module_is_on_a_floor() -> None:
