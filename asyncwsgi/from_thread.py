@@ -15,9 +15,9 @@ from contextvars import copy_context
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 from asyncwsgi.coroutines.cancellation import until_disconnect
-from asyncwsgi.coroutines.current import current_request
+from asyncwsgi.coroutines.current import CurrentRequest, current_request
 from asyncwsgi.coroutines.disconnect import Disconnect
-from asyncwsgi.coroutines.tasks import LoopTasks, restore
+from asyncwsgi.coroutines.tasks import restore
 
 __all__ = ["create_task", "run"]
 
@@ -44,7 +44,8 @@ def run(async_fn: Callable[[*Ts], Awaitable[T]], /, *args: *Ts, timeout: float |
         asyncio.CancelledError: it was cancelled; the shutdown of the server does so with those
             that have not ended within ``graceful_timeout``.
     """
-    return _loop_tasks("run()").run(functools.partial(async_fn, *args), timeout=timeout)
+    make = functools.partial(async_fn, *args)
+    return _current_request("run()").tasks.run(make, timeout=timeout)
 
 
 def create_task(coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> Future[T]:
@@ -71,11 +72,12 @@ def create_task(coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -
             "function: create_task(send_mail(address))"
         )
     try:
-        tasks = _loop_tasks("create_task()")
+        request = _current_request("create_task()")
     except RuntimeError:
         coroutine.close()  # else Python warns that nobody has awaited it
         raise
-    return tasks.submit(coroutine, copy_context(), name or coroutine.__qualname__)
+    name = name or coroutine.__qualname__
+    return request.tasks.submit(coroutine, copy_context(), name, request.background_failed)
 
 
 def async_to_sync(async_fn: Callable[P, Awaitable[T]]) -> Callable[P, T]:
@@ -108,7 +110,7 @@ async def _until_disconnect(disconnect: Disconnect, make: Callable[[], Awaitable
     return await until_disconnect(disconnect, main())
 
 
-def _loop_tasks(what: str) -> LoopTasks:
+def _current_request(what: str) -> CurrentRequest:
     request = current_request()
     if request is None:
         raise RuntimeError(
@@ -116,7 +118,7 @@ def _loop_tasks(what: str) -> LoopTasks:
             "it in a view, and let threads that a view starts run in a copy of its Context: "
             "Thread(target=contextvars.copy_context().run, args=(function,))"
         )
-    return request.tasks
+    return request
 
 
 def _run_alone(make: Callable[[], Awaitable[T]]) -> T:

@@ -22,6 +22,9 @@ class CurrentRequest(Protocol):
     def cancel_on_disconnect(self) -> bool:
         """Whether its async views are cancelled when its client leaves."""
 
+    def background_failed(self, error: BaseException) -> None:
+        """Be told that a task which it has left in the background has failed. On the loop."""
+
     def collect_body(self) -> bool:
         """Wait for the request body before a coroutine that may read it is called on the loop.
 

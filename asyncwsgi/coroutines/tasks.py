@@ -63,8 +63,6 @@ class LoopTasks:
     def __init__(self, mailbox: Mailbox, watch: LoopWatch) -> None:
         self.is_closed = False
         """Whether nothing is run any more: the server has stopped."""
-        self.on_background_error: Callable[[BaseException], object] | None = None
-        """Called on the loop, in the Context of the background task that has failed."""
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._mailbox = mailbox
@@ -112,19 +110,26 @@ class LoopTasks:
         restore(call.context)
         return call.outcome()
 
-    def submit(self, coroutine: Coroutine[Any, Any, T], context: Context, name: str) -> Future[T]:
+    def submit(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        context: Context,
+        name: str,
+        on_failed: Callable[[BaseException], object],
+    ) -> Future[T]:
         """Run `coroutine` in `context` in the background; cancelling its future cancels it.
 
         If it fails, that is logged. Nobody waits for it but the shutdown (see `drain`).
 
         Args:
             name: that of its task.
+            on_failed: is told on the loop what it has raised.
 
         Raises:
             RuntimeError: the server has stopped; the coroutine is closed.
         """
         future: Future[T] = Future()
-        call = BackgroundCall(coroutine, future, context, name, self._background_failed)
+        call = BackgroundCall(coroutine, future, context, name, on_failed)
         self._background.add(call)
         try:
             self.post(call)
@@ -247,7 +252,7 @@ class LoopTasks:
             # of whoever waits; the loop goes on.
             coroutine.close()
             if isinstance(call, BackgroundCall):
-                self._background_failed(call.name or "?", error)
+                call.report(error)
             self._ended(call, error)
 
     def _create_task(
@@ -278,11 +283,6 @@ class LoopTasks:
             self._background.discard(call)
             call.fail(error)
         self._has_changed.set()
-
-    def _background_failed(self, name: str, error: BaseException) -> None:
-        logger.error("the background task %s failed", name, exc_info=error)
-        if self.on_background_error is not None:
-            self.on_background_error(error)
 
 
 class AwaitedCall(Generic[T]):
@@ -363,7 +363,7 @@ class BackgroundCall(Generic[T]):
         future: Future[T],
         context: Context,
         name: str,
-        on_failed: Callable[[str, BaseException], object],
+        on_failed: Callable[[BaseException], object],
     ) -> None:
         self.name: str | None = name
         self.context = context
@@ -378,11 +378,16 @@ class BackgroundCall(Generic[T]):
         except BaseException as error:
             # As with calls that are waited for: nothing may end the loop.
             if not isinstance(error, asyncio.CancelledError):
-                self._on_failed(self.name or "?", error)
+                self.report(error)
             self.fail(error)
         else:
             if (future := self._unsettled()) is not None:
                 future.set_result(result)
+
+    def report(self, error: BaseException) -> None:
+        """Say that it has failed, which its future may tell nobody."""
+        logger.error("the background task %s failed", self.name, exc_info=error)
+        self._on_failed(error)
 
     def fail(self, error: BaseException) -> None:
         # If it has never begun, Python would warn that nobody has awaited it.

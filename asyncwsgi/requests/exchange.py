@@ -370,7 +370,7 @@ class Exchange:
                 self.iteration = FileTransfer(self, transport, body)
             self.dispatcher.mailbox.post(self._begin_iteration, self.iteration)
 
-    # Hooks, in the worker thread.
+    # Hooks; in the worker thread, but for what says otherwise.
 
     def add_keys(self) -> None:
         """Give the environ the keys that speak of this exchange."""
@@ -419,6 +419,12 @@ class Exchange:
         self.is_complete = response.is_complete
         if dispatcher.config.access_log and dispatcher.access_logger.is_enabled():
             self._log(response)
+
+    def background_failed(self, error: BaseException) -> None:
+        """A task that it has left in the background has failed; it is logged. On the loop.
+
+        The exchange itself may have ended long ago.
+        """
 
     def transmit(self, data: Any) -> None:
         """Send what the responder made; waits while the client does not keep up.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import queue
 import socket
 import threading
 from typing import Any
 
 import pytest
 
-from asyncwsgi import Server, ServerThread
+from asyncwsgi import Server, ServerThread, from_thread
 from asyncwsgi.errors import RequestRefused
 from asyncwsgi.frontends.http import Frontend, HttpConnection
 from asyncwsgi.frontends.http_response import HttpResponder
@@ -156,6 +158,38 @@ class TestConnection:
         assert client.read(4) == b"EGGS"
         client.sock.shutdown(socket.SHUT_WR)
         assert client.is_closed()
+
+
+class TestExchange:
+    def test_background_failed_hears_of_a_task_behind_its_request(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        go_on = asyncio.Event()
+        told: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+        class Mine(Exchange):
+            def background_failed(self, error: BaseException) -> None:
+                told.put(f"{self.target}: {error}")
+
+        async def fail() -> None:
+            await go_on.wait()
+            raise LookupError("of a task")
+
+        async def let_go_on() -> None:
+            go_on.set()
+
+        def application(environ: dict[str, Any], start_response: Any) -> Any:
+            if environ["PATH_INFO"] == "/task":
+                from_thread.create_task(fail())
+            else:
+                from_thread.run(let_go_on)
+            return hello(environ, start_response)
+
+        server = serve(application, server_class=server_with(exchange_class=Mine))
+        client = client_of(server)
+        assert client.get("/task").status == 200
+        assert client.get("/next").status == 200
+        assert told.get(timeout=TIMEOUT) == "/task: of a task"
 
 
 class TestServer:

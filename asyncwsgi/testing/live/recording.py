@@ -73,7 +73,6 @@ class RecordingExchange(Exchange):
     def begin_record(self, head: RequestHead) -> Record:
         """Note that the request has arrived."""
         self.signals.connect()
-        self.tasks.on_background_error = self.signals.record
         fields = head.fields.items
         headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in fields)
         self.record = self.journal.begin(self.method, self.target, headers, self.client)
@@ -100,6 +99,10 @@ class RecordingExchange(Exchange):
         super().conclude(response)
         if not self.response_size:
             self.record.status = None  # nobody was left to get it
+
+    def background_failed(self, error: BaseException) -> None:
+        self.record_error(error)
+        super().background_failed(error)
 
     def record_error(self, error: BaseException) -> None:
         """Record what the application raised; a client's leaving is no fault of its."""
@@ -166,17 +169,12 @@ class ErrorSignals:
             signal.disconnect(self._receive)
         self._connected.clear()
 
-    def record(self, error: BaseException) -> None:
-        """Record an error of code that belongs to a request, with the server of that request."""
-        exchange = current_request()
-        if isinstance(exchange, RecordingExchange):
-            exchange.record_error(error)
-
     def _receive(self, _: object = None, **told: Any) -> None:
         # Flask gives the exception; Django sends its signal while the exception is being handled.
         error = told.get("exception") or sys.exc_info()[1]
-        if error is not None:
-            self.record(error)
+        exchange = current_request()  # of this server or another's, which hears of it, too
+        if error is not None and isinstance(exchange, RecordingExchange):
+            exchange.record_error(error)
 
 
 def extend(base: object, extension: type, **attributes: object) -> Any:
