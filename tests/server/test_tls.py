@@ -366,10 +366,16 @@ def send_with_handshake(sock: socket.socket, tls: ssl.SSLContext, data: bytes) -
     return client
 
 
+@pytest.mark.parametrize("most_lingering", [32, 0], ids=["it lingers", "it is closed at once"])
 def test_a_request_on_a_connection_too_many_is_not_run(
-    serve: Serve, own: dict[str, Any], trusting: ssl.SSLContext
+    serve: Serve,
+    own: dict[str, Any],
+    trusting: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+    most_lingering: int,
 ) -> None:
     # asyncio hands on what it has decrypted from within the closing.
+    monkeypatch.setattr("asyncwsgi.frontends.registry.MOST_LINGERING", most_lingering)
     app = Paths()
     server = serve(app, max_connections=1, drain_timeout=0.1, **own)
     with connect(server.addresses[0], trusting) as first:
