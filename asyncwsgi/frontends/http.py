@@ -258,7 +258,6 @@ class HttpConnection(asyncio.Protocol):
         """The response is complete, or as complete as it gets: go on with the connection."""
         self.exchange = None
         responder = _responder_of(exchange)
-        responder.body = None  # it knows the exchange: no cycle outlives the request
         self._is_close_delimited = responder.is_close_delimited
         if self._state is not State.RESPONDING or self.client.is_closing:
             return
@@ -649,7 +648,6 @@ class HttpConnection(asyncio.Protocol):
     def _forget(self, exchange: Exchange) -> None:
         """Have nothing more to do with a request that never ran."""
         exchange.discard()
-        _responder_of(exchange).body = None
         self.exchange = None
 
     def _would_seem_whole(self) -> bool:

@@ -64,6 +64,17 @@ def one_behind(blocks: Iterable[bytes]) -> Iterator[bytes]:
     yield before
 
 
+class Closing:
+    """Blocks whose `close` is `close`."""
+
+    def __init__(self, blocks: Iterable[bytes], close: Callable[[], object]) -> None:
+        self._blocks = blocks
+        self.close = close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._blocks)
+
+
 class TestThreads:
     def test_streams_hold_no_thread(self, serve: Serve, client_of: ClientOf) -> None:
         feed = Feed()
@@ -96,18 +107,8 @@ class TestThreads:
         feed = Feed()
         closings = threading.Semaphore(0)
 
-        class Closing:
-            def __init__(self, blocks: Iterable[bytes]) -> None:
-                self._blocks = blocks
-
-            def __iter__(self) -> Iterator[bytes]:
-                return iter(self._blocks)
-
-            def close(self) -> None:
-                closings.release()
-
         app = app_of(feed.blocks)
-        gate = Gate(lambda environ, start: Closing(app(environ, start)))
+        gate = Gate(lambda environ, start: Closing(app(environ, start), closings.release))
         server = serve(gate, validate=False, threads=1, queue_size=1)
         clients = [client_of(server) for _ in range(8)]
         for client in clients:
@@ -142,20 +143,9 @@ class TestThreads:
         feed = Feed()
         closed = threading.Event()
         app = app_of(feed.blocks)
-
-        class Closing:
-            def __init__(self, blocks: Iterable[bytes]) -> None:
-                self._blocks = blocks
-
-            def __iter__(self) -> Iterator[bytes]:
-                return iter(self._blocks)
-
-            def close(self) -> None:
-                closed.set()
-
         with ThreadPoolExecutor(1) as executor:
             server = serve(
-                lambda environ, start: Closing(app(environ, start)),
+                lambda environ, start: Closing(app(environ, start), closed.set),
                 validate=False,
                 executor=executor,
             )

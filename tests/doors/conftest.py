@@ -66,3 +66,10 @@ def listener() -> Iterator[socket.socket]:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
         yield sock
+
+
+@pytest.fixture
+def taken(listener: socket.socket) -> int:
+    """A port of 127.0.0.1 on which another program listens."""
+    port: int = listener.getsockname()[1]
+    return port

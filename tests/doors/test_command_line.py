@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,15 +55,6 @@ def run(start: Start, write: Write) -> Run:
     """Runs ``asyncwsgi`` with arguments in a directory that has the module ``web``."""
     write("web.py", APP)
     return lambda *arguments, **more: start("-m", "asyncwsgi", *arguments, **more)
-
-
-@pytest.fixture
-def taken() -> Iterator[int]:
-    """A port of 127.0.0.1 on which another program listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.listen()
-        yield sock.getsockname()[1]
 
 
 def ask(client: Client, target: str = "/") -> dict[str, Any]:
