@@ -265,6 +265,12 @@ class TestShutdown:
         await server.shutdown()
         await server.serve_forever()
 
+    async def test_behind_it_a_start_leaves_nothing_open(self) -> None:
+        server = Server(hello, port=0)
+        await server.shutdown()
+        await server.start()
+        assert refuses(server.addresses[0])
+
     async def test_a_stopped_server_may_be_aborted(self) -> None:
         async with Server(hello, port=0) as server:
             pass
