@@ -2,7 +2,8 @@
 
 The application's call, its iteration and ``close()`` run in one thread and in a Context of its own:
 Flask pops what it pushed, and nothing leaks into the next request. A body that the loop iterates
-(see `asyncwsgi.coroutines.body_iteration`) divides the job in two, in the same Context.
+(see `asyncwsgi.coroutines.body_iteration`) or the kernel sends (`asyncwsgi.requests.file_transfer`)
+divides the job in two, in the same Context.
 
 An exchange knows no protocol. It is given an environ, a `Responder` that turns status, headers and
 blocks into what its frontend sends, and a `Connection` to send it by.
@@ -11,9 +12,9 @@ Who owns which field. No lock guards an exchange, because each field has one wri
 each way from one writer to the next passes a queue or the mailbox:
 
 - Until it is submitted, and once it has ended, an exchange is the loop's.
-- In between, ``environ``, ``_response``, ``iteration`` and ``_posted_size`` are written by the
-  worker thread; while the loop iterates the body, which is behind a message from the thread and
-  before the job that goes on, they are the loop's.
+- In between, what changes is the worker thread's, but for what follows. While the loop iterates the
+  body or has a file sent, which is behind a message from the thread and before the job that goes
+  on, it is the loop's.
 - ``is_connection_lost``, ``_taken_size`` and ``_written_size`` are written on the loop alone. The
   worker reads them when it is about to send; what it sees may be a moment old, and then the next
   look, or the loop itself, drops what nobody can get any more.

@@ -145,11 +145,18 @@ class FaultyExchange:
         return self.connection.send(data)
 
     def is_sent(self) -> bool:
-        """Hear that the client takes more. False: some of the response is still held back."""
+        """Whether all that was written has been sent, now that the client takes more.
+
+        The application is ahead of its client by what is held back here, too; so it may go on when
+        that is gone, and not already when the transport could send again.
+        """
         return True
 
     def may_end(self, _exchange: Exchange) -> bool:
-        """Hear that the response is complete. False: it has not left yet."""
+        """Whether a response that is complete has left, so that its connection may go on.
+
+        If not, the fault says later that it has ended.
+        """
         return True
 
     def let_go(self) -> None:
