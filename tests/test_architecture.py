@@ -50,6 +50,7 @@ PURE = ("http1", "wsgi")
 MEETING_PLACES = ("coroutines", "requests")
 """Where threads and the loop meet: the mailbox, and asgiref's and others' loops."""
 TYPING_TESTS = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+PASSING_TIME = ("time.monotonic", "time.perf_counter")
 IMPURE_MODULES = {"asyncio", "threading", "socket", "uvloop", "selectors", "_thread"}
 
 
@@ -150,6 +151,15 @@ def threadsafe_calls(modules: dict[str, Module]) -> list[str]:
     ]
 
 
+def askers_of_the_time(modules: dict[str, Module]) -> list[str]:
+    return [
+        module.name
+        for module in modules.values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith(PASSING_TIME)
+    ]
+
+
 def impure_test_imports(folder: Path) -> list[str]:
     """What tests in `folder` import that could start a server, or wait for one."""
     return [
@@ -211,6 +221,11 @@ def test_http1_and_wsgi_neither_read_nor_wait(module: Module) -> None:
 def test_tests_of_http1_and_wsgi_start_no_server(place: str) -> None:
     # Tests over sockets are in tests/http.
     assert impure_test_imports(TESTS / place) == []
+
+
+def test_only_the_clock_asks_for_the_time_that_passes() -> None:
+    # Tests that freeze `time.monotonic` for their application freeze it for whoever asks there.
+    assert askers_of_the_time(MODULES) == ["clock"]
 
 
 def test_only_two_rooms_call_a_loop_from_a_thread() -> None:
