@@ -52,6 +52,7 @@ PURE = ("http1", "wsgi")
 MEETING_PLACES = ("coroutines", "requests")
 """Where threads and the loop meet: the mailbox, and asgiref's and others' loops."""
 TYPING_TESTS = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+PASSING_TIME = ("time.monotonic", "time.perf_counter")
 IMPURE_MODULES = {"asyncio", "threading", "socket", "uvloop", "selectors", "_thread"}
 
 
@@ -149,6 +150,15 @@ def threadsafe_calls(modules: dict[str, Module]) -> list[str]:
         for node in ast.walk(module.tree)
         if (isinstance(node, ast.Attribute) and node.attr == "call_soon_threadsafe")
         or (isinstance(node, ast.Constant) and node.value == "call_soon_threadsafe")
+    ]
+
+
+def askers_of_the_time(modules: dict[str, Module]) -> list[str]:
+    return [
+        module.name
+        for module in modules.values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith(PASSING_TIME)
     ]
 
 
@@ -261,6 +271,11 @@ def test_http1_and_wsgi_neither_read_nor_wait(module: Module) -> None:
 def test_tests_of_http1_and_wsgi_start_no_server(place: str) -> None:
     # Tests over sockets are in tests/http.
     assert impure_test_imports(TESTS / place) == []
+
+
+def test_only_the_clock_asks_for_the_time_that_passes() -> None:
+    # Tests that freeze `time.monotonic` for their application freeze it for whoever asks there.
+    assert askers_of_the_time(MODULES) == ["clock"]
 
 
 def test_only_two_rooms_call_a_loop_from_a_thread() -> None:

@@ -19,9 +19,9 @@ import inspect
 import logging
 import sys
 import threading
-import time
 from types import CodeType, FrameType
 
+from asyncwsgi.clock import clock
 from asyncwsgi.coroutines.loop_access import Mailbox
 
 logger = logging.getLogger("asyncwsgi.server")
@@ -90,7 +90,7 @@ class LoopWatch:
         while not self._is_over():
             self._has_work.wait()
             beat = threading.Event()
-            began = time.monotonic()
+            began = clock.monotonic()
             self._mailbox.post(threading.Event.set, beat)
             if not beat.wait(PATIENCE) and not self._is_over():
                 self._warn(beat, began)
@@ -122,7 +122,7 @@ class LoopWatch:
             )  # fmt: skip
         self._wait(beat)
         with contextlib.suppress(Exception):
-            logger.info("%s held the loop for %.1f s", name, time.monotonic() - began)
+            logger.info("%s held the loop for %.1f s", name, clock.monotonic() - began)
 
     def _wait(self, beat: threading.Event) -> None:
         while not beat.wait(PATIENCE) and not self._is_over():

@@ -94,7 +94,8 @@ class Supervisor:
         """Whether any child ever has: before that there is nothing to fall back to."""
         self._loops: Counter[str] = Counter()
         """In how many imports in a row each file has changed."""
-        self._is_stopping = False
+        self._signals = 0
+        """How many have asked it to stop."""
         self._exit_code = 0
         self._is_over = asyncio.Event()
 
@@ -114,16 +115,21 @@ class Supervisor:
     # Signals. A terminal sends SIGINT to its whole foreground group, and children stay in that
     # group, since a debugger in a view could not read from the terminal otherwise. What a signal
     # means is decided here alone: children ignore SIGINT and are told by their channels, at the
-    # first signal to drain, at the second to cut. SIGTERM has a child drain, too, because a service
-    # manager may send it to every process of a service; to be told so twice does no harm.
+    # first signal to drain, at the second to cut. A third kills them: what keeps one alive behind
+    # its cut, such as a thread of the application, is nothing to wait for. SIGTERM has a child
+    # drain, too, because a service manager may send it to every process of a service; to be told so
+    # twice does no harm.
 
     def _stop(self, number: int) -> None:
-        if self._is_stopping:
+        self._signals += 1
+        if self._signals > 1:
             self._exit_code = 128 + number
             for child in self._children:
-                child.abort()
+                if self._signals == 2:
+                    child.abort()
+                else:
+                    child.kill()
             return
-        self._is_stopping = True
         self._watcher.close()
         for child in self._children:
             child.stop(has_successor=False)
@@ -140,7 +146,7 @@ class Supervisor:
     # Changes.
 
     def _reload(self, changed: set[str]) -> None:
-        if self._is_stopping:
+        if self._signals:
             return
         if self._importing is None:
             self._loops.clear()
@@ -212,7 +218,7 @@ class Supervisor:
         self._watcher.watch(child.roots, child.started_at)
 
     def _ended(self, child: Child, code: int) -> None:
-        if self._is_stopping:
+        if self._signals:
             self._end_if_alone()
         elif child is self._importing:
             self._importing = None

@@ -12,12 +12,14 @@ import sys
 from typing import Any
 
 from asyncwsgi.serving.installation import install
+from asyncwsgi.standard_streams import hold_standard_descriptors
 
 
 def main() -> Any:
     """Run the program that the command line names, which sees its own command line."""
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: python -m asyncwsgi.serving PROGRAM [ARGUMENTS]")
+    hold_standard_descriptors()
     name = sys.argv[1]
     sys.argv = sys.argv[1:]
     install()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
@@ -16,6 +18,7 @@ from flask import Flask
 
 from asyncwsgi import EventStream, ServerThread, async_to_sync, from_thread, stream
 from asyncwsgi.testing import LiveServer
+from tests.client import TIMEOUT
 from tests.conftest import Serve
 from tests.doors.test_from_thread import app_of
 from tests.http.helpers import ClientOf
@@ -27,18 +30,19 @@ def serve_broken(request: pytest.FixtureRequest, serve: Serve) -> Iterator[Calla
     """Serves on a loop that makes no tasks from then on; it makes some again for the stop."""
     loops: list[asyncio.AbstractEventLoop] = []
 
-    def factory(loop: object, coroutine: Coroutine[Any, Any, Any], **more: Any) -> Any:
-        raise LookupError("no task today")
-
     def start(application: Any) -> LiveServer:
         server = serve(application, loop=request.param, validate=False)
-        set_factory(server, factory)
+        set_factory(server, no_task)
         loops.append(server.started.result())
         return server
 
     yield start
     for loop in loops:
         loop.call_soon_threadsafe(loop.set_task_factory, None)
+
+
+def no_task(loop: object, coroutine: Coroutine[Any, Any, Any], **more: Any) -> Any:
+    raise LookupError("no task today")
 
 
 def set_factory(server: ServerThread, factory: Any) -> None:
@@ -106,6 +110,38 @@ def test_a_body_on_the_loop_ends_unfinished_and_is_told_of(
     assert not client.read_all().endswith(b"0\r\n\r\n")
     server.wait_for_request()
     assert "GET / failed" in caplog.messages
+
+
+# Of its own: Python warns of the coroutines for which there was no task, which are also its own.
+PROGRAM = """
+from asyncwsgi import serve_in_thread
+from tests.apps import Held
+from tests.client import connect
+from tests.coroutines.test_task_factories import no_task, set_factory
+
+held = Held()
+server = serve_in_thread(held, port=0, loop={loop!r}, graceful_timeout=1000)
+server.start()
+with connect(server.addresses[0]) as client:
+    client.request()
+    held.wait_until_entered()
+    set_factory(server, no_task)
+    try:
+        server.close()
+    except LookupError as error:
+        print(error)
+    print(client.is_closed(), server.thread.is_alive())
+held.release()
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_who_waits_for_a_shutdown_gets_the_error_and_clients_are_cut(loop: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(loop=loop)],
+        capture_output=True, text=True, check=True, timeout=5 * TIMEOUT,
+    )  # fmt: skip
+    assert ended.stdout == "no task today\nTrue False\n", ended.stderr
 
 
 def test_an_async_view_runs_all_the_same(

@@ -45,6 +45,29 @@ def app(environ, start_response):
     return (body for _ in range(8))
 """
 
+# Servers in threads of their own, which are greenlets here, as are those of their clients.
+EMBEDDED = """
+import web, threading, urllib.request
+from asyncwsgi import serve_in_thread, serving
+from asyncwsgi.testing import LiveServer
+
+def ask(url):
+    web.GATE.set()
+    print(urllib.request.urlopen(f"{url}/wait").read().decode())
+
+with serve_in_thread(web.app, port=0) as server:
+    ask(server.url)
+with LiveServer(web.app) as server:
+    ask(server.url)
+serving.install()
+from werkzeug.serving import make_server
+server = make_server("127.0.0.1", 0, web.app, threaded=True)
+thread = threading.Thread(target=server.serve_forever)
+thread.start()
+ask(f"http://127.0.0.1:{server.port}")
+server.shutdown()
+thread.join()
+"""
 RUN = "import web, asyncwsgi, sys; sys.exit(asyncwsgi.run(web.app, port=0))"
 
 
@@ -70,3 +93,13 @@ def test_a_process_that_gevent_has_patched_serves(
         assert second.get("/loop").body == b"the loop" * 8
         assert second.post("/upload", large).body == large * 8
     assert process.interrupt() == 0
+
+
+@pytest.mark.parametrize("options", ["", "thread=False"])
+def test_a_program_that_gevent_has_patched_is_served_from_a_thread(
+    start: Start, write: Write, options: str
+) -> None:
+    write("web.py", WEB.format(options=options, timeout=TIMEOUT))
+    process = start("-c", EMBEDDED)
+    assert process.wait() == 0, process.log
+    assert process.output.split() == ["waited" * 8] * 3

@@ -56,7 +56,15 @@ def test_a_process_without_standard_streams_serves_and_ends_well(
         assert process.wait() == 0
 
 
-@pytest.mark.parametrize("arguments", [("-m", "flask", "arun"), ("-m", "asyncwsgi.flask", "run")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-m", "flask", "arun"),
+        ("-m", "asyncwsgi.flask", "run"),
+        ("-m", "asyncwsgi.serving", "flask", "run"),
+    ],
+    ids=" ".join,
+)
 def test_so_does_the_command_of_flask(
     start: Start, write: Write, arguments: tuple[str, ...]
 ) -> None:

@@ -1,4 +1,4 @@
-"""What a client has not been sent yet, as far as anybody tells."""
+"""A client's transport: what it has not sent yet, and what it calls the client."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import socket
 import ssl
 from typing import Any
 
+import pytest
+
 from asyncwsgi.frontends.buffer_budget import BufferBudget
-from asyncwsgi.frontends.transport import ClientTransport
+from asyncwsgi.frontends.transport import ClientTransport, peer_name
 from tests.frontends.fakes import FakeTransport
 
 
@@ -27,6 +29,18 @@ def test_what_the_loop_holds_below_tls_is_told_by_the_kernel_that_takes_no_more(
         while sent:
             sent -= len(client.recv(65536))
         assert not transport.has_unsent
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        (("127.0.0.1", 47770), "127.0.0.1:47770"),
+        (("::1", 47770, 0, 0), "[::1]:47770"),
+        ("", "unix client"),
+    ],
+)
+def test_log_lines_tell_the_address_of_a_client_from_its_port(address: Any, name: str) -> None:
+    assert peer_name(address) == name
 
 
 class TlsTransport(FakeTransport):

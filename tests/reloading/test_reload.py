@@ -400,6 +400,19 @@ class TestStop:
         assert "was killed" not in project.process.log
         assert client.is_closed()
 
+    def test_a_third_signal_waits_for_nothing(self, project: Project) -> None:
+        hanging = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"
+        project.write("web.py", hanging + APP.format(version="one"))
+        project.start("--reload", "--graceful-timeout", "1000")
+        project.process.urls()
+        project.process.send_signal_to_group(signal.SIGINT)
+        project.process.read_until("stopping; ")
+        # Two that are not the same: of equal ones that come at once a process hears once.
+        project.process.send_signal(signal.SIGINT)
+        project.process.send_signal(signal.SIGTERM)
+        assert project.process.wait() in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+        assert "did not end within" not in project.process.log
+
     def test_an_old_process_that_does_not_end_is_killed(self, project: Project) -> None:
         project.write_version("one")
         hanging = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"

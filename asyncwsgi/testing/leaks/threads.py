@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import Any, NamedTuple
+
+from asyncwsgi.clock import clock
 
 JOIN_TIMEOUT = 0.25
 """Seconds that threads get, all together, which are about to end."""
@@ -42,13 +43,13 @@ def threads_of_nobody(
         executor: one whose threads do not count either.
         spared_names: how the names of others begin that do not count.
     """
-    deadline = time.monotonic() + JOIN_TIMEOUT
+    deadline = clock.monotonic() + JOIN_TIMEOUT
     pools = [pool for pool in (executor, *_shared_executors()) if pool is not None]
     spared = {thread for pool in pools for thread in getattr(pool, "_threads", ())}
     found = []
     for thread in _candidates(before, (*_OF_OTHERS, *spared_names)):
         if thread not in spared:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, deadline - clock.monotonic()))
             if thread.is_alive():
                 found.append(LeftThread(thread.name, thread.ident, _target(thread)))
     return found

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from asyncwsgi.clock import clock
 from asyncwsgi.requests.mailbox import Mailbox
 
 T = TypeVar("T")
@@ -39,12 +39,12 @@ class AwaitableCondition(threading.Condition):
 
     def wait_until(self, look: Callable[[], T | None], timeout: float) -> T | None:
         """What `look` finds, as soon as it is not None; None after `timeout` seconds."""
-        deadline = time.monotonic() + timeout
+        deadline = clock.monotonic() + timeout
         while True:
             version = self._version
             if (found := look()) is not None:
                 return found
-            left = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
+            left = min(deadline - clock.monotonic(), threading.TIMEOUT_MAX)
             with self:
                 if not self._wait_for_change(version, left):
                     return None
