@@ -102,9 +102,13 @@ class HttpConnection(asyncio.Protocol):
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
-        if "write" in cls.__dict__ and "file_transport" not in cls.__dict__:
-            # It wants to see what is sent, and would not see what the kernel sends.
-            setattr(cls, "file_transport", None)  # noqa: B010
+        for base in cls.__mro__:
+            if "file_transport" in base.__dict__:
+                break
+            if "write" in base.__dict__:
+                # It wants to see what is sent, and would not see what the kernel sends.
+                setattr(cls, "file_transport", None)  # noqa: B010
+                break
 
     def __init__(self, frontend: Frontend) -> None:
         self.dispatcher = frontend.dispatcher
@@ -226,8 +230,9 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def file_transport(self) -> ClientTransport | None:
-        """What has the kernel send files; None where that cannot be. From any thread."""
-        return self.client if self.client.can_send_files else None
+        """What has the kernel send a file; None where that cannot be. From any thread."""
+        client = self.client
+        return client if client.can_send_files and self._registry.has_place_for_file else None
 
     def resume_reading(self) -> None:
         """Read on: the request body has room."""

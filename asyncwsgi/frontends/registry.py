@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from asyncwsgi.frontends.buffer_budget import BufferBudget
+from asyncwsgi.wsgi.file_wrapper import open_parts
 
 MOST_LINGERING = 32
 """Clients of a full server that are refused and may wait for their own end of the connection."""
+DESCRIPTORS_OF_FILE = 3
+"""What a file that is being sent takes besides its client's: the application's, another one of the
+file and another one of the socket (see `asyncwsgi.frontends.file_sender`)."""
 
 
 class DrainPhase(enum.Enum):
@@ -73,9 +77,18 @@ class Registry:
 
     Deadlines are looked at by one coarse clock for all instead of a timer for each request: a
     connection knows when its own is, and a tick asks each.
+
+    Args:
+        max_connections: clients beyond which further ones are refused; 0 is as many as descriptors
+            allow.
+        max_buffered_size: bytes that may be held for all of them; 0 is no limit.
+        max_descriptors: what they may take, and the files that are being sent to them; 0 is no
+            limit.
     """
 
-    def __init__(self, max_connections: int = 0, max_buffered_size: int = 0) -> None:
+    def __init__(
+        self, max_connections: int = 0, max_buffered_size: int = 0, max_descriptors: int = 0
+    ) -> None:
         self.phase = DrainPhase.OPEN
         self.budget = BufferBudget(max_buffered_size, self._read_little)
         """What all of them hold together."""
@@ -84,6 +97,7 @@ class Registry:
         self.refused_count = 0
         """Requests and connections that were answered in the application's place, so far."""
         self._max_connections = max_connections
+        self._max_descriptors = max_descriptors
         self._connections: set[RegisteredConnection] = set()
         self._ending: set[RegisteredConnection] = set()
         """Those of them that are served no more, and only wait for their client to close."""
@@ -106,7 +120,7 @@ class Registry:
         One that was refused is not: were it counted while it lingers, a full server would refuse
         everyone for as long as those who were refused take to close.
         """
-        return 0 < self._max_connections < len(self._connections) - len(self._ending)
+        return not self._has_place_for(0)
 
     @property
     def has_place_to_linger(self) -> bool:
@@ -114,8 +128,24 @@ class Registry:
 
         Each takes a descriptor, and those beyond `max_connections` are the application's.
         """
-        is_full = 0 < self._max_connections <= len(self._connections) - len(self._ending)
-        return not is_full or len(self._ending) < MOST_LINGERING
+        return self._has_place_for(1) or len(self._ending) < MOST_LINGERING
+
+    @property
+    def has_place_for_file(self) -> bool:
+        """Whether one more file may be sent while no thread is held. From any thread.
+
+        A thread that reads a file has a descriptor of its own for it. Without one, every client
+        could have the application open a file, until it could open nothing any more.
+        """
+        taken = len(self._connections) + DESCRIPTORS_OF_FILE * (len(open_parts) + 1)
+        return not self._max_descriptors or taken <= self._max_descriptors
+
+    def _has_place_for(self, count: int) -> bool:
+        served_count = count + len(self._connections) - len(self._ending)
+        if self._max_connections:
+            return served_count <= self._max_connections
+        taken = served_count + DESCRIPTORS_OF_FILE * len(open_parts)
+        return not self._max_descriptors or taken <= self._max_descriptors
 
     def add(self, connection: RegisteredConnection) -> None:
         self._connections.add(connection)

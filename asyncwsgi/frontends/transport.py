@@ -62,7 +62,7 @@ class ClientTransport:
         self._buffer_size = buffer_size
         self._file: FileSender | None = None
         self.can_send_files = hasattr(os, "sendfile") and not self.is_tls
-        """Whether `send_file` may be called: TLS has to see what it sends."""
+        """Whether `send_file` works: TLS has to see what it sends."""
         self._budget = budget
         self._counted_size = 0
         self._is_reset = False

@@ -72,7 +72,10 @@ class Connection(Protocol):
 
     @property
     def file_transport(self) -> FileTransport | None:
-        """What sends files as they are, behind what was written; None: blocks only."""
+        """What sends a file as it is, behind what was written; None: blocks only. From any thread.
+
+        Asked once for each file; the answer may be another one a moment later.
+        """
 
     def write(self, data: Any) -> bool:
         """Send what the responder made. False: hold back until `Exchange.resume_writing`."""
@@ -142,6 +145,7 @@ class Exchange:
         self._response: Response | None = None
         self._rest: _RestOfCall | None = None
         self._spooled: BinaryIO | None = None
+        self._file_transport: FileTransport | None = None
         self._is_over = False
         # Of what was posted by the worker, taken by the loop, and written: see the top.
         self._posted_size = 0
@@ -320,9 +324,8 @@ class Exchange:
         """Run the application, and answer for it if it fails. Returns what is left of its call."""
         enter_request(self)
         body = self.body
-        sends_files = self.connection.file_transport is not None
         self._response = response = Response(
-            self.method, self.responder, self.transmit, sends_files=sends_files
+            self.method, self.responder, self.transmit, can_send_file=self._can_send_file
         )
         self.environ["wsgi.input"] = io.BytesIO() if body is None else body.open()
         self.add_keys()
@@ -366,7 +369,7 @@ class Exchange:
             if isinstance(body, AsyncBody):
                 self.iteration = BodyIteration(self, body, self.dispatcher.watch)
             else:
-                transport = self.connection.file_transport
+                transport = self._file_transport
                 assert transport is not None, "the response has asked"
                 self.iteration = FileTransfer(self, transport, body)
             self.dispatcher.mailbox.post(self._begin_iteration, self.iteration)
@@ -485,6 +488,10 @@ class Exchange:
             )
             self._spooled = environ["wsgi.input"]
         environ["CONTENT_LENGTH"] = str(size)
+
+    def _can_send_file(self) -> bool:
+        self._file_transport = self.connection.file_transport
+        return self._file_transport is not None
 
     def _post(self, data: Any) -> None:
         if not self.is_writable():

@@ -118,8 +118,9 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._ssl_context = server_context(self.config)
         self._registry = Registry(
-            self.config.max_connections or default_max_connections(self.config.threads),
+            self.config.max_connections,
             self.config.max_buffered_size,
+            default_max_connections(self.config.threads),
         )
         self._dispatcher = self._make_dispatcher()
         self._frontend = self.make_frontend()

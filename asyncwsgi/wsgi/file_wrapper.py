@@ -4,7 +4,8 @@ PEP 3333 lets a server send a wrapped file by other means than its blocks, if th
 difference to the client. Here the kernel may send it (``sendfile``), and then a file is a
 `FilePart`: what the descriptor holds from where the file stands. That the two are the same is only
 known of files as `open` makes them. The descriptor of others may hold something else than ``read``
-returns, as that of a gzip file does.
+returns, as that of a gzip file does; and whoever has replaced the ``read`` of a file, to show how
+far it has come, wants it called.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ class Readable(Protocol):
     """All that PEP 3333 lets the wrapper expect of a file."""
 
     def read(self, size: int, /) -> bytes: ...
+
+
+open_parts: set[FilePart] = set()
+"""Those whose descriptors are open, of all servers: the process has the descriptors."""
 
 
 class FilePart:
@@ -42,10 +47,12 @@ class FilePart:
         self.size = size
         self.sent_size = 0
         """Bytes of it that were sent; kept by whoever sends."""
+        open_parts.add(self)
 
     def close(self) -> None:
         """Give the descriptor back; once."""
         os.close(self.descriptor)
+        open_parts.discard(self)
 
 
 class FileWrapper:
@@ -101,6 +108,6 @@ class FileWrapper:
     def _descriptor(self) -> int | None:
         file: Any = self.file
         raw = file.raw if type(file) is io.BufferedReader else file
-        if type(raw) is not io.FileIO or raw.closed:
+        if type(raw) is not io.FileIO or raw.closed or not raw.readable() or "read" in vars(file):
             return None
         return raw.fileno()

@@ -94,12 +94,13 @@ class Response:
         method: the request's method; HEAD gets no body.
         responder: makes of it what is sent.
         transmit: takes that in order; may block, and raises if the client is gone.
-        sends_files: whether a file may be sent by the kernel, as it is.
+        can_send_file: asked when the application has returned a file: whether the kernel may send
+            it, as it is.
     """
 
     __slots__ = (
-        "_has_body", "_headers", "_is_single", "_length", "_may_have_length", "_method",
-        "_responder", "_sends_files", "_sent_size", "_special", "_status", "_transmit",
+        "_can_send_file", "_has_body", "_headers", "_is_single", "_length", "_may_have_length",
+        "_method", "_responder", "_sent_size", "_special", "_status", "_transmit",
         "_was_called", "excess_size", "head_was_sent", "is_finished", "is_truncated",
     )  # fmt: skip
 
@@ -109,12 +110,12 @@ class Response:
         responder: Responder,
         transmit: Callable[[Any], None],
         *,
-        sends_files: bool = False,
+        can_send_file: Callable[[], bool] = lambda: False,
     ) -> None:
         self._method = method
         self._responder = responder
         self._transmit = transmit
-        self._sends_files = sends_files
+        self._can_send_file = can_send_file
         self._was_called = False
         self._take_status("")
         self._headers: Headers = []
@@ -217,8 +218,9 @@ class Response:
     def sent_file_size(self, size: int) -> int:
         """How much of a file of `size` bytes the kernel shall send; 0: it is to be read."""
         length = size if self._length is None else min(size, self._length)
-        can = self._sends_files and self._has_body and not self.head_was_sent
-        return length if can and length >= SENT_FILE_SIZE else 0
+        if length < SENT_FILE_SIZE or self.head_was_sent or not self._has_body:
+            return 0
+        return length if self._can_send_file() else 0
 
     def start_file(self, size: int) -> None:
         """Send the head ahead of a file that has `size` bytes, and that the kernel is to send."""

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
 from flask import Flask, Response, send_file
@@ -19,10 +19,11 @@ from flask import Flask, Response, send_file
 from asyncwsgi import Server
 from asyncwsgi.access_log import AccessEntry, AccessLogger
 from asyncwsgi.frontends.http import HttpConnection
+from asyncwsgi.testing import LiveServer
 from tests.apps import hello
 from tests.client import TIMEOUT, Client, connect
 from tests.conftest import Serve
-from tests.http.helpers import MIB, ClientOf, Environ, messages, wait_for, watched
+from tests.http.helpers import MIB, ClientOf, Environ, messages, until, wait_for, watched
 from tests.http.wire import Headers, read_head
 from tests.server.certificates import Certificates
 
@@ -319,22 +320,40 @@ def test_tls_sees_all_of_it(
     assert sent == []
 
 
+class Counting:
+    """A connection's `write` that counts, for whatever class it is mixed into."""
+
+    sizes: ClassVar[list[int]] = []
+
+    def write(self, data: bytes | memoryview) -> bool:
+        self.sizes.append(len(data))
+        return HttpConnection.write(cast("HttpConnection", self), data)
+
+
+class CountingMixed(Counting, HttpConnection):
+    pass
+
+
+class CountingSubclass(HttpConnection):
+    write = Counting.write
+    sizes = Counting.sizes
+
+
+@pytest.mark.parametrize("counting", [CountingSubclass, CountingMixed])
 def test_a_connection_that_overrides_write_sees_all_of_it(
-    serve: Serve, client_of: ClientOf, files: Files, content: bytes
+    serve: Serve,
+    client_of: ClientOf,
+    files: Files,
+    content: bytes,
+    counting: type[HttpConnection],
 ) -> None:
-    class Counting(HttpConnection):
-        size = 0
-
-        def write(self, data: bytes | memoryview) -> bool:
-            Counting.size += len(data)
-            return super().write(data)
-
     class CountingServer(Server):
-        connection_class = Counting
+        connection_class = counting
 
+    Counting.sizes.clear()
     client = client_of(serve(files, validate=False, server_class=CountingServer))
     assert client.get("/file").body == content
-    assert Counting.size > SIZE
+    assert sum(Counting.sizes) > SIZE
 
 
 def answers_with(make: Callable[[], Any]) -> WSGIApplication:
@@ -354,6 +373,37 @@ def test_what_reads_otherwise_than_its_descriptor_is_read(
     path.write_bytes(gzip.compress(unpacked))
     client = client_of(serve(answers_with(partial(gzip.open, path)), validate=False))
     assert client.get().body == unpacked
+
+
+def test_what_somebody_wants_to_see_being_read_is_read(
+    serve: Serve, client_of: ClientOf, files: Files, content: bytes
+) -> None:
+    sizes: list[int] = []
+
+    def with_progress() -> Any:
+        file: Any = files.path.open("rb")
+        read = file.read
+
+        def noting(size: int) -> bytes:
+            block: bytes = read(size)
+            sizes.append(len(block))
+            return block
+
+        file.read = noting
+        return file
+
+    client = client_of(serve(answers_with(with_progress), validate=False))
+    assert client.get().body == content
+    assert sum(sizes) == SIZE
+
+
+def test_what_cannot_be_read_is_answered_with_500(
+    serve: Serve, client_of: ClientOf, files: Files
+) -> None:
+    def write_only() -> Any:
+        return os.fdopen(os.open(files.path, os.O_WRONLY), "wb", buffering=0)
+
+    assert client_of(serve(answers_with(write_only), validate=False)).get().status == 500
 
 
 def test_what_cannot_say_where_it_stands_is_read(serve: Serve, client_of: ClientOf) -> None:
@@ -394,6 +444,34 @@ class TestFlask:
     def test_a_file_that_the_client_has_is_not_sent(self, client: Client) -> None:
         assert client.get(If_None_Match='"spam"').status == 304
         assert client.get(Range="bytes=0-9").status == 206
+
+
+def test_files_that_are_sent_leave_descriptors_to_the_application(
+    serve: Serve,
+    client_of: ClientOf,
+    files: Files,
+    content: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("asyncwsgi.server.server.default_max_connections", lambda _: 5)
+    app = Files(files.path, headers=[*OCTETS, ("Content-Length", str(SIZE))])
+    server = serve(app, validate=False)
+    first, second = client_of(server), client_of(server)
+    first.request(target="/file")
+    read_head(first)
+    until(server, lambda: states(server) == ["streaming"])
+    second.request(target="/file")
+    read_head(second)
+    # Two clients and two files would take eight; so a thread reads the second.
+    until(server, lambda: states(server) == ["running", "streaming"])
+    assert client_of(server).reply().status == 503
+    assert first.read(SIZE) == second.read(SIZE) == content
+    until(server, lambda: not states(server))
+    assert client_of(server).get().status == 200
+
+
+def states(server: LiveServer) -> list[str]:
+    return sorted(request.state for request in server.server.snapshot().requests)
 
 
 def test_it_leaves_no_descriptor_open(serve: Serve, client_of: ClientOf, files: Files) -> None:
