@@ -2,7 +2,9 @@
 # Flask, which takes seconds; for all others it is the project and its tools, which takes minutes.
 
 PYTHON ?= python3
-VENV := .venv
+# Whoever names another Python gets another environment, so that each has what was installed for it.
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(shell \
+	$(PYTHON) -c 'import sys; print(sys.implementation.cache_tag)'))
 BIN := $(VENV)/bin
 # Two stamps for two amounts of what is installed; they are younger than pyproject.toml if it is.
 SERVES := $(VENV)/.serves
@@ -85,4 +87,4 @@ $(STAMP): pyproject.toml
 	@touch $(SERVES)  # `dev` has what `run` wants
 
 clean:
-	rm -rf $(VENV) bench/.venv bench/.data build/conformance build/matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* bench/.venv bench/.data build/conformance build/matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -17,9 +17,10 @@ from tests.doors.processes import Process
 
 ROOT = Path(__file__).parents[1]
 
-# Writes down what it installs, and makes scripts that do nothing.
+# Writes down what it installs, and makes scripts that do nothing. All it is asked is what it is.
 PYTHON = """\
 #!/bin/sh
+case "$2" in *print*) echo pypy311; esac
 if [ "$1 $2" = "-m venv" ]; then
     mkdir -p "$3/bin"
     printf '#!/bin/sh\\nshift 4; echo "$*" >> installed\\n! test -e no-network\\n' > "$3/bin/pip"
@@ -36,7 +37,8 @@ class Clone:
         self._folder = folder
         for name in ("Makefile", "pyproject.toml"):
             shutil.copy(ROOT / name, folder)
-        self._write_program("python3", PYTHON)
+        for python in ("python3", "pypy3"):
+            self._write_program(python, PYTHON)
         for program in ("chromium", "chromedriver", "git"):
             self._write_program(program, "#!/bin/sh\n")
 
@@ -50,12 +52,12 @@ class Clone:
         own = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
         return own | {"PATH": f"{self._folder}{os.pathsep}{os.environ['PATH']}"}
 
-    def make(self, target: str, *, fails: bool = False) -> list[str]:
-        """Make a target; what pip was told to install."""
+    def make(self, *arguments: str, fails: bool = False) -> list[str]:
+        """Make targets; what pip was told to install."""
         record = self._folder / "installed"
         record.write_text("")
         done = subprocess.run(
-            ["make", target],
+            ["make", *arguments],
             cwd=self._folder,
             env=self._environment(),
             capture_output=True,
@@ -116,6 +118,14 @@ def test_a_run_behind_a_test_installs_nothing(clone: Clone) -> None:
 def test_nothing_is_installed_twice(clone: Clone, target: str) -> None:
     clone.make(target)
     assert clone.make(target) == []
+
+
+def test_another_python_has_an_environment_of_its_own(clone: Clone) -> None:
+    clone.make("test")
+    assert clone.make("test", "PYTHON=pypy3") == [".[dev]"]
+    assert "\n.venv-pypy311/bin/pytest " in clone.output
+    assert clone.make("test", "PYTHON=pypy3") == clone.make("test") == []
+    assert "\n.venv/bin/pytest " in clone.output
 
 
 def test_requirements_that_have_changed_are_installed_for_whoever_needs_them(clone: Clone) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.app_loading import format_error
 from asyncwsgi.errors import AsyncWSGIError
+from asyncwsgi.log_setup import flush_log
 from asyncwsgi.own_process import own_process
 from asyncwsgi.reloading.channel import Channel, encode
 from asyncwsgi.reloading.error_page import ErrorPage
@@ -180,6 +181,7 @@ class _SupervisedServer:
             await self._has_leave.wait()
             async with self._server:
                 if self._stopping is None:  # else its lifespan was given up
+                    flush_log()  # that it listens is read before that the old one stops
                     channel.send(event="serving")
                 await self._server.serve_forever()
             obeying.cancel()

@@ -32,6 +32,22 @@ class TestChangedCode:
         project.reload("two")
         assert has_ended(pid)
 
+    def test_says_that_it_listens_before_the_process_before_says_that_it_stops(
+        self, project: Project
+    ) -> None:
+        project.serve()
+        # Its log rests behind this line, and longer than the test waits.
+        resting = (
+            "import logging, asyncwsgi.log_writer\n"
+            "asyncwsgi.log_writer.REST = 3600\n"
+            "logging.getLogger('asyncwsgi').warning('spam')\n"
+        )
+        project.write("web.py", resting + APP.format(version="two"))
+        project.process.read_until("reloading: web.py changed")
+        project.process.read_until("stopping; ")
+        _, _, log = project.process.log.partition("spam")
+        assert "listening on " in log
+
     def test_is_seen_though_it_is_saved_while_the_first_is_imported(self, project: Project) -> None:
         os.mkfifo(project.directory / "gate")
         project.write("web.py", "print(open('gate').read())\n" + APP.format(version="one"))

@@ -218,7 +218,8 @@ class TestServer:
                     assert client.get().status == 200
 
     def test_adopt_serves_a_client_that_was_accepted_elsewhere(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as sock, ServerThread(Server(hello)) as server:
+        adopting = ServerThread(Server(hello, port=0))
+        with socket.create_server(("127.0.0.1", 0)) as sock, adopting as server:
             connecting = socket.create_connection(sock.getsockname(), TIMEOUT)
             accepted, _ = sock.accept()
             server.server.frontend.dispatcher.mailbox.post(server.server.adopt, accepted)
