@@ -124,6 +124,7 @@ class Supervisor:
                 child.abort()
             return
         self._is_stopping = True
+        self._importing = None
         self._watcher.close()
         for child in self._children:
             child.stop(has_successor=False)
@@ -198,6 +199,8 @@ class Supervisor:
                 await self._watcher.look()
             if child is self._importing and event == "imported":  # still
                 child.serve()
+            elif event == "imported":  # it handles SIGTERM itself, and was told by nothing else
+                child.stop(has_successor=not self._is_stopping)
             elif child is self._importing and event == "serving":
                 self._take_over(child)
             elif child is self._serving and event == "found":
