@@ -100,8 +100,17 @@ def _end_when_superseded() -> None:
 
 
 def _supersede(number: int, _: object) -> None:
-    signal.signal(number, lambda *_: None)
+    signal.signal(number, _stay_superseded)
     raise _Superseded
+
+
+def _stay_superseded(*_: object) -> None:
+    pass
+
+
+def _is_superseded() -> bool:
+    """Whether the import was told to end; what it was told by, it may have caught."""
+    return signal.getsignal(signal.SIGTERM) is _stay_superseded
 
 
 def serve_for_supervisor(
@@ -125,7 +134,11 @@ def serve_for_supervisor(
     binds = tuple(f"fd://{descriptor}" for descriptor in inheritance.descriptors)
     _end_when_superseded()
     try:
-        page = ErrorPage(load())
+        try:
+            page = ErrorPage(load())
+        finally:
+            if _is_superseded():
+                raise _Superseded
         application = page if shows_errors else page.application
         server = Server(application, dataclasses.replace(config, bind=binds))
         with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
@@ -179,12 +192,16 @@ class _SupervisedServer:
             channel.send(event="imported", watch=roots.new())
             obeying = asyncio.create_task(self._obey(channel))
             await self._has_leave.wait()
-            async with self._server:
-                if self._stopping is None:  # else its lifespan was given up
-                    flush_log()  # that it listens is read before that the old one stops
-                    channel.send(event="serving")
-                await self._server.serve_forever()
+            if self._stopping is None:
+                await self._serve(channel)
             obeying.cancel()
+
+    async def _serve(self, channel: Channel) -> None:
+        async with self._server:
+            if self._stopping is None:  # else its lifespan was given up
+                flush_log()  # that it listens is read before that the old one stops
+                channel.send(event="serving")
+            await self._server.serve_forever()
 
     async def _obey(self, channel: Channel) -> None:
         async for message in channel.messages():

@@ -75,7 +75,10 @@ class Development:
                     "in which every file counts"
                 )
             if not is_directory(Path(path).parent):
-                raise ConfigError(f"--extra-files: there is no {path}, nor a directory to hold it")
+                raise ConfigError(
+                    f"--extra-files: there is no {path}, nor a directory to hold it; correct the "
+                    "path, or make the directory first"
+                )
         for pattern in self.exclude_patterns:
             if not pattern.startswith((os.sep, *_WILDCARDS)):
                 raise ConfigError(

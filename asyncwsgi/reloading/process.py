@@ -44,6 +44,8 @@ class Child:
         """Where its code is; empty before it has told."""
         self.found_at = self.started_at
         """When it began to import from those of which it has told last."""
+        self.has_imported = False
+        """Whether it listens to its channel, and not to signals alone."""
         self.may_serve = False
         """Whether it was told to accept clients, so that it may have some."""
         self._graceful_timeout = graceful_timeout
@@ -59,6 +61,7 @@ class Child:
             self.roots += message.get("watch", ())
             self.found_at = message.get("since", self.started_at)
             self.traceback = message.get("traceback")
+            self.has_imported |= message["event"] == "imported"
             yield message["event"]
 
     def reap(self) -> None:
@@ -82,12 +85,11 @@ class Child:
 
     def stop(self, *, has_successor: bool) -> None:
         """Have it drain and end, or end at once if it has no clients; kill it if it does not."""
-        if self.may_serve:
+        if self.has_imported:
             self._send(command="stop", has_successor=has_successor)
-            self._kill_after(self._graceful_timeout + EXIT_TIMEOUT)
-        else:  # and is importing, perhaps, so that it hears signals alone
+        else:
             self._process.terminate()
-            self._kill_after(EXIT_TIMEOUT)
+        self._kill_after(EXIT_TIMEOUT + (self._graceful_timeout if self.may_serve else 0))
 
     def abort(self) -> None:
         """Have it cut what it serves, and end."""
@@ -126,7 +128,7 @@ class Child:
     def _kill_hanging(self, timeout: float) -> None:
         why = "look for threads of the application that are not daemons"
         if not self.may_serve:
-            why = "newer code came while it imported; what it had started may still run"
+            why = "it was dropped while it imported; what it had started may still run"
         logger.warning(
             "process %d did not end within %g s and was killed; %s",
             self._process.pid,

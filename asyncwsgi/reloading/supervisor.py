@@ -130,6 +130,7 @@ class Supervisor:
                 else:
                     child.kill()
             return
+        self._importing = None
         self._watcher.close()
         for child in self._children:
             child.stop(has_successor=False)
@@ -204,6 +205,8 @@ class Supervisor:
                 await self._watcher.look()
             if child is self._importing and event == "imported":  # still
                 child.serve()
+            elif event == "imported":  # it handles SIGTERM itself, and was told by nothing else
+                child.stop(has_successor=not self._signals)
             elif child is self._importing and event == "serving":
                 self._take_over(child)
             elif child is self._serving and event == "found":

@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -127,6 +128,67 @@ class TestASupersededImport:
         assert has_ended(started)
         assert "Traceback" not in project.process.log
         assert "was killed" not in project.process.log
+
+    @pytest.mark.parametrize(
+        "fallback",
+        [
+            pytest.param("except BaseException: pass", id="it catches everything"),
+            pytest.param("except BaseException as error: raise RuntimeError from error", id="else"),
+            pytest.param("except BaseException: sys.exit('no database')", id="it gives up"),
+        ],
+    )
+    @pytest.mark.parametrize("is_stopped", [True, False])
+    def test_ends_though_it_makes_something_else_of_its_end(
+        self, project: Project, fallback: str, is_stopped: bool
+    ) -> None:
+        source = f"""
+            import os, sys
+            try:
+                with open("gate", "w") as gate:  # what is raised as it is closed comes out of it
+                    print(os.getpid(), file=gate)
+                while True: pass
+            {fallback}
+            """
+        self._end_import(project, source, is_stopped=is_stopped)
+
+    @pytest.mark.parametrize("is_stopped", [True, False])
+    def test_ends_behind_the_import_if_that_handles_sigterm(
+        self, project: Project, is_stopped: bool
+    ) -> None:
+        source = """
+            import os, signal, threading
+            stopped = threading.Event()
+            signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+            print(os.getpid(), file=open("gate", "w"))
+            stopped.wait()
+            """
+        self._end_import(project, source, is_stopped=is_stopped)
+
+    def _end_import(self, project: Project, source: str, *, is_stopped: bool) -> None:
+        project.serve()
+        os.mkfifo(project.directory / "gate")
+        project.write("web.py", dedent(source) + APP.format(version="two"))
+        with (project.directory / "gate").open() as gate:
+            importing = int(gate.readline())
+        if not is_stopped:
+            project.reload("three")
+            assert has_ended(importing)
+            assert project.answers("three")
+        assert project.process.interrupt() == 0
+        assert "was killed" not in project.process.log
+        assert "Traceback" not in project.process.log
+        assert "no database" not in project.process.log
+
+    def test_serves_nobody_though_it_ends_first(self, project: Project) -> None:
+        project.serve()
+        newer = APP.format(version="three")
+        # It is there when the import ends, which is when the supervisor looks.
+        more = f"__import__('pathlib').Path('web.py').write_text({newer!r})\n"
+        project.write("web.py", APP.format(version="two") + more)
+        project.wait_until_taken_over()
+        assert project.answers("three")
+        assert project.process.interrupt() == 0
+        assert project.process.log.count("listening on ") == 2
 
     def test_that_a_fallback_of_its_own_catches_is_killed(self, project: Project) -> None:
         project.serve()
