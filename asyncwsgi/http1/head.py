@@ -49,8 +49,8 @@ class HeaderFields:
     """
 
     __slots__ = (
-        "content_length", "expects_continue", "has_repeated_length", "host_count", "is_chunked",
-        "lines", "recurs", "wants_close",
+        "content_length", "expects_continue", "has_body", "has_repeated_length", "host_count",
+        "is_chunked", "lines", "recurs", "wants_close",
     )  # fmt: skip
 
     def __init__(self, lines: Sequence[HeaderLine]) -> None:
@@ -66,16 +66,13 @@ class HeaderFields:
         for line in lines:
             if line.interpret is not None:
                 line.interpret(self, line.text)
+        self.has_body = self.is_chunked or bool(self.content_length)
+        """Whether they announce a body (RFC 9112 6.3)."""
 
     @property
     def items(self) -> list[tuple[bytes, bytes]]:
         """Names as sent and values, in order."""
         return [(line.name, line.text.encode("latin-1")) for line in self.lines]
-
-    @property
-    def has_body(self) -> bool:
-        """Whether the headers announce a body (RFC 9112 6.3)."""
-        return self.is_chunked or bool(self.content_length)
 
 
 Interpreter = Callable[[HeaderFields, str], None]
