@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.app_loading import format_error
 from asyncwsgi.errors import AsyncWSGIError
+from asyncwsgi.log_setup import flush_log
 from asyncwsgi.own_process import own_process
 from asyncwsgi.reloading.channel import Channel, encode
 from asyncwsgi.reloading.error_page import ErrorPage
@@ -198,6 +199,7 @@ class _SupervisedServer:
     async def _serve(self, channel: Channel) -> None:
         async with self._server:
             if self._stopping is None:  # else its lifespan was given up
+                flush_log()  # what other processes have to say of it comes behind that
                 channel.send(event="serving")
             await self._server.serve_forever()
 
