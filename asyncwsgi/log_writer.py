@@ -95,6 +95,7 @@ class LogWriter:
         """Ends its rest."""
         self._forks = forks.count
         """That of the process that has the thread; a child that it forks has none."""
+        self._is_finished = False
         try:
             start_system_thread(self._run)
         except RuntimeError:  # there are too many
@@ -112,12 +113,16 @@ class LogWriter:
                 return
             self._taken_in += len(line)
             self._put(line)
+        if self._is_finished:
+            self.finish()
 
     def _put(self, entry: str | SimpleQueue[None]) -> None:
         # First put, then looked: if there is another entry, then the thread has not come to that
-        # yet, and will come to this one with it.
+        # yet, and will come to this one with it. Unless the other is that of a signal's handler,
+        # put between the two, which has relied on this one in turn: hence the look before.
+        was_empty = not self._held
         self._held.append(entry)
-        if len(self._held) == 1:
+        if was_empty or len(self._held) == 1:
             self._arrival.put(None)
 
     def drain(self) -> bool:
@@ -141,7 +146,11 @@ class LogWriter:
         return False
 
     def finish(self) -> None:
-        """Write what is left at the end of the process, unless that would hold up its end."""
+        """Write what is left at the end of the process, unless that would hold up its end.
+
+        The thread may end at any moment from now on, so who logs yet waits for its line.
+        """
+        self._is_finished = True
         if not self.drain():
             free_writers(self._stream.fileno())
 

@@ -16,7 +16,7 @@ leaves the signals alone. An ASGI program such as FastAPI goes the same way with
 `hypercorn.asyncio.serve(app, config, shutdown_trigger=...)`, or `uvicorn.Server(config).serve()`,
 which handles Ctrl+C itself.
 
-Ctrl+C ends both.
+Ctrl+C ends both. It needs `pip install aiohttp flask`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ and try
     curl -F file=@README.md http://127.0.0.1:8000/upload
 
 A project made by `django-admin startproject` needs no such file: `asyncwsgi mysite.wsgi` finds the
-`application` in it.
+`application` in it. It needs `pip install django`.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ class _SupervisedServer:
     async def _serve(self, channel: Channel) -> None:
         async with self._server:
             if self._stopping is None:  # else its lifespan was given up
-                flush_log()  # that it listens is read before that the old one stops
+                flush_log()  # what other processes have to say of it comes behind that
                 channel.send(event="serving")
             await self._server.serve_forever()
 

@@ -8,13 +8,16 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, cast
+from types import FrameType
+from typing import IO, Any, cast
 
 import pytest
 
+from asyncwsgi import log_writer
 from asyncwsgi.log_writer import WRITE_SIZE, LogWriter, writer_for
 from tests.client import TIMEOUT, connect
 from tests.doors.conftest import Start, Write
@@ -250,6 +253,21 @@ def test_what_a_program_writes_when_it_was_served_comes_behind_the_log(
     assert behind.endswith("behind\n")
 
 
+def test_what_is_logged_when_the_log_was_finished_is_written(start: Start, write: Write) -> None:
+    write("web.py", APP)
+    process = start(
+        "-c",
+        """if True:
+        import asyncwsgi, atexit, logging, web
+        atexit.register(logging.getLogger("asyncwsgi.server").warning, "the last line")
+        asyncwsgi.run(web.app, port=0)
+        """,
+    )
+    process.urls()
+    process.interrupt()
+    assert process.log.endswith("the last line\n")
+
+
 @pytest.mark.parametrize("door", ["command line", "run"])
 def test_a_child_that_a_view_forks_writes_its_own_lines(
     start: Start, write: Write, listener: socket.socket, door: str
@@ -343,6 +361,31 @@ def test_a_line_that_is_logged_while_another_is_put_waits_for_nobody(
     assert not thread.is_alive()
     assert writer.drain()
     assert set(file.lines) == {"of a handler", "of the thread"}
+
+
+@pytest.mark.parametrize("step", range(1, 11))
+def test_a_handler_may_log_between_any_two_steps_of_a_thread_that_puts_a_line(
+    writer: LogWriter, file: File, step: int
+) -> None:
+    steps = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal steps
+        if frame.f_code.co_filename == log_writer.__file__ and event == "line":
+            steps += 1
+            if steps == step:
+                writer.write("of a handler\n")
+        return trace
+
+    def put() -> None:
+        sys.settrace(trace)
+        writer.write("of the thread\n")
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    thread.join()
+    assert writer.drain()
+    assert sorted(file.lines) == ["of a handler", "of the thread"]
 
 
 def test_lines_that_wait_are_written_whole_and_many_at_a_time(

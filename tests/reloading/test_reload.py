@@ -87,6 +87,19 @@ class TestChangedCode:
         assert "the new code does not serve" not in project.process.log
 
 
+def test_that_a_process_listens_is_logged_before_what_follows_from_it(project: Project) -> None:
+    # Its own log would wait for ever, as it does for moments while lines gather.
+    rests = (
+        "import asyncwsgi.log_writer, logging\n"
+        "asyncwsgi.log_writer.REST = threading.TIMEOUT_MAX\n"
+        "logging.getLogger('asyncwsgi.server').warning('its log rests from now on')\n"
+    )
+    project.write("web.py", APP.format(version="one") + rests)
+    project.start("--reload")
+    project.process.read_until(" for changes ")
+    assert "listening on " in project.process.log
+
+
 class TestASupersededImport:
     """Ends as a program does, so that it can end what it has started."""
 

@@ -56,6 +56,7 @@ async def test_a_later_command_gives_a_child_no_more_time(
     child = Child([], str(tmp_path), graceful_timeout=0)
     asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, child.reap)
     try:
+        child.has_imported = True
         child.serve()
         monkeypatch.setattr("asyncwsgi.reloading.process.EXIT_TIMEOUT", 0)
         child.stop(has_successor=True)
