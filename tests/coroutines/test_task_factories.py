@@ -1,7 +1,8 @@
-"""A task factory that fails, as an instrumentation library's may: nobody is left waiting.
+"""Task factories of the program's, set on the server's loop.
 
-What cannot be begun is an error of whoever waits for it. Coroutines that asgiref brings can only
-tell themselves, so they run all the same.
+One may fail, as an instrumentation library's: nobody is left waiting. What cannot be begun is an
+error of whoever waits for it. Coroutines that asgiref brings can only tell themselves, so they run
+all the same. And one may make eager tasks, which begin, and perhaps end, before they are returned.
 """
 
 from __future__ import annotations
@@ -144,9 +145,38 @@ def test_who_waits_for_a_shutdown_gets_the_error_and_clients_are_cut(loop: str) 
     assert ended.stdout == "no task today\nTrue False\n", ended.stderr
 
 
+def async_view() -> Flask:
+    app = Flask("factories")
+    app.add_url_rule("/", view_func=spam)
+    return app
+
+
 def test_an_async_view_runs_all_the_same(
     serve_broken: Callable[..., LiveServer], client_of: ClientOf
 ) -> None:
-    app = Flask("factories")
-    app.add_url_rule("/", view_func=spam)
-    assert client_of(serve_broken(app)).get().body == b"spam"
+    assert client_of(serve_broken(async_view())).get().body == b"spam"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(
+    "application",
+    [
+        pytest.param(app_of(by_run), id="run"),
+        pytest.param(app_of(by_background), id="background"),
+        pytest.param(app_of(by_async_to_sync), id="async_to_sync"),
+        pytest.param(async_view(), id="async view"),
+        pytest.param(streamed, id="stream"),
+        pytest.param(EventStream(lambda _: events()), id="events"),
+    ],
+)
+def test_eager_tasks_answer_and_the_server_stops(
+    serve: Serve, client_of: ClientOf, loop: str, application: Any
+) -> None:
+    if loop == "uvloop" and sys.version_info[:2] == (3, 13):
+        pytest.skip("uvloop passes eager_start, which the factory of Python 3.13 does not take")
+    server = serve(application, loop=loop, validate=False)
+    set_factory(server, getattr(asyncio, "eager_task_factory"))  # noqa: B009  mypy reads for 3.11
+    assert b"spam" in client_of(server).get().body
+    server.close()
+    assert not server.thread.is_alive()
