@@ -1,13 +1,15 @@
 """A task factory that fails, as an instrumentation library's may: nobody is left waiting.
 
 What cannot be begun is an error of whoever waits for it. Coroutines that asgiref brings can only
-tell themselves, so they run all the same.
+tell themselves, so they run all the same. And a task factory whose tasks begin at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import queue
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
@@ -15,7 +17,10 @@ import pytest
 from flask import Flask
 
 from asyncwsgi import EventStream, ServerThread, async_to_sync, from_thread, stream
+from asyncwsgi.coroutines.current import current_request
+from asyncwsgi.requests.exchange import Exchange
 from asyncwsgi.testing import LiveServer
+from tests.client import TIMEOUT
 from tests.conftest import Serve
 from tests.doors.test_from_thread import app_of
 from tests.http.helpers import ClientOf
@@ -114,3 +119,51 @@ def test_an_async_view_runs_all_the_same(
     app = Flask("factories")
     app.add_url_rule("/", view_func=spam)
     assert client_of(serve_broken(app)).get().body == b"spam"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks are never eager before Python 3.12")
+class TestEagerTasks:
+    """Tasks that run up to their first wait before whoever makes them goes on."""
+
+    @pytest.fixture(params=LOOPS)
+    def serve_eager(
+        self, request: pytest.FixtureRequest, serve: Serve
+    ) -> Callable[..., LiveServer]:
+        def start(application: Any) -> LiveServer:
+            server = serve(application, loop=request.param, validate=False)
+            set_factory(server, getattr(asyncio, "eager_task_factory"))  # noqa: B009
+            return server
+
+        return start
+
+    def test_a_body_that_never_waits_is_whole(
+        self, serve_eager: Callable[..., LiveServer], client_of: ClientOf
+    ) -> None:
+        client = client_of(serve_eager(streamed))
+        for _ in range(2):
+            assert client.get().body == b"spam"
+
+    def test_a_body_whose_client_leaves_in_its_first_step_is_closed(
+        self, serve_eager: Callable[..., LiveServer], client_of: ClientOf
+    ) -> None:
+        ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+        def application(environ: dict[str, Any], start_response: Any) -> Any:
+            exchange = current_request()
+            assert isinstance(exchange, Exchange)
+
+            async def cut_off() -> AsyncIterator[bytes]:
+                try:
+                    exchange.cut()
+                    await asyncio.Event().wait()
+                    yield b"never"
+                except asyncio.CancelledError:
+                    ended.put("cancelled")
+                    raise
+
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return stream(cut_off())
+
+        client = client_of(serve_eager(application))
+        client.request()
+        assert ended.get(timeout=TIMEOUT) == "cancelled"
