@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from inspect import ismodule
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,17 @@ def test_only_two_rooms_call_a_loop_from_a_thread() -> None:
     # `asyncio.run_coroutine_threadsafe` is asyncio's own bridge; what is asked is that no second
     # one is built here.
     assert threadsafe_calls(MODULES) == []
+
+
+FUTURE_NAMES = ("websocket",)
+"""What is to be a function of the package."""
+
+
+def test_no_module_has_the_name_of_something_else() -> None:
+    # To import it would put it in the place of the function, for everybody.
+    names = {*asyncwsgi.__all__, *FUTURE_NAMES}
+    taken = {module.place for module in MODULES.values()} & names
+    assert [name for name in taken if not ismodule(getattr(asyncwsgi, name, None))] == []
 
 
 ROOMS = {
