@@ -319,12 +319,20 @@ def foreign_private_names(modules: dict[str, Module]) -> list[str]:
         for name in private_names_made(module.tree):
             makers.setdefault(name, set()).add(room_of(module))
     return [
-        f"{module.name}:{node.lineno} uses {node.attr} of {', '.join(sorted(makers[node.attr]))}"
+        f"{module.name}:{line} uses {name} of {', '.join(sorted(makers[name]))}"
         for module in modules.values()
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.Attribute) and room_of(module) not in makers.get(node.attr, "")
-        if is_private(node.attr) and node.attr in makers
+        for line, name in names_used(module.tree)
+        if is_private(name) and name in makers and room_of(module) not in makers[name]
     ]
+
+
+def names_used(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Attributes and imported names, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield node.lineno, node.attr
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, alias.name) for alias in node.names)
 
 
 def test_no_room_touches_a_private_name_of_another() -> None:
@@ -386,9 +394,11 @@ class TestTheseChecks:
 
     def test_a_private_name_of_another_room_is_found(self, house: Path) -> None:
         (house / "requests" / "exchange.py").write_text("class A:\n    def _run(self): ...")
-        (house / "http1" / "parser.py").write_text("a._run()\na._foreign\na.__class__")
-        assert foreign_private_names(read_modules(house)) == [
-            "http1.parser:1 uses _run of requests"
+        source = "a._run()\na._foreign\na.__class__\nfrom asyncwsgi.requests.exchange import _run"
+        (house / "http1" / "parser.py").write_text(source)
+        assert sorted(foreign_private_names(read_modules(house))) == [
+            "http1.parser:1 uses _run of requests",
+            "http1.parser:4 uses _run of requests",
         ]
 
     @pytest.mark.parametrize(
