@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from inspect import ismodule
 from pathlib import Path
 
 import pytest
@@ -284,6 +285,17 @@ def test_only_two_rooms_call_a_loop_from_a_thread() -> None:
     assert threadsafe_calls(MODULES) == []
 
 
+FUTURE_NAMES = ("websocket",)
+"""What is to be a function of the package."""
+
+
+def test_no_module_has_the_name_of_something_else() -> None:
+    # To import it would put it in the place of the function, for everybody.
+    names = {*asyncwsgi.__all__, *FUTURE_NAMES}
+    taken = {module.place for module in MODULES.values()} & names
+    assert [name for name in taken if not ismodule(getattr(asyncwsgi, name, None))] == []
+
+
 ROOMS = {
     "testing": ("live", "faults", "leaks", "compatibility"),
 }
@@ -322,12 +334,20 @@ def foreign_private_names(modules: dict[str, Module]) -> list[str]:
         for name in private_names_made(module.tree):
             makers.setdefault(name, set()).add(room_of(module))
     return [
-        f"{module.name}:{node.lineno} uses {node.attr} of {', '.join(sorted(makers[node.attr]))}"
+        f"{module.name}:{line} uses {name} of {', '.join(sorted(makers[name]))}"
         for module in modules.values()
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.Attribute) and room_of(module) not in makers.get(node.attr, "")
-        if is_private(node.attr) and node.attr in makers
+        for line, name in names_used(module.tree)
+        if is_private(name) and name in makers and room_of(module) not in makers[name]
     ]
+
+
+def names_used(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Attributes and imported names, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield node.lineno, node.attr
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, alias.name) for alias in node.names)
 
 
 def test_no_room_touches_a_private_name_of_another() -> None:
@@ -389,9 +409,11 @@ class TestTheseChecks:
 
     def test_a_private_name_of_another_room_is_found(self, house: Path) -> None:
         (house / "requests" / "exchange.py").write_text("class A:\n    def _run(self): ...")
-        (house / "http1" / "parser.py").write_text("a._run()\na._foreign\na.__class__")
-        assert foreign_private_names(read_modules(house)) == [
-            "http1.parser:1 uses _run of requests"
+        source = "a._run()\na._foreign\na.__class__\nfrom asyncwsgi.requests.exchange import _run"
+        (house / "http1" / "parser.py").write_text(source)
+        assert sorted(foreign_private_names(read_modules(house))) == [
+            "http1.parser:1 uses _run of requests",
+            "http1.parser:4 uses _run of requests",
         ]
 
     @pytest.mark.parametrize(

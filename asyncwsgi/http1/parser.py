@@ -1,10 +1,10 @@
 """Requests out of bytes, by h11. Sans-io: no reads, no clock, no loop.
 
-No byte reaches the application that h11 has not accepted, by its public API alone. Its parser, one
-`h11.Connection` for a request, reads every head that has anything odd about it. A head of the
-plainest kind is put together here: its request line matches a strict subset of h11's grammar
-(`_PLAIN_REQUEST_LINE`: an origin-form target of visible ASCII, HTTP/1.1), its lines end in CRLF,
-and the memory knows its header lines or has asked h11 about them (see `asyncwsgi.http1.memory`).
+h11 alone decides what a request is, by its public API. Its parser, one `h11.Connection` for a
+request, reads every head that has anything odd about it. A head of the plainest kind is put
+together here: its request line matches a strict subset of h11's grammar (`_PLAIN_REQUEST_LINE`: an
+origin-form target of visible ASCII, HTTP/1.1), its lines end in CRLF, and the memory knows its
+header lines or has asked h11 about them (see `asyncwsgi.http1.memory`).
 Nothing is refused or repaired on that way: what does not fit is h11's to read, from its first byte.
 
 How many bytes a body has is h11's to say; to count them takes no parser. So a body with a

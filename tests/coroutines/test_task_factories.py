@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import queue
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -18,6 +19,8 @@ import pytest
 from flask import Flask
 
 from asyncwsgi import EventStream, ServerThread, async_to_sync, from_thread, stream
+from asyncwsgi.coroutines.current import current_request
+from asyncwsgi.requests.exchange import Exchange
 from asyncwsgi.testing import LiveServer
 from tests.client import TIMEOUT
 from tests.conftest import Serve
@@ -157,7 +160,25 @@ def test_an_async_view_runs_all_the_same(
     assert client_of(serve_broken(async_view())).get().body == b"spam"
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+eager = pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+
+
+@pytest.fixture
+def serve_eager(loop: str, serve: Serve) -> Callable[..., LiveServer]:
+    """Servers whose tasks run up to their first wait before whoever makes them goes on."""
+    if loop == "uvloop" and sys.version_info[:2] == (3, 13):
+        pytest.skip("uvloop passes eager_start, which the factory of Python 3.13 does not take")
+
+    def start(application: Any) -> LiveServer:
+        server = serve(application, loop=loop, validate=False)
+        # mypy reads for 3.11.
+        set_factory(server, getattr(asyncio, "eager_task_factory"))  # noqa: B009
+        return server
+
+    return start
+
+
+@eager
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize(
     "application",
@@ -171,12 +192,37 @@ def test_an_async_view_runs_all_the_same(
     ],
 )
 def test_eager_tasks_answer_and_the_server_stops(
-    serve: Serve, client_of: ClientOf, loop: str, application: Any
+    serve_eager: Callable[..., LiveServer], client_of: ClientOf, application: Any
 ) -> None:
-    if loop == "uvloop" and sys.version_info[:2] == (3, 13):
-        pytest.skip("uvloop passes eager_start, which the factory of Python 3.13 does not take")
-    server = serve(application, loop=loop, validate=False)
-    set_factory(server, getattr(asyncio, "eager_task_factory"))  # noqa: B009  mypy reads for 3.11
+    server = serve_eager(application)
     assert b"spam" in client_of(server).get().body
     server.close()
     assert not server.thread.is_alive()
+
+
+@eager
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_eager_body_whose_client_leaves_in_its_first_step_is_closed(
+    serve_eager: Callable[..., LiveServer], client_of: ClientOf
+) -> None:
+    ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        exchange = current_request()
+        assert isinstance(exchange, Exchange)
+
+        async def cut_off() -> AsyncIterator[bytes]:
+            try:
+                exchange.cut()
+                await asyncio.Event().wait()
+                yield b"never"
+            except asyncio.CancelledError:
+                ended.put("cancelled")
+                raise
+
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return stream(cut_off())
+
+    client = client_of(serve_eager(application))
+    client.request()
+    assert ended.get(timeout=TIMEOUT) == "cancelled"

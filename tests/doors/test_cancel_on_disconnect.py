@@ -116,7 +116,7 @@ def test_no_view_is_cancelled_otherwise(serve: Serve, client_of: Any, is_overrid
 def test_a_client_that_stays_is_answered(serve: Serve, client_of: Any, is_override: bool) -> None:
     watched = Watched(is_decorated=True, is_override=is_override)
     client = client_of(serve(watched.app))
-    for _ in range(2):  # the departure of one request is not that of the next
+    for _ in range(2):  # the disconnect of one request is not that of the next
         watched.entered.clear()
         client.request()
         assert watched.entered.wait(TIMEOUT)
