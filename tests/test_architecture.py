@@ -18,7 +18,7 @@ TESTS = Path(__file__).parent
 
 # From the ground up. A package stands for all of its modules.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("version", "clock", "errors", "words", "config", "access_log", "greenlets"),
+    ("version", "clock", "errors", "words", "config", "access_log", "server_log", "greenlets"),
     ("http1", "wsgi"),
     ("coroutines",),
     ("requests",),
