@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,13 +20,13 @@ from asyncwsgi.reloading.child import serve_for_supervisor, take_inheritance
 from asyncwsgi.reloading.options import DEVELOPMENT_OPTIONS, Development
 from asyncwsgi.reloading.supervisor import supervise
 from asyncwsgi.running import run
+from asyncwsgi.server_log import logger
 from asyncwsgi.standard_streams import hold_standard_descriptors
 from asyncwsgi.version import __version__
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-logger = logging.getLogger("asyncwsgi.server")
 
 IMPORT_VARIABLES = {
     # As with Flask's own command: app.run() starts no other server.

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
@@ -27,8 +26,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from asyncwsgi.coroutines.loop_access import Mailbox
 from asyncwsgi.coroutines.watch import LoopWatch
-
-logger = logging.getLogger("asyncwsgi.server")
+from asyncwsgi.server_log import logger
 
 T = TypeVar("T")
 _UNSET = object()

@@ -14,17 +14,14 @@ free-threaded build nothing does, and it may crash the process (Python's documen
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
-import logging
 import sys
 import threading
 from types import CodeType, FrameType
 
 from asyncwsgi.clock import clock
 from asyncwsgi.coroutines.loop_access import Mailbox
-
-logger = logging.getLogger("asyncwsgi.server")
+from asyncwsgi.server_log import logger
 
 PATIENCE = 0.2
 """Seconds for which the loop may be held before anyone is told."""
@@ -112,17 +109,14 @@ class LoopWatch:
         where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         site = f"{code.co_filename}:{coroutine.f_lineno}"
         del frame, coroutine
-        # Logging runs code of the program: if that fails, it costs the line and not the watch.
-        with contextlib.suppress(Exception):
-            logger.warning(
-                "%s has held the server's loop for more than %g s, and no client was served "
-                "meanwhile; it stood at %s%s; await there, or move what blocks into "
-                "asyncio.to_thread()",
-                name, PATIENCE, site, "" if where == site else f", in {where}",
-            )  # fmt: skip
+        logger.warning(
+            "%s has held the server's loop for more than %g s, and no client was served "
+            "meanwhile; it stood at %s%s; await there, or move what blocks into "
+            "asyncio.to_thread()",
+            name, PATIENCE, site, "" if where == site else f", in {where}",
+        )  # fmt: skip
         self._wait(beat)
-        with contextlib.suppress(Exception):
-            logger.info("%s held the loop for %.1f s", name, clock.monotonic() - began)
+        logger.info("%s held the loop for %.1f s", name, clock.monotonic() - began)
 
     def _wait(self, beat: threading.Event) -> None:
         while not beat.wait(PATIENCE) and not self._is_over():

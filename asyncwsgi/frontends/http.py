@@ -19,7 +19,6 @@ which single bytes do not put off; else a few of them could keep the others wait
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,9 +41,8 @@ from asyncwsgi.http1.parser import END_OF_BODY, NEED_DATA, HeadLimits, ParserEve
 from asyncwsgi.requests.dispatcher import Dispatcher
 from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
 from asyncwsgi.requests.request_body import RequestBody
+from asyncwsgi.server_log import logger
 from asyncwsgi.wsgi.environ import EnvironBuilder
-
-logger = logging.getLogger("asyncwsgi.server")
 
 RETRY_AFTER = ("Retry-After", "1")
 OPEN_FILES = "the limit of open files (ulimit -n, LimitNOFILE= of systemd) or max_connections"

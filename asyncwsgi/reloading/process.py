@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -15,8 +14,7 @@ from typing import Any
 
 from asyncwsgi.reloading.channel import Channel
 from asyncwsgi.reloading.child import Inheritance, inheritance_variables
-
-logger = logging.getLogger("asyncwsgi.server")
+from asyncwsgi.server_log import logger
 
 EXIT_TIMEOUT = 5.0
 """Seconds that a process gets to end when its server has stopped, and its messages to arrive."""

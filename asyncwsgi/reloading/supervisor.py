@@ -7,7 +7,6 @@ never takes over.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 from collections import Counter
@@ -19,12 +18,12 @@ from asyncwsgi.reloading.sources import Sources
 from asyncwsgi.reloading.terminal import Terminal
 from asyncwsgi.reloading.watching import Watcher
 from asyncwsgi.server.listeners import Listener, open_listeners
+from asyncwsgi.server_log import logger
 
 if TYPE_CHECKING:
     from asyncwsgi.config import Config
     from asyncwsgi.reloading.options import Development
 
-logger = logging.getLogger("asyncwsgi.server")
 
 LONGEST_LOOP = 5
 """In how many imports in a row the same file may change; the last of them is kept."""

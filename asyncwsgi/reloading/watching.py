@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
 
@@ -11,8 +10,7 @@ from asyncwsgi.reloading.notifiers import Notifier, NotifierError, Polling
 from asyncwsgi.reloading.snapshot import Snapshot
 from asyncwsgi.reloading.sources import Sources, forget_bytecode
 from asyncwsgi.reloading.versions import Version
-
-logger = logging.getLogger("asyncwsgi.server")
+from asyncwsgi.server_log import logger
 
 RETRY_INTERVAL = 1.0
 """Seconds until a watch that has failed is set up again."""

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import logging
 import threading
 from contextvars import Context
 from http import HTTPStatus
@@ -50,12 +49,11 @@ from asyncwsgi.requests.dispatcher import Dispatcher
 from asyncwsgi.requests.file_transfer import FileTransfer, FileTransport
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.spool import spool
+from asyncwsgi.server_log import logger
 from asyncwsgi.wsgi import response as wsgi_response
 from asyncwsgi.wsgi.application import run_application
 from asyncwsgi.wsgi.async_body import AsyncBody, SuspendedCall
 from asyncwsgi.wsgi.response import Response
-
-logger = logging.getLogger("asyncwsgi.server")
 
 # nginx's status for a client that left before there was one.
 CLIENT_CLOSED_REQUEST = 499

@@ -17,15 +17,12 @@ has anyway, a few times a second at most.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 from collections import defaultdict
 from collections.abc import Collection
 from typing import Protocol
 
+from asyncwsgi.server_log import logger
 from asyncwsgi.words import counted
-
-logger = logging.getLogger("asyncwsgi.server")
 
 PATIENCE = 1.0
 """Seconds that a request waits for a thread before anyone is told."""
@@ -60,16 +57,13 @@ class SaturationWatch:
 
     def _warn(self, exchanges: Collection[WatchedExchange], waiting: int, now: float) -> None:
         limit = self._thread_limit
-        # Called by the clock that enforces deadlines: a program's logging that fails must not stop
-        # that.
-        with contextlib.suppress(Exception):
-            logger.warning(
-                "%s busy for more than %g s, with %s waiting; held by %s; "
-                "%s, or make these requests faster",
-                _all_threads(limit), PATIENCE, counted(waiting, "request"),
-                _holders(exchanges, now),
-                "raise threads" if limit else "give the executor more workers",
-            )  # fmt: skip
+        logger.warning(
+            "%s busy for more than %g s, with %s waiting; held by %s; "
+            "%s, or make these requests faster",
+            _all_threads(limit), PATIENCE, counted(waiting, "request"),
+            _holders(exchanges, now),
+            "raise threads" if limit else "give the executor more workers",
+        )  # fmt: skip
 
 
 def _all_threads(limit: int | None) -> str:

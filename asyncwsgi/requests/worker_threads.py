@@ -23,7 +23,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -35,8 +34,7 @@ from asyncwsgi.errors import WorkersBusy
 from asyncwsgi.greenlets import thread_queue
 from asyncwsgi.requests import forks
 from asyncwsgi.requests.mailbox import Mailbox
-
-logger = logging.getLogger("asyncwsgi.server")
+from asyncwsgi.server_log import logger
 
 END_TIMEOUT = 3.0
 """Seconds that threads which have left have to end. Who hangs there is like who hangs in a job."""
@@ -272,12 +270,11 @@ class WorkerThreads:
         deadline = clock.monotonic() + END_TIMEOUT
         while hanging := [thread for thread in self._leaving if thread.is_alive()]:
             if clock.monotonic() >= deadline:
-                with contextlib.suppress(Exception):  # see `_report`
-                    logger.warning(
-                        "worker threads have not ended %g s after their last request: what they "
-                        "keep in thread-locals takes long to be let go of, or hangs",
-                        END_TIMEOUT,
-                    )
+                logger.warning(
+                    "worker threads have not ended %g s after their last request: what they "
+                    "keep in thread-locals takes long to be let go of, or hangs",
+                    END_TIMEOUT,
+                )
                 return
             hanging[0].join(LOOK_INTERVAL)
             await asyncio.sleep(0)
@@ -391,11 +388,6 @@ class _Submission:
 
 
 def _report(message: str) -> None:
-    """Log the exception in hand.
-
-    Logging runs code of the program, which may fail like any other: a filter that asks for the
-    request at hand where there is none, a clock that a test has replaced. A line that cannot be
-    written costs that line and nothing else.
-    """
+    """Log the exception in hand. In a worker thread, which nothing may end."""
     with contextlib.suppress(BaseException):
         logger.exception(message)

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -28,8 +27,7 @@ from asyncwsgi.frontends.registry import Registry
 from asyncwsgi.frontends.transport import peer_name
 from asyncwsgi.server.descriptors import descriptor_limit
 from asyncwsgi.server.tls import handshake_failure
-
-logger = logging.getLogger("asyncwsgi.server")
+from asyncwsgi.server_log import logger
 
 PAUSE = 0.02
 """Seconds without a try to accept after one that found no descriptor; a try costs some 10 us."""

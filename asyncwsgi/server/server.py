@@ -7,7 +7,6 @@ may live in one loop. Whoever owns the process decides about the rest (see `asyn
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -35,6 +34,7 @@ from asyncwsgi.server.listeners import Address, Listener, open_listeners
 from asyncwsgi.server.snapshot import EMPTY, Snapshot, take_snapshot
 from asyncwsgi.server.ticker import Ticker
 from asyncwsgi.server.tls import server_context
+from asyncwsgi.server_log import logger
 from asyncwsgi.words import counted
 from asyncwsgi.wsgi.application import why_no_application
 from asyncwsgi.wsgi.environ import server_environ
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     import ssl
     from wsgiref.types import WSGIApplication
 
-logger = logging.getLogger("asyncwsgi.server")
 
 LONGEST_TICK = 1.0
 """Seconds between looks at deadlines; fewer when a timeout is shorter than a few of them."""

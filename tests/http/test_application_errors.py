@@ -19,6 +19,7 @@ from tests.client import connect
 from tests.conftest import Serve
 from tests.http.helpers import ClientOf, Environ, answer, wait_for
 from tests.http.wire import GET, PLAIN, Headers, read_head, sized
+from tests.requests.helpers import broken_logging
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
@@ -207,6 +208,15 @@ FIRST_LINE = {
     "later iteration": b"HTTP/1.1 200 OK",
     "close": b"HTTP/1.1 200 OK",
 }
+
+
+def test_a_log_that_cannot_be_written_keeps_no_client_from_its_answer(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    client = client_of(serve(fail_in_call, validate=False))
+    with broken_logging("asyncwsgi.server") as was_asked:
+        assert client.get().status == 500
+    assert was_asked.is_set()
 
 
 @pytest.mark.parametrize(("stage", "error"), FAILURES)

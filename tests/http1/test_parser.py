@@ -467,6 +467,17 @@ def test_a_refusal_does_not_repeat_all_that_came(data: bytes, status: int) -> No
     check_refusal(outcomes(RequestParser(), [data]), status, "")
 
 
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        pytest.param(b"GARBAGE\r\n\r\n", r": 'GARBAGE'$", id="request line"),
+        pytest.param(get(b"no colon\r\n"), r": 'no colon'$", id="header line"),
+    ],
+)
+def test_a_refusal_quotes_what_came_and_not_how_it_is_held(data: bytes, says: str) -> None:
+    check_refusal(outcomes(RequestParser(), [data]), 400, says)
+
+
 def test_a_refusal_repeats_nothing_that_a_terminal_obeys() -> None:
     data = with_target("spam").replace(b"GET", b"\x1b[2J")
     check_refusal(outcomes(RequestParser(), [data]), 400, "request line")
