@@ -325,9 +325,7 @@ class TestAnImportThatWritesAModule:
         project.write("life.py", LIFESPAN.format(statement="pass"))
         environment = {} if watching == "watchfiles" else without("watchfiles")
         project.serve("--lifespan", "life:lifespan", environment=environment)
-        # Another process says so than the one that listens: either may be first.
-        if "changes" not in project.process.log:
-            project.process.read_until("changes")
+        project.wait_until_watched()
         project.reload("two")  # by now it knows what there is
 
     @pytest.mark.parametrize(
