@@ -109,6 +109,12 @@ class Project:
         self.process.read_until("reloading: web.py changed")
         self.wait_until_taken_over()
 
+    def wait_until_watched(self) -> None:
+        """Wait until the supervisor has begun to watch."""
+        # It says so, and a child that it listens: either may be first.
+        if "changes" not in self.process.log:
+            self.process.read_until("changes")
+
     def wait_until_taken_over(self) -> None:
         """Wait until new code serves and the old has been told to stop."""
         self.process.read_until("listening on ")

@@ -416,7 +416,7 @@ class TestAnImportThatWritesAModule:
         project.write("life.py", LIFESPAN.format(statement="pass"))
         environment = {} if watching == "watchfiles" else without("watchfiles")
         project.serve("--lifespan", "life:lifespan", environment=environment)
-        project.process.read_until("changes")
+        project.wait_until_watched()
         project.reload("two")  # by now it knows what there is
 
     @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_an_application_of_any_file_name_reloads(
 ) -> None:
     project.write(name, "def app(environ, start_response): pass")
     project.start("--reload", app=name, environment=backend)
-    project.process.read_until("changes")
+    project.wait_until_watched()
     project.write(name, "def app(environ, start_response): return None")
     project.process.read_until(f"reloading: {name} changed")
     project.wait_until_taken_over()
@@ -93,7 +93,7 @@ def test_a_module_that_a_view_imports_from_elsewhere_counts(
     project.write("web.py", HOOK.format(file=str(helper)))
     project.start("--reload", environment=backend)
     project.address = address_of(project.process.urls()[0])
-    project.process.read_until("changes")
+    project.wait_until_watched()
     for version in ("one", "two"):  # each process imports it anew
         assert project.answers(version)
         helper.write_text(f"version = {'two' if version == 'one' else 'three'!r}")
@@ -109,7 +109,7 @@ def test_a_package_behind_a_link_that_is_pointed_elsewhere_reloads(
     point(project.directory / "web", "releases/1")
     project.start("--reload", environment=backend)
     project.address = address_of(project.process.urls()[0])
-    project.process.read_until("changes")
+    project.wait_until_watched()
     project.write("other.py", "")
     project.wait_until_taken_over()  # by now it knows what there is
     for release in ("2", "3", "1"):
@@ -123,7 +123,7 @@ class TestExtraFiles:
     def test_a_change_of_one_reloads(self, project: Project, backend: dict[str, str]) -> None:
         project.write("site.toml", "a = 1")
         project.serve("--extra-files", "site.toml", environment=backend)
-        project.process.read_until("changes")
+        project.wait_until_watched()
         project.write("site.toml", "a = 2")
         project.process.read_until("reloading: site.toml changed")
         project.wait_until_taken_over()
@@ -137,7 +137,7 @@ class TestExtraFiles:
         assert (
             f"--extra-files: there is no {extra}; it counts when it is made" in project.process.log
         )
-        project.process.read_until("changes")
+        project.wait_until_watched()
         for content in ("a = 1", "a = 22"):
             extra.write_text(content)
             project.process.read_until("site.toml changed")
@@ -149,7 +149,7 @@ class TestExtraFiles:
         (tmp_path / "data").mkdir()
         paths = os.pathsep.join([str(tmp_path / "data"), "other.toml"])
         project.serve("--extra-files", paths, environment=backend)
-        project.process.read_until("changes")
+        project.wait_until_watched()
         (tmp_path / "data" / "table.csv").write_text("a,b")
         project.process.read_until("table.csv changed")
         project.wait_until_taken_over()
@@ -175,7 +175,7 @@ class TestWhatDoesNotCount:
         project.write("env/pyvenv.cfg", "home = /usr")
         project.write(path, "a = 1")
         project.serve("--exclude-patterns", "*/generated/*", environment=backend)
-        project.process.read_until("changes")
+        project.wait_until_watched()
         project.reload("two")  # by now it does hear of changes
         project.write(path, "a = 22")
         # They are heard of in their order, or the first of them by name: it would be that one.
