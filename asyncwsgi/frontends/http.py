@@ -261,6 +261,7 @@ class HttpConnection(asyncio.Protocol):
         """The response is complete, or as complete as it gets: go on with the connection."""
         self.exchange = None
         responder = _responder_of(exchange)
+        responder.body = None  # a background task may keep the exchange for long
         self._is_close_delimited = responder.is_close_delimited
         if self._state is not State.RESPONDING or self.client.is_closing:
             return
