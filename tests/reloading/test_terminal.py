@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import signal
@@ -48,11 +49,22 @@ def start_another_in_the_foreground(*_):
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTTOU})
     sys.stderr.write("another program has the terminal\\n")
 
+def come_to_the_foreground():
+    # As shells do it: a group of its own. In that of its session's leader it would be an orphan,
+    # which no terminal stops.
+    os.setpgrp()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+    os.tcsetpgrp(0, os.getpgrp())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTTOU})
+
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-signal.signal(signal.SIGINT, lambda *_: None)
 signal.signal(signal.SIGUSR1, start_another_in_the_foreground)
 signal.signal(signal.SIGUSR2, tell_echo)
-subprocess.run([sys.executable, "-m", "asyncwsgi", *sys.argv[1:]])
+command = [sys.executable, "-m", "asyncwsgi", *sys.argv[1:]]
+reloader = subprocess.Popen(command, preexec_fn=come_to_the_foreground)
+with open("group", "w") as file:
+    file.write(str(reloader.pid))
+reloader.wait()
 tell_echo()
 """
 
@@ -67,6 +79,12 @@ class Shell:
             "-c", SHELL, *options, "web:app", directory=directory, terminal=terminal
         )
         self._keyboard = keyboard
+        self._group = directory / "group"
+
+    def close(self) -> None:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            os.killpg(int(self._group.read_text()), signal.SIGKILL)
+        self.process.close()
 
     def press_ctrl_c(self) -> None:
         os.write(self._keyboard, b"\x03")
@@ -79,7 +97,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     try:
         yield shell
     finally:
-        shell.process.close()
+        shell.close()
         os.close(terminal)
         os.close(keyboard)
 
@@ -92,13 +110,15 @@ def test_after_ctrl_c_at_the_prompt_of_a_debugger_the_terminal_echoes_again(shel
         assert shell.process.read_until("the echo is").endswith("on")
 
 
-def test_from_the_background_nothing_is_changed(shell: Shell) -> None:
+def test_from_the_background_nothing_is_changed(shell: Shell, tmp_path: Path) -> None:
     address = address_of(shell.process.urls()[0])
     shell.process.send_signal(signal.SIGUSR1)
     shell.process.read_until("another program has the terminal")
     with connect(address) as client:
         client.request("GET", "/die")
-        # Who is stopped says nothing.
         shell.process.read_until("the process that served ended with code 7")
+    # Who is stopped for it takes up no change.
+    (tmp_path / "web.py").write_text(f"{APP}\nchanged = True\n")
+    shell.process.read_until("listening on")
     shell.process.send_signal(signal.SIGUSR2)
     assert shell.process.read_until("the echo is").endswith("off")
