@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
+SIGNAL_INTERVAL = 0.5
+"""Seconds after which a wait of the main thread begins anew. Python looks for signals between two
+instructions; one that comes when the last look is over and the wait has not begun (Ctrl+C) would
+be seen when the wait is over, which may be never."""
+
 
 def run(application: WSGIApplication, config: Config | None = None, **options: Any) -> int:
     """Serve until SIGINT or SIGTERM, then drain; a second signal cuts what is still in flight.
@@ -176,6 +181,8 @@ class ServerThread:
         is_first = not self.was_started
         try:
             self.start_thread()
+            while not self.started.done():
+                concurrent.futures.wait({self.started}, timeout=SIGNAL_INTERVAL)
             self.started.result()
         except BaseException:
             # It failed to start, or (Ctrl+C) is about to start and shall not go on.
@@ -196,7 +203,8 @@ class ServerThread:
     def _stop(self) -> None:
         try:
             self.shutdown()
-            self.thread.join()
+            while self.thread.is_alive():
+                self.thread.join(SIGNAL_INTERVAL)
         except BaseException:
             self.abort()
             raise

@@ -359,6 +359,29 @@ class TestInterrupts:
         process.read_until("tidying up")
         assert (process.interrupt(), process.output) == (0, "interrupted\n")
 
+    def test_those_that_do_not_interrupt_its_waits_are_seen(self, start: Start, loop: Loop) -> None:
+        # As one that comes in the moment in which a wait begins: the handler of C has run.
+        source = f"""
+        import asyncio, contextlib, threading
+        def interrupt():
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        @contextlib.asynccontextmanager
+        async def hanging():
+            try:
+                threading.Thread(target=interrupt).start()
+                await asyncio.Event().wait()
+                yield
+            finally:
+                threading.Thread(target=interrupt).start()
+                await asyncio.Event().wait()
+        try:
+            serve_in_thread(app, port=0, loop={loop!r}, lifespan=hanging).start()
+        except KeyboardInterrupt:
+            print("interrupted")
+        """
+        process = start("-c", program(source))
+        assert (process.wait(), process.output) == (0, "interrupted\n")
+
     def test_one_while_it_is_closed_cuts_what_is_in_flight(self, start: Start, loop: Loop) -> None:
         source = f"""
         import threading
