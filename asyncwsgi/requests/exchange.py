@@ -52,8 +52,9 @@ from asyncwsgi.requests.spool import spool
 from asyncwsgi.server_log import logger
 from asyncwsgi.wsgi import response as wsgi_response
 from asyncwsgi.wsgi.application import run_application
-from asyncwsgi.wsgi.async_body import AsyncBody, SuspendedCall
+from asyncwsgi.wsgi.async_body import AsyncBody
 from asyncwsgi.wsgi.response import Response
+from asyncwsgi.wsgi.suspended_call import SuspendedCall
 
 # nginx's status for a client that left before there was one.
 CLIENT_CLOSED_REQUEST = 499

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from asyncwsgi.http1.head import RequestHead
     from asyncwsgi.requests.dispatcher import Dispatcher
     from asyncwsgi.serving.client_socket import ClientSocket
-    from asyncwsgi.wsgi.async_body import SuspendedCall
     from asyncwsgi.wsgi.response import Response
+    from asyncwsgi.wsgi.suspended_call import SuspendedCall
 
 
 class _RawOutput(io.RawIOBase):

@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.words import with_article
-from asyncwsgi.wsgi.async_body import AsyncBody, SuspendedCall
+from asyncwsgi.wsgi.async_body import AsyncBody
 from asyncwsgi.wsgi.file_wrapper import FilePart, FileWrapper
+from asyncwsgi.wsgi.suspended_call import SuspendedCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

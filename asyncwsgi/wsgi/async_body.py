@@ -1,4 +1,4 @@
-"""A body that goes on elsewhere: the block that says so, and what is left of the call behind it.
+"""A body that goes on elsewhere: the block that says so.
 
 Frameworks wrap what an application returns, so a server does not see whether a body could be
 iterated without a thread. A block passes through their wrappers as it is: an empty one, which any
@@ -7,7 +7,8 @@ other reader takes for nothing.
 The life of such a body. The application returns an iterable whose first block is an `AsyncBody`; by
 yielding it, it offers the async iterator that has the others. Whoever iterates decides. The server
 takes the offer (`is_taken`) as soon as it sees the block: it sends the head, and keeps what is left
-of the application's call as a `SuspendedCall`, in whose thread another request may run meanwhile.
+of the application's call (see `asyncwsgi.wsgi.suspended_call`), in whose thread another request may
+run meanwhile.
 Anybody else - another server, a middleware that changes blocks and so must see all of them - just
 asks for the next block; the offer is then void (`is_void`), and the iterable yields the blocks of
 the same iterator itself, one by one, in the thread that asks. Behind a taken offer the server goes
@@ -18,12 +19,9 @@ saw. `close()` is called last, as of any iterable.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator
 from contextvars import Context
 from typing import Self
-
-from asyncwsgi.errors import ClientDisconnected
-from asyncwsgi.wsgi.file_wrapper import FilePart
 
 
 class AsyncBody(bytes):
@@ -73,49 +71,3 @@ class AsyncBody(bytes):
     def __bytes__(self) -> bytes:
         # Django makes bytes of every block.
         return self
-
-
-class SuspendedCall:
-    """What is left of a call whose body is sent elsewhere.
-
-    Args:
-        body: what is sent: an async iterator's blocks, or a part of a file.
-        proceed: takes the rest of the application's iterator and sends it; ends the response.
-        blocks: the application's iterable, still to be closed.
-        iterator: the iterator over it.
-    """
-
-    __slots__ = ("_blocks", "_iterator", "_proceed", "body")
-
-    def __init__(
-        self,
-        body: AsyncBody | FilePart,
-        proceed: Callable[[Iterable[bytes], Iterator[bytes]], SuspendedCall | None],
-        blocks: Iterable[bytes],
-        iterator: Iterator[bytes],
-    ) -> None:
-        self.body = body
-        self._proceed = proceed
-        self._blocks = blocks
-        self._iterator = iterator
-
-    def tell_error(self, error: BaseException | None) -> None:
-        """Say what the async iterator has raised, before `resume`."""
-        if isinstance(self.body, AsyncBody):
-            self.body.error = error
-
-    def resume(self, *, is_cut: bool = False) -> SuspendedCall | None:
-        """Go on behind what was sent elsewhere, and close the iterable.
-
-        What an async iterator has raised is raised by the application's iterable, through its
-        wrappers. If it was cut, the iteration ends instead: nobody is left to send to.
-        """
-        suspended = self._proceed(self._blocks, _cut() if is_cut else self._iterator)
-        if suspended is None and isinstance(self.body, AsyncBody):
-            self.body.raise_error()  # that a wrapper has not asked for
-        return suspended
-
-
-def _cut() -> Iterator[bytes]:
-    raise ClientDisconnected("the client left")
-    yield
