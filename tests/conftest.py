@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
@@ -99,3 +100,19 @@ def client_of() -> Iterator[Callable[[LiveServer], Client]]:
     """Connections to servers, closed when the test ends."""
     with ExitStack() as stack:
         yield lambda server: stack.enter_context(connect(server.addresses[0]))
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A listening socket on 127.0.0.1; its clients wait until somebody is given it."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        yield sock
+
+
+@pytest.fixture
+def taken(listener: socket.socket) -> int:
+    """A port of 127.0.0.1 on which another program listens."""
+    port: int = listener.getsockname()[1]
+    return port

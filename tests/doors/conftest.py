@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,19 +56,3 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield start
     for process in processes:
         process.close()
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    """One that the program inherits: clients may come before it is ready, which it cannot tell."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.listen()
-        yield sock
-
-
-@pytest.fixture
-def taken(listener: socket.socket) -> int:
-    """A port of 127.0.0.1 on which another program listens."""
-    port: int = listener.getsockname()[1]
-    return port

@@ -73,6 +73,18 @@ def hold_all(server: LiveServer, client: Client) -> None:
     until(server, lambda: buffered(server) == SIZE)
 
 
+def share_room(server: LiveServer, first: Client, second: Client) -> None:
+    """Have `second` send all of a body while `first` holds the room; both are answered."""
+    hold_all(server, first)
+    second.request("POST", "/", BODY)
+    until(server, lambda: waiting(server) == 1)
+    come_round(server)
+    assert buffered(server) - SIZE <= UNCLAIMED_SIZE
+    first.send(BODY[1:])
+    assert first.reply().body == BODY
+    assert second.reply().body == BODY
+
+
 def let_wait(server: LiveServer, *clients: Client, size: int = SIZE) -> None:
     """Have each of `clients` wait for room, in this order."""
     for client in clients:
@@ -126,14 +138,7 @@ class TestWhoWaits:
     ) -> None:
         server = serve(echo, max_buffered_size=MAX)
         first, second = client_of(server), client_of(server)
-        hold_all(server, first)
-        second.request("POST", "/", BODY)
-        until(server, lambda: waiting(server) == 1)
-        come_round(server)
-        assert buffered(server) - SIZE <= UNCLAIMED_SIZE
-        first.send(BODY[1:])
-        assert first.reply().body == BODY
-        assert second.reply().body == BODY
+        share_room(server, first, second)
 
     def test_tls_clients_are_served_while_little_is_read(
         self, serve: Serve, certificates: Certificates
@@ -141,14 +146,7 @@ class TestWhoWaits:
         server = serve(echo, max_buffered_size=MAX, certfile=certificates.files.both)
         address, context = ("127.0.0.1", server.port), certificates.client_context()
         with connect(address, context) as first, connect(address, context) as second:
-            hold_all(server, first)
-            second.request("POST", "/", BODY)
-            until(server, lambda: waiting(server) == 1)
-            come_round(server)
-            assert buffered(server) - SIZE <= UNCLAIMED_SIZE
-            first.send(BODY[1:])
-            assert first.reply().body == BODY
-            assert second.reply().body == BODY
+            share_room(server, first, second)
 
     def test_clients_are_served_in_the_order_in_which_they_have_come(
         self, serve: Serve, client_of: ClientOf

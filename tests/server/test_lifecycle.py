@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -41,22 +41,6 @@ from tests.server.helpers import (
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    """A listening socket of the test's own on 127.0.0.1."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.listen()
-        yield sock
-
-
-@pytest.fixture
-def taken(listener: socket.socket) -> int:
-    """A port of 127.0.0.1 on which another program listens."""
-    port: int = listener.getsockname()[1]
-    return port
 
 
 class TestStart:
