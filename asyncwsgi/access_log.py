@@ -7,12 +7,43 @@ logging. Every field of the entry stands on the record as an attribute, as if gi
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 DEFAULT_FORMAT = '%(client)s "%(method)s %(target)s %(protocol)s" %(status)s %(size)s %(duration)s'
 
 # Whatever a terminal or a log reader could take for a command or for the end of a field.
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x22, 0x5C, *range(0x7F, 0xA0))}
+
+
+_NAMED = re.compile(r"%\((request|response|environ):([^()]+)\)")
+"""Fields that name a header of the request, one of the response, or a key of the environ."""
+_WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
+
+
+class NamedField(NamedTuple):
+    """A field of a format that says itself what it wants, as ``request:traceparent``."""
+
+    field: str
+    is_of_response: bool
+    name: str
+    """A key of the environ, or a response header in lower case."""
+
+    @classmethod
+    def parse(cls, source: str, name: str) -> NamedField:
+        """The field ``SOURCE:NAME``."""
+        field, key = f"{source}:{name}", name
+        if source == "request":
+            # RFC 3875 4.1.18.
+            key = name.upper().replace("-", "_")
+            key = key if key in _WITHOUT_PREFIX else f"HTTP_{key}"
+        return cls(field, source == "response", name.lower() if source == "response" else key)
+
+
+def named_fields(line_format: str) -> tuple[NamedField, ...]:
+    """The fields of `line_format` that name a header or a key of the environ."""
+    return tuple(NamedField.parse(*match) for match in _NAMED.findall(line_format))
 
 
 class AccessEntry(NamedTuple):
@@ -30,10 +61,12 @@ class AccessEntry(NamedTuple):
     """From the request's complete head to the end of its response."""
     referer: str
     user_agent: str
+    named: Mapping[str, str] = {}
+    """What the format asks for by name, such as ``request:traceparent``."""
 
     def fields(self) -> dict[str, Any]:
         """The fields as strings and numbers that are safe to log."""
-        return {
+        fields = {
             "client": self.client,
             "method": escape(self.method),
             "target": escape(self.target),
@@ -45,6 +78,9 @@ class AccessEntry(NamedTuple):
             "referer": escape(self.referer),
             "user_agent": escape(self.user_agent),
         }
+        for field, value in self.named.items():
+            fields[field] = escape(value)
+        return fields
 
 
 class AccessLogger:
@@ -52,11 +88,24 @@ class AccessLogger:
 
     def __init__(self, line_format: str = DEFAULT_FORMAT) -> None:
         self._format = line_format
+        self._named = named_fields(line_format)
         self._logger = logging.getLogger("asyncwsgi.access")
 
     def is_enabled(self) -> bool:
         """Whether anyone would see an entry; asked before one is made."""
         return self._logger.isEnabledFor(logging.INFO)
+
+    def pick(
+        self, environ: Mapping[str, object], headers: Iterable[tuple[str, str]]
+    ) -> dict[str, str]:
+        """What the format asks for by name, out of an environ and a response's headers."""
+        if not self._named:
+            return {}
+        answers = {name.lower(): value for name, value in headers}
+        return {
+            field: str((answers if is_of_response else environ).get(name, "-"))
+            for field, is_of_response, name in self._named
+        }
 
     def log(self, entry: AccessEntry) -> None:
         """Log one request that the application was called for."""
@@ -91,12 +140,16 @@ def check_format(line_format: str) -> None:
     Raises:
         ValueError: names the field or the conversion that does not exist.
     """
-    fields = AccessEntry("", "", "", "", 200, 0, 0.0, "", "").fields()
+    named = {field: "" for field, _, _ in named_fields(line_format)}
+    fields = AccessEntry("", "", "", "", 200, 0, 0.0, "", "", named).fields()
     try:
         line = line_format % fields
     except KeyError as error:
         names = ", ".join(fields)
-        raise ValueError(f"there is no field {error}; the fields are {names}") from None
+        raise ValueError(
+            f"there is no field {error}; the fields are {names}, and request:HEADER, "
+            "response:HEADER, environ:KEY"
+        ) from None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{line_format!r} is no %(name)s format: {error}") from None
     if line == line_format:

@@ -186,6 +186,26 @@ class Config:
         minimum=0,
     )
 
+    shutdown_delay: float = _option(
+        0.0,
+        "Seconds for which SIGTERM lets the server go on to serve, though not ready any more "
+        "(ready_path), before its listeners close; a second signal skips them.",
+        minimum=0,
+    )
+    health_path: str = _option(
+        "", "Path answered with 200 by the loop itself, also while all threads are busy."
+    )
+    ready_path: str = _option(
+        "", "Path answered with 200 by the loop itself, and with 503 once the server stops."
+    )
+    metrics_bind: str = _option(
+        "", "HOST:PORT at which Prometheus finds metrics; needs the package prometheus_client."
+    )
+    count_requests: bool = _option(
+        False,
+        "Count requests and how long they take, for Server.stats(); metrics_bind implies it.",
+    )
+
     root_path: str = _option("", "SCRIPT_NAME: the path at which a proxy mounts the application.")
     server_header: bool = _option(True, "Say in the header Server that this is asyncwsgi.")
     access_log: bool = _option(True, "Log every request.")
@@ -205,6 +225,7 @@ class Config:
         self._check_port()
         self._check_tls()
         self._check_root_path()
+        self._check_observation()
         self._check_executor()
         self._check_async_views()
         try:
@@ -269,6 +290,23 @@ class Config:
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
             raise ConfigError(
                 f"root_path must begin with a slash and not end with one, got {self.root_path!r}"
+            )
+
+    def _check_observation(self) -> None:
+        for name in ("health_path", "ready_path"):
+            path = getattr(self, name)
+            if path and (not path.startswith("/") or "?" in path or not path.isprintable()):
+                raise ConfigError(f"{name} must begin with a slash and have no query, got {path!r}")
+        if self.health_path and self.health_path == self.ready_path:
+            raise ConfigError(
+                f"health_path and ready_path are both {self.ready_path!r}; a server that stops is "
+                "healthy and not ready, so they need a path each"
+            )
+        host, _, port = self.metrics_bind.rpartition(":")
+        if self.metrics_bind and not (host and port.isascii() and port.isdigit()):
+            raise ConfigError(
+                f"metrics_bind must be HOST:PORT, got {self.metrics_bind!r}; 127.0.0.1:9100 shows "
+                "metrics to this machine alone"
             )
 
     def _check_executor(self) -> None:

@@ -65,6 +65,8 @@ class JSONFormatter(logging.Formatter):
         }
         fields = record.__dict__
         entry.update({name: fields[name] for name in ACCESS_FIELDS if name in fields})
+        # Those that the format of access lines names itself, as "request:traceparent".
+        entry.update({name: value for name, value in fields.items() if ":" in name})
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)

@@ -45,6 +45,8 @@ class StopSignals:
         self._server = server
         self._mailbox = Mailbox(loop)
         self._was_heard = False
+        self._stops = False
+        """Whether it was told to drain, and not only that it will be."""
         self._unheard_since: float | None = None
         self._replaced: dict[int, Any] = {}
         self.has_served = False
@@ -86,8 +88,11 @@ class StopSignals:
     def _stop(self, number: int) -> None:
         """Stop the server. On the loop."""
         self._unheard_since = None
-        if self._was_heard:
+        if self._stops:
             self.exit_code = 128 + number
             self._server.abort()
-        self._was_heard = True
-        self._server.begin_shutdown()
+        # Ctrl+C is pressed by somebody who waits; SIGTERM comes from whoever also sends clients.
+        is_first, self._was_heard = not self._was_heard, True
+        delay = self._server.config.shutdown_delay if is_first and number == signal.SIGTERM else 0.0
+        self._stops = not delay
+        self._server.begin_shutdown(delay=delay)

@@ -30,11 +30,12 @@ from asyncwsgi.errors import RequestBodyError, RequestRefused, WorkersBusy
 from asyncwsgi.frontends.buffer_budget import UNCLAIMED_SIZE, Claim
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.little_reads import LittleReads, ReadBuffers
+from asyncwsgi.frontends.probes import Probes
 from asyncwsgi.frontends.registry import ConnectionSnapshot, DrainPhase, Registry
 from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.frontends.states import State
 from asyncwsgi.frontends.transport import ClientTransport
-from asyncwsgi.http1.encoder import refusal
+from asyncwsgi.http1.encoder import own_response
 from asyncwsgi.http1.head import RequestHead
 from asyncwsgi.http1.memory import SharedLines
 from asyncwsgi.http1.parser import END_OF_BODY, NEED_DATA, HeadLimits, ParserEvent, RequestParser
@@ -45,6 +46,7 @@ from asyncwsgi.server_log import logger
 from asyncwsgi.wsgi.environ import EnvironBuilder
 
 RETRY_AFTER = ("Retry-After", "1")
+ALLOW_PROBES = ("Allow", "GET, HEAD")
 OPEN_FILES = "the limit of open files (ulimit -n, LimitNOFILE= of systemd) or max_connections"
 MOST_PIECES = 256
 """Pieces of a chunked body that are parsed before other connections have their turn."""
@@ -63,6 +65,8 @@ class Frontend:
     exchange_class: ExchangeFactory = Exchange
     responder_class: type[HttpResponder] = HttpResponder
     signature: Signature = field(default_factory=Signature)
+    probes: Probes | None = None
+    """What the loop answers itself, if anything."""
     header_lines: SharedLines = field(default_factory=SharedLines)
     read_buffers: ReadBuffers = field(default_factory=ReadBuffers)
 
@@ -449,6 +453,10 @@ class HttpConnection(asyncio.Protocol):
 
     def _begin(self, head: RequestHead) -> None:
         self._had_request = True
+        probes = self._frontend.probes
+        if probes is not None and (status := probes.status_for(head)) is not None:
+            self._answer_probe(head, status)
+            return
         exchange = self.make_exchange(head, self._environs.build(head))
         if head.fields.has_body:
             self._begin_body(exchange, head)
@@ -456,6 +464,22 @@ class HttpConnection(asyncio.Protocol):
             self.exchange = exchange
             self._enter(State.RESPONDING)
             self.request_arrived(exchange)
+
+    def _answer_probe(self, head: RequestHead, status: int) -> None:
+        sign = self._frontend.signature
+        self.client.write(
+            own_response(
+                status,
+                date=sign.date(),
+                server=sign.server,
+                headers=[ALLOW_PROBES] if status == 405 else (),
+                is_of_head=head.method == "HEAD",
+            )
+        )
+        if head.fields.has_body:
+            self._linger()
+        else:
+            self._finish()
 
     def _begin_body(self, exchange: Exchange, head: RequestHead) -> None:
         fields = head.fields
@@ -638,14 +662,14 @@ class HttpConnection(asyncio.Protocol):
             self._answer_refused(refused)
 
     def _answer_refused(self, refused: RequestRefused) -> None:
-        self._registry.refused_count += 1
+        self._registry.count_refused(refused.status)
         headers = [RETRY_AFTER] if refused.status == 503 else []
         self._body = None
         if self.exchange is not None:
             self._forget(self.exchange)
         sign = self._frontend.signature
         self.client.write(
-            refusal(refused.status, date=sign.date(), server=sign.server, headers=headers)
+            own_response(refused.status, date=sign.date(), server=sign.server, headers=headers)
         )
         self._linger()
 

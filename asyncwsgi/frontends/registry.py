@@ -94,8 +94,9 @@ class Registry:
         """What all of them hold together."""
         self.accepted_count = 0
         """Connections so far."""
-        self.refused_count = 0
-        """Requests and connections that were answered in the application's place, so far."""
+        self.refused_counts: dict[int, int] = {}
+        """Requests and connections that were answered in the application's place so far, by the
+        status they got."""
         self._max_connections = max_connections
         self._max_descriptors = max_descriptors
         self._connections: set[RegisteredConnection] = set()
@@ -107,6 +108,10 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._connections)
+
+    def count_refused(self, status: int) -> None:
+        """Count a request, or a connection, that is answered in the application's place."""
+        self.refused_counts[status] = self.refused_counts.get(status, 0) + 1
 
     @property
     def connections(self) -> Collection[RegisteredConnection]:

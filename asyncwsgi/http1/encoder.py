@@ -119,12 +119,13 @@ class ResponseEncoder:
         return LAST_CHUNK if self.is_chunked else b""
 
 
-def refusal(
+def own_response(
     status: int,
     *,
     date: str,
     server: str = SERVER_NAME,
     headers: Iterable[tuple[str, str]] = (),
+    is_of_head: bool = False,
 ) -> bytes:
     """The whole response to a request that the server answers itself and then closes on.
 
@@ -132,6 +133,7 @@ def refusal(
         date: the value of the Date header.
         server: that of the Server header; empty for none.
         headers: more of them.
+        is_of_head: whether HEAD was asked for: no body follows (RFC 9110 9.3.2).
     """
     phrase = HTTPStatus(status).phrase
     body = f"{status} {phrase}\n".encode("ascii")
@@ -143,4 +145,5 @@ def refusal(
     ]
     encoder = ResponseEncoder("1.1")
     line = f"{status} {phrase}"
-    return encoder.head(line, fields, is_open_ended=False, date=date, keep_alive=False) + body
+    head = encoder.head(line, fields, is_open_ended=False, date=date, keep_alive=False)
+    return head if is_of_head else head + body

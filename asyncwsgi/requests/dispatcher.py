@@ -22,6 +22,7 @@ from asyncwsgi.requests.file_transfer import FileTransfer
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.saturation import SaturationWatch
+from asyncwsgi.requests.statistics import RequestStatistics
 from asyncwsgi.requests.worker_threads import Job, Workers
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Dispatcher:
         access_logger: writes access lines.
         request_body_class: makes request bodies.
         new_context: makes the Context of one request.
+        statistics: counts the exchanges that end; None: nobody does.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Dispatcher:
         access_logger: AccessLogger,
         request_body_class: type[RequestBody],
         new_context: Callable[[], Context] = Context,
+        statistics: RequestStatistics | None = None,
     ) -> None:
         self.application = application
         self.config = config
@@ -103,6 +106,7 @@ class Dispatcher:
         self.access_logger = access_logger
         self.request_body_class = request_body_class
         self.new_context = new_context
+        self.statistics = statistics
         self.exchanges: set[DispatchedExchange] = set()
         """Those that were submitted and have not ended."""
         self.cut_exchanges: set[DispatchedExchange] = set()

@@ -229,6 +229,18 @@ class Exchange:
         """Bytes that were posted so far, head and framing included."""
         return self._posted_size
 
+    @property
+    def body_size(self) -> int:
+        """Bytes of the request body that have arrived."""
+        return 0 if self.body is None else self.body.received_size
+
+    @property
+    def final_status(self) -> int:
+        """The status that the client got; 499 if it got none, because it had left."""
+        response = self._response
+        was_begun = response is not None and response.head_was_sent and self._posted_size
+        return response.status if response is not None and was_begun else CLIENT_CLOSED_REQUEST
+
     # From what iterates the body, on the loop.
 
     def send(self, block: bytes) -> bool:
@@ -285,6 +297,9 @@ class Exchange:
 
     def _end(self, _: None) -> None:
         self.disconnect.end()
+        statistics = self.dispatcher.statistics
+        if statistics is not None:
+            statistics.exchange_ended(self)
         self.discard()
         self.dispatcher.exchange_ended(self)
         self.connection.response_ended(self)
@@ -521,19 +536,19 @@ class Exchange:
         self.dispatcher.mailbox.post(self._resume_reading_now, None)
 
     def _log(self, response: Response) -> None:
-        environ = self.environ
-        was_begun = response.head_was_sent and self._posted_size
-        self.dispatcher.access_logger.log(
+        environ, dispatcher = self.environ, self.dispatcher
+        dispatcher.access_logger.log(
             AccessEntry(
                 self.client or "-",
                 self.method,
                 self.target,
                 self.protocol,
-                response.status if was_begun else CLIENT_CLOSED_REQUEST,
+                self.final_status,
                 self._posted_size,
                 clock.monotonic() - self.submitted_at,
                 environ.get("HTTP_REFERER", "-"),
                 environ.get("HTTP_USER_AGENT", "-"),
+                dispatcher.access_logger.pick(environ, response.headers),
             )
         )
 

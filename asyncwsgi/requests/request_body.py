@@ -63,6 +63,8 @@ class RequestBody(io.RawIOBase):
         self._taken_size = 0
         """Bytes of the first block that were read already."""
         self._size = 0
+        self.received_size = 0
+        """Bytes that have arrived so far."""
         self._is_complete = False
         self._was_full = False
         self._waiting = 0
@@ -98,6 +100,7 @@ class RequestBody(io.RawIOBase):
             else:
                 self._blocks.append(data)
             self._size += len(data)
+            self.received_size += len(data)
             self._was_full = self._was_full or self.is_full
             # All of them: one may wait for the first byte, another for the whole.
             self._changed.notify_all()

@@ -19,6 +19,7 @@ from asyncwsgi.coroutines.watch import LoopWatch
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.frontends.http import Frontend, HttpConnection
 from asyncwsgi.frontends.http_response import HttpResponder
+from asyncwsgi.frontends.probes import Probes
 from asyncwsgi.frontends.registry import DrainPhase, Registry
 from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.http1.parser import HeadLimits
@@ -26,12 +27,15 @@ from asyncwsgi.requests.dispatcher import Dispatcher, context_maker
 from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.requests.request_body import RequestBody
+from asyncwsgi.requests.statistics import RequestStatistics
 from asyncwsgi.requests.worker_threads import ExecutorWorkers, Workers, WorkerThreads
 from asyncwsgi.server.accepting import Acceptor
 from asyncwsgi.server.descriptors import default_max_connections
 from asyncwsgi.server.lifespan import Lifespan
 from asyncwsgi.server.listeners import Address, Listener, open_listeners
+from asyncwsgi.server.metrics import metrics_application
 from asyncwsgi.server.snapshot import EMPTY, Snapshot, take_snapshot
+from asyncwsgi.server.stats import Stats
 from asyncwsgi.server.ticker import Ticker
 from asyncwsgi.server.tls import server_context
 from asyncwsgi.server_log import logger
@@ -96,6 +100,9 @@ class Server:
         self._was_started = False
         self._is_accepting = False
         self._was_shut_down = False
+        self._probes = Probes(self.config.health_path, self.config.ready_path)
+        self._delayed_stop: asyncio.TimerHandle | None = None
+        self._metrics = self._make_metrics_server()
         self._was_cut = asyncio.Event()
         self._has_stopped = asyncio.Event()
         self.before_cut: Callable[[], object] | None = None
@@ -139,14 +146,19 @@ class Server:
             await self.shutdown()
 
     async def _begin(self) -> None:
+        if self._metrics is not None:
+            await self._metrics.start()
         if not self._was_shut_down:
             await self._acceptor.start(self.sockets, self.config.backlog)
         self._is_accepting = True
         self._ticker = Ticker(self._loop, self._choose_tick_interval(), self._tick)
         self._ticker.start()
         if self._addresses and not self._was_shut_down:
-            scheme = self._scheme
-            logger.info("listening on %s", ", ".join(_url(scheme, a) for a in self._addresses))
+            self._say_where()
+
+    def _say_where(self) -> None:
+        scheme = self._scheme
+        logger.info("listening on %s", ", ".join(_url(scheme, a) for a in self._addresses))
 
     async def serve_forever(self) -> None:
         """Wait until the server has shut down, whoever asked for it."""
@@ -194,13 +206,26 @@ class Server:
             self.abort()
             raise
 
-    def begin_shutdown(self, *, has_successor: bool = False) -> None:
+    def begin_shutdown(self, *, has_successor: bool = False, delay: float = 0.0) -> None:
         """As `shutdown`, without waiting for it. On the server's loop.
+
+        Args:
+            has_successor: see `shutdown`.
+            delay: seconds for which it goes on to serve, and says that it is not ready any more
+                (see ``ready_path``), so that whoever sends it clients can send them elsewhere
+                before its listeners close. Called once more, it stops at once.
 
         Raises:
             RuntimeError: it is called elsewhere.
         """
         self._require_own_loop()
+        self._probes.is_ready = has_successor
+        if delay and self._is_accepting and self._delayed_stop is None:
+            self._delayed_stop = self._loop.call_later(delay, self.begin_shutdown)
+            logger.info("not ready any more; stopping in %g s", delay)
+            return
+        if self._delayed_stop is not None:
+            self._delayed_stop.cancel()
         self._was_shut_down = True
         self._lifespan.give_up()
         if not self._was_started:
@@ -286,6 +311,7 @@ class Server:
         if self._ticker is not None:
             self._ticker.stop()
         try:
+            await self._close_metrics()
             await self._dispatcher.workers.stop()
         finally:
             try:
@@ -390,6 +416,29 @@ class Server:
         leaving = self._lifespan.leaving
         return take_snapshot(self._dispatcher, self._registry, leaving, stacks=stacks)
 
+    def stats(self) -> Stats:
+        """Its figures: what it has done since its start, and what it does now. From any thread.
+
+        What became of requests is counted with the option ``count_requests``.
+        """
+        if self._frontend is None:
+            return Stats.none()
+        refusals = self._registry.refused_counts.copy()
+        return Stats.of(self.snapshot(), self._dispatcher.statistics, refusals)
+
+    @property
+    def metrics_url(self) -> str:
+        """Where its figures are served for Prometheus.
+
+        Raises:
+            LookupError: nowhere; ``metrics_bind`` is not set.
+            RuntimeError: it has not started.
+        """
+        self._require_start()
+        if self._metrics is None:
+            raise LookupError("metrics_bind is not set, so that no metrics are served")
+        return f"{self._metrics.url}/metrics"
+
     async def wait_until_idle(self) -> None:
         """Wait until no request is in flight. On the loop of the server."""
         await self._dispatcher.wait_until_idle()
@@ -415,7 +464,19 @@ class Server:
             access_logger=self.access_logger_class(config.access_log_format),
             request_body_class=self.request_body_class,
             new_context=self._new_context,
+            statistics=RequestStatistics() if config.count_requests or self._metrics else None,
         )
+
+    def _make_metrics_server(self) -> _MetricsServer | None:
+        bind = self.config.metrics_bind
+        if not bind:
+            return None
+        options = Config(bind=(bind,), threads=1, access_log=False, graceful_timeout=0)
+        return _MetricsServer(metrics_application(self.stats), options)
+
+    async def _close_metrics(self) -> None:
+        if self._metrics is not None:
+            await self._metrics.shutdown()
 
     def _make_workers(self, mailbox: Mailbox, tasks: LoopTasks) -> Workers:
         config = self.config
@@ -445,6 +506,7 @@ class Server:
             exchange_class=self.exchange_class,
             responder_class=self.responder_class,
             signature=Signature() if config.server_header else Signature(server=""),
+            probes=self._probes if config.health_path or config.ready_path else None,
         )
 
     @property
@@ -498,6 +560,13 @@ class Server:
     def _tick(self, now: float) -> None:
         self._registry.tick(now)
         self._dispatcher.tick(now)
+
+
+class _MetricsServer(Server):
+    """Serves the figures of another server."""
+
+    def _say_where(self) -> None:
+        logger.info("metrics at %s/metrics", self.url)
 
 
 def _reachable(address: Address) -> Address:

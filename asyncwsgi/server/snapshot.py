@@ -115,7 +115,7 @@ def take_snapshot(
         is_draining=dispatcher.is_draining,
         accepted_count=registry.accepted_count,
         submitted_count=dispatcher.submitted_count,
-        refused_count=registry.refused_count,
+        refused_count=sum(registry.refused_counts.copy().values()),
         buffered_size=registry.budget.held_size,
         waiting_body_count=registry.budget.waiting_count,
     )

@@ -10,7 +10,7 @@ threads, sockets or the loop.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -140,6 +140,11 @@ class Response:
     def is_complete(self) -> bool:
         """Whether all of it was handed over, so that its client can tell that it is whole."""
         return self.is_finished and not self.is_truncated
+
+    @property
+    def headers(self) -> Sequence[tuple[str, str]]:
+        """The headers of the response, checked."""
+        return self._headers
 
     @property
     def is_endless(self) -> bool:

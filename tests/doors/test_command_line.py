@@ -18,6 +18,7 @@ from asyncwsgi.config import option_fields
 from tests.client import Client, connect
 from tests.doors.conftest import Start, Write
 from tests.doors.processes import Process, address_of
+from tests.server.helpers import get
 
 Run = Callable[..., Process]
 
@@ -93,6 +94,22 @@ class TestStop:
             assert (reply.body, reply.header("Connection")) == (b"held", "close")
         assert process.wait() == 0
         assert "Traceback" not in process.log
+
+    def test_sigterm_has_it_serve_on_for_the_delay_and_a_second_skips_that(self, run: Run) -> None:
+        options = ("--port", "0", "--shutdown-delay", "1000", "--ready-path", "/-/ready")
+        process = run(*options, "web:app")
+        address = address_of(process.urls()[0])
+        process.send_signal(signal.SIGTERM)
+        process.read_until("not ready any more; stopping in 1000 s")
+        assert get(address, "/-/ready").status == 503
+        assert get(address).status == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0
+
+    def test_ctrl_c_has_no_delay(self, run: Run) -> None:
+        process = run("--port", "0", "--shutdown-delay", "1000", "web:app")
+        process.urls()
+        assert process.interrupt() == 0
 
     @pytest.mark.usefixtures("release")
     @pytest.mark.parametrize(

@@ -206,6 +206,12 @@ class TestJSON:
         ]  # fmt: skip
         assert (fields["referer"], fields["user_agent"]) == ("-", "tests/1")
 
+    def test_an_access_line_carries_what_its_format_names(self) -> None:
+        record = record_of()
+        record.__dict__.update(entry(named={"request:traceparent": "00-a-b-01"}).fields())
+        fields = json.loads(JSONFormatter().format(record))
+        assert fields["request:traceparent"] == "00-a-b-01"
+
     def test_an_exception_is_a_field(self) -> None:
         record = record_of("GET / failed", logging.ERROR)
         record.exc_info = caught()

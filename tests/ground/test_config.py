@@ -272,6 +272,27 @@ class TestFromOptions:
         assert options == {"bind": ":80"}
 
 
+class TestObservation:
+    @pytest.mark.parametrize("name", ["health_path", "ready_path"])
+    @pytest.mark.parametrize("path", ["health", "/a?b", "/a\n"])
+    def test_a_path_begins_with_a_slash_and_has_no_query(self, name: str, path: str) -> None:
+        message = f"{name} must begin with a slash and have no query, got {path!r}"
+        assert refusal(**{name: path}) == message
+
+    def test_health_and_readiness_have_a_path_each(self) -> None:
+        assert refusal(health_path="/-", ready_path="/-") == (
+            "health_path and ready_path are both '/-'; a server that stops is healthy and not "
+            "ready, so they need a path each"
+        )
+
+    @pytest.mark.parametrize("bind", ["9100", ":9100", "localhost", "localhost:http"])
+    def test_metrics_are_bound_to_a_host_that_is_said(self, bind: str) -> None:
+        assert refusal(metrics_bind=bind) == (
+            f"metrics_bind must be HOST:PORT, got {bind!r}; 127.0.0.1:9100 shows metrics to this "
+            "machine alone"
+        )
+
+
 def test_a_refusal_is_an_error_of_this_package_and_a_value_error() -> None:
     assert issubclass(ConfigError, AsyncWSGIError)
     assert issubclass(ConfigError, ValueError)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asyncwsgi.http1.encoder import CONTINUE, ResponseEncoder, refusal
+from asyncwsgi.http1.encoder import CONTINUE, ResponseEncoder, own_response
 from tests.http1.receiving import receive
 
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -130,7 +130,7 @@ class TestFraming:
 
 class TestRefusal:
     def test_it_is_a_whole_response(self) -> None:
-        assert refusal(400, date=DATE) == (
+        assert own_response(400, date=DATE) == (
             b"HTTP/1.1 400 Bad Request\r\nServer: asyncwsgi\r\n"
             b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 16\r\n"
             b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nConnection: close\r\n\r\n"
@@ -139,14 +139,14 @@ class TestRefusal:
 
     @pytest.mark.parametrize("status", [400, 408, 413, 414, 431, 501, 503, 505])
     def test_a_client_understands_each(self, status: int) -> None:
-        received = receive(refusal(status, date=DATE))
+        received = receive(own_response(status, date=DATE))
         phrase = HTTPStatus(status).phrase.encode()
         assert (received.status, received.reason) == (status, phrase)
         assert received.body == b"%d %b\n" % (status, phrase)
         assert not received.keep_alive
 
     def test_it_takes_headers_along(self) -> None:
-        received = receive(refusal(503, date=DATE, headers=[("Retry-After", "1")]))
+        received = receive(own_response(503, date=DATE, headers=[("Retry-After", "1")]))
         assert received.header(b"retry-after") == b"1"
 
 

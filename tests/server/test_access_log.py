@@ -73,6 +73,29 @@ def failing(_environ: dict[str, Any], _start_response: StartResponse) -> Iterabl
     raise RuntimeError("a fault of the application")
 
 
+def tracing(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    environ["spam.user"] = "ham\n"
+    start_response("200 OK", [("Content-Type", "text/x-spam"), ("Content-Length", "0")])
+    return []
+
+
+class TestANamedField:
+    FORMAT = (
+        "%(request:traceparent)s %(request:content-type)s %(response:Content-Type)s "
+        "%(environ:spam.user)s %(request:absent)s"
+    )
+
+    def test_is_a_header_or_a_key_of_the_environ(self, serve: Serve, access: Records) -> None:
+        server = serve(tracing, access_log_format=self.FORMAT)
+        trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        with connect(server.addresses[0]) as client:
+            client.get("/", traceparent=trace, Content_Type='te"xt')
+        server.close()
+        (record,) = access()
+        assert record.getMessage() == f"{trace} te\\x22xt text/x-spam ham\\x0a -"
+        assert record.__dict__["request:traceparent"] == trace
+
+
 class TestARecord:
     def test_carries_the_fields_of_its_request(self, serve: Serve, access: Records) -> None:
         server = serve(hello)

@@ -1,0 +1,107 @@
+"""Whether the server lives and is ready, as its loop answers whoever looks from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from asyncwsgi import Server
+from asyncwsgi.testing import LiveServer
+from tests.apps import Held, echo, hello
+from tests.client import Client
+from tests.conftest import Serve
+from tests.server.helpers import FOREVER, aget, connected, refuses
+
+PATHS: dict[str, Any] = {"health_path": "/-/health", "ready_path": "/-/ready"}
+
+ClientOf = Callable[[LiveServer], Client]
+
+
+@pytest.mark.parametrize("path", PATHS.values())
+class TestAPath:
+    def test_is_answered_while_every_thread_is_busy(
+        self, path: str, serve: Serve, client_of: ClientOf
+    ) -> None:
+        held = Held()
+        server = serve(held, threads=1, queue_size=1, **PATHS)
+        client_of(server).request()
+        held.wait_until_entered()
+        try:
+            assert client_of(server).get(path).status == 200
+        finally:
+            held.release()
+
+    def test_is_the_applications_without_the_option(
+        self, path: str, serve: Serve, client_of: ClientOf
+    ) -> None:
+        assert client_of(serve(hello)).get(path).body == b"Hello, world!"
+
+    def test_has_no_access_line(
+        self, path: str, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "asyncwsgi")
+        server = serve(hello, **PATHS)
+        client_of(server).get(f"{path}?from=kubelet")
+        client_of(server).get("/counted")
+        server.close()
+        lines = [r.getMessage() for r in caplog.records if r.name == "asyncwsgi.access"]
+        assert ["/counted" in line for line in lines] == [True]
+
+    def test_says_which_methods_it_knows(
+        self, path: str, serve: Serve, client_of: ClientOf
+    ) -> None:
+        reply = client_of(serve(echo, **PATHS)).post(path, b"x" * 100_000)
+        assert (reply.status, reply.header("Allow")) == (405, "GET, HEAD")
+
+    def test_is_answered_to_head_without_a_body(
+        self, path: str, serve: Serve, client_of: ClientOf
+    ) -> None:
+        client = client_of(serve(hello, **PATHS))
+        client.request("HEAD", path)
+        assert client.read_all().endswith(b"\r\n\r\n")
+
+    def test_ends_its_connection(self, path: str, serve: Serve, client_of: ClientOf) -> None:
+        client = client_of(serve(hello, **PATHS))
+        assert client.get(path).header("Connection") == "close"
+        assert client.read_all() == b""
+
+
+async def statuses(address: tuple[str, int] | str) -> list[int]:
+    return [(await aget(address, path)).status for path in PATHS.values()]
+
+
+class TestAStopWithADelay:
+    async def test_serves_on_and_says_that_it_is_not_ready(self) -> None:
+        async with Server(hello, port=0, **PATHS) as server:
+            assert await statuses(server.addresses[0]) == [200, 200]
+            server.begin_shutdown(delay=FOREVER)
+            assert await statuses(server.addresses[0]) == [200, 503]
+            assert (await aget(server.addresses[0], "/")).status == 200
+
+    async def test_closes_the_listeners_when_it_is_over(self) -> None:
+        async with Server(hello, port=0) as server:
+            server.begin_shutdown(delay=0.01)
+            await server.serve_forever()
+            assert refuses(server.addresses[0])
+
+    async def test_is_cut_short_by_a_second_one(self) -> None:
+        async with Server(hello, port=0) as server:
+            server.begin_shutdown(delay=FOREVER)
+            server.begin_shutdown(delay=FOREVER)
+            await server.serve_forever()
+
+    async def test_stays_ready_if_a_successor_goes_on(self) -> None:
+        held = Held()
+        async with connected(held, **PATHS) as (server, kept):
+            request = asyncio.create_task(aget(server.addresses[0], "/"))
+            await asyncio.to_thread(held.wait_until_entered)
+            server.begin_shutdown(has_successor=True)
+            try:
+                assert (await asyncio.to_thread(kept.get, "/-/ready")).status == 200
+            finally:
+                held.release()
+            await request
