@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from asyncwsgi.app_loading import NamedLifespan, format_error
-from asyncwsgi.config import Config, Option, option_fields
+from asyncwsgi.config import LARGEST_PORT, Config, Option, option_fields
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
 from asyncwsgi.import_variables import answering
 from asyncwsgi.log_setup import configure_logging, enable_loggers, finish_log, write_error
@@ -141,15 +141,34 @@ def _serve(app: str, **options: Any) -> NoReturn:
             {name: options.pop(name) for name in DEVELOPMENT_OPTIONS}
         )
         _check_flags(_flags_given(), reloads=development.reload)
+        bad_port = _take_port(options)
         if options["lifespan"] is not None:
             options["lifespan"] = NamedLifespan(options["lifespan"])
         config = Config.from_options(options)
         configure_logging(config)
+        if bad_port:
+            logger.warning("ignored PORT, which is %r and no port", bad_port)
         code = _run(app, config, development)
     except AsyncWSGIError as error:
         write_error(format_error(error))
         code = EXIT_CODES.get(type(error), 1)
     sys.exit(code)
+
+
+def _take_port(options: dict[str, Any]) -> str:
+    """Take PORT, by which hosting platforms say where a program shall listen, as the default.
+
+    Returns:
+        What it says, if that is no port; else nothing.
+    """
+    port = os.environ.get("PORT", "")
+    source = click.get_current_context().get_parameter_source("port")
+    if not port or options["bind"] or source is not ParameterSource.DEFAULT:
+        return ""
+    if not (port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT):
+        return port
+    options["port"] = int(port)
+    return ""
 
 
 def _flags_given() -> set[str]:

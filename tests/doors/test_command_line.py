@@ -68,6 +68,32 @@ def last_line(process: Process) -> str:
     return process.log.splitlines()[-1]
 
 
+class TestThePortOfThePlatform:
+    def test_is_the_default(self, run: Run, taken: int) -> None:
+        process = run("web:app", environment={"PORT": str(taken)})
+        assert process.wait() == 4
+        assert f"cannot listen on 127.0.0.1 port {taken}" in process.log
+
+    @pytest.mark.parametrize(
+        ("arguments", "environment"),
+        [
+            pytest.param(["--port", "0"], {}, id="a flag"),
+            pytest.param([], {"ASYNCWSGI_PORT": "0"}, id="a variable of this server"),
+            pytest.param(["--bind", "127.0.0.1:0"], {}, id="a bind"),
+        ],
+    )
+    def test_gives_way_to(
+        self, run: Run, taken: int, arguments: list[str], environment: dict[str, str]
+    ) -> None:
+        process = run(*arguments, "web:app", environment={"PORT": str(taken), **environment})
+        assert process.urls()
+
+    @pytest.mark.parametrize("port", ["http", "65536", "-1"])
+    def test_is_ignored_if_it_is_none(self, run: Run, port: str) -> None:
+        process = run("web:app", environment={"PORT": port})
+        process.read_until(f"ignored PORT, which is {port!r} and no port")
+
+
 class TestStop:
     @pytest.fixture
     def release(self, tmp_path: Path) -> Callable[[], None]:
