@@ -501,12 +501,12 @@ class HttpConnection(asyncio.Protocol):
 
     def _begin_body(self, exchange: Exchange, head: RequestHead) -> None:
         fields = head.fields
+        self.exchange = exchange
         limit = self._config.max_body_size
         if limit and (fields.content_length or 0) > limit and not fields.is_chunked:
             size = fields.content_length
             self._refuse(RequestRefused(413, f"request body of {size} bytes, at most {limit}"))
             return
-        self.exchange = exchange
         self._body = body = exchange.expect_body()
         _responder_of(exchange).body = body
         self._body_size = 0

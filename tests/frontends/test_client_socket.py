@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import select
 import socket
 import ssl
@@ -17,14 +18,19 @@ from flask import Flask, request
 from flask_sock import Sock
 
 from asyncwsgi.requests.mailbox import Mailbox
-from tests.client import TIMEOUT, connect
+from asyncwsgi.testing import LiveServer
+from tests.client import TIMEOUT, Client, connect
 from tests.conftest import Serve, serve_on
-from tests.http.helpers import MIB, ClientOf, until
+from tests.http.helpers import MIB, ClientOf, come_round, leavings, until
 from tests.http.wire import PLAIN
 from tests.loops import LOOPS
 from tests.server.certificates import Certificates
 
-RAW_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nraw"
+RAW_ANSWER = b"HTTP/1.1 203 Raw\r\nContent-Length: 3\r\n\r\nraw"
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 
 
 def hello(environ: Any, start_response: Any) -> Iterable[bytes]:
@@ -52,6 +58,16 @@ def using(use: Callable[[Any], Any]) -> Callable[..., Iterable[bytes]]:
         return [repr(found).encode()]
 
     return application
+
+
+def write_to_file(sock: Any) -> None:
+    with sock.makefile("wb") as file:
+        file.write(RAW_ANSWER)
+
+
+def statuses(caplog: pytest.LogCaptureFixture) -> list[int]:
+    """Those of the access lines."""
+    return [vars(r)["status"] for r in caplog.records if r.name == "asyncwsgi.access"]
 
 
 class TestWebSockets:
@@ -96,11 +112,11 @@ class TestWebSockets:
         ws.close()
 
     def test_an_open_one_does_not_keep_the_server(self, serve: Serve, app: Flask) -> None:
-        server = serve(app, validate=False, graceful_timeout=0.05)
+        server = serve(app, validate=False)
         ws = simple_websocket.Client(f"ws://127.0.0.1:{server.port}/echo")
         server.close()
         with pytest.raises(simple_websocket.ConnectionClosed):
-            ws.receive(timeout=30)
+            ws.receive(timeout=TIMEOUT)
 
 
 class TestBytes:
@@ -176,6 +192,124 @@ class TestBytes:
         client.request()
         client.send(b"a line\n")
         assert client.read_all() == b"a line\n"
+
+    @pytest.mark.parametrize(
+        "way",
+        [
+            pytest.param(lambda sock: sock.send(RAW_ANSWER), id="send"),
+            pytest.param(lambda sock: sock.sendmsg([RAW_ANSWER]), id="sendmsg"),
+            pytest.param(lambda sock: sock.write(RAW_ANSWER), id="write"),
+            pytest.param(write_to_file, id="makefile"),
+        ],
+    )
+    def test_however_it_is_sent_no_response_follows(
+        self, serve: Serve, client_of: ClientOf, way: Callable[[Any], Any]
+    ) -> None:
+        client = client_of(serve(using(way), validate=False))
+        client.request()
+        assert client.read_all() == RAW_ANSWER
+
+    def test_what_is_sent_by_a_duplicate_takes_the_place_of_the_response(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        def answer(sock: Any) -> None:
+            with sock.dup() as same:
+                same.sendall(b"go on")
+                same.recv(1)  # so that the loop has passed it on
+
+        client = client_of(serve(using(answer), validate=False))
+        client.request()
+        assert client.read(5) == b"go on"
+        client.send(b"x")
+        assert client.is_closed()
+
+    def test_a_descriptor_that_was_detached_does_not_keep_the_connection(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        detached: list[int] = []
+        client = client_of(
+            serve(using(lambda sock: detached.append(sock.detach())), validate=False)
+        )
+        assert client.get().status == 200
+        assert client.is_closed()
+        os.close(detached[0])
+
+    def test_http_1_0_is_answered_with_501_by_name(
+        self, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        # As a proxy asks which passes Upgrade on and was not told to speak HTTP/1.1. Flask makes a
+        # page of its own of what is raised; it is not this that the client gets.
+        caplog.set_level("INFO", "asyncwsgi.access")
+        app = Flask(__name__)
+
+        @Sock(app).route("/")  # type: ignore[untyped-decorator]
+        def view(ws: Any) -> None:
+            raise AssertionError("there is no WebSocket")
+
+        server = serve(app, validate=False, access_log=True)
+        client = client_of(server)
+        client.send(HANDSHAKE.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        reply = client.reply()
+        assert reply.status == 501
+        assert reply.body.startswith(b"werkzeug.socket was used for a request of HTTP/1.0")
+        assert client.is_closed()
+        assert server.wait_for_request().status == 501
+        server.close()
+        assert statuses(caplog) == [501]
+        assert "proxy_http_version 1.1" in caplog.text
+
+    def test_an_error_behind_it_is_logged_and_adds_nothing(
+        self, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(sock: Any) -> None:
+            sock.sendall(RAW_ANSWER)
+            raise LookupError("nothing found")
+
+        server = serve(using(fail), validate=False)
+        client = client_of(server)
+        client.request()
+        assert client.read_all() == RAW_ANSWER
+        server.close()
+        assert "LookupError: nothing found" in caplog.text
+
+
+class TestAccessLine:
+    @pytest.mark.parametrize(
+        ("use", "expected"),
+        [
+            pytest.param(lambda s: s.sendall(RAW_ANSWER), (203, len(RAW_ANSWER)), id="HTTP"),
+            pytest.param(lambda s: (s.send(b"abc"), s.sendall(b"de")), (101, 5), id="own words"),
+            pytest.param(lambda s: s.close(), (101, 0), id="nothing"),
+        ],
+    )
+    def test_says_what_the_application_answered(
+        self,
+        serve: Serve,
+        client_of: ClientOf,
+        caplog: pytest.LogCaptureFixture,
+        use: Callable[[Any], Any],
+        expected: tuple[int, int],
+    ) -> None:
+        caplog.set_level("INFO", "asyncwsgi.access")
+        server = serve(using(use), validate=False, access_log=True)
+        client = client_of(server)
+        client.request()
+        client.read_all()
+        assert server.wait_for_request().status == expected[0]
+        server.close()
+        (line,) = [vars(r) for r in caplog.records if r.name == "asyncwsgi.access"]
+        assert (line["status"], line["size"]) == expected
+
+    def test_is_that_of_the_response_where_bytes_were_only_read(
+        self, serve: Serve, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", "asyncwsgi.access")
+        server = serve(using(lambda sock: sock.recv(1)), validate=False, access_log=True)
+        client = client_of(server)
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nx")
+        assert client.reply().status == 200
+        server.close()
+        assert statuses(caplog) == [200]
 
 
 class TestLooks:
@@ -288,6 +422,160 @@ class TestOnTheLoop:
         assert client.read(5) == b"go on"
         client.send(b"late")
         assert client.read_all() == b"late"
+
+
+class Conversation:
+    """Says hello by its socket, and waits for what its client says."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        self.is_over = threading.Event()
+
+    def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        sock = environ["werkzeug.socket"]
+        sock.sendall(b"hello")
+        with contextlib.suppress(ConnectionError):
+            self.heard.append(sock.recv(1))
+        self.is_over.set()
+        return []
+
+
+def stop(server: LiveServer) -> None:
+    server.shutdown()
+
+
+class TestEndsOfTheServer:
+    """Whoever waits for its client in recv() wakes up, and is not waited for before."""
+
+    @pytest.mark.parametrize(
+        "end", [pytest.param(stop, id="drain"), pytest.param(LiveServer.abort, id="cut")]
+    )
+    @pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "TLS"])
+    def test_wakes_who_waits_in_recv(
+        self,
+        serve: Serve,
+        certificates: Certificates,
+        end: Callable[[LiveServer], None],
+        is_tls: bool,
+    ) -> None:
+        app = Conversation()
+        context = certificates.server_context() if is_tls else None
+        # One that waits for conversations would take this long, and fail the test.
+        server = serve(app, validate=False, ssl_context=context, graceful_timeout=1000)
+        tls = certificates.client_context() if is_tls else None
+        with connect(server.addresses[0], tls) as client:
+            client.request()
+            assert client.read(5) == b"hello"
+            end(server)
+            assert app.is_over.wait(TIMEOUT)
+            assert app.heard in ([b""], [])
+            server.close()
+
+    def test_lets_a_request_end_that_has_only_looked_at_its_socket(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        looked, go_on = threading.Event(), threading.Event()
+
+        def look(sock: Any) -> None:
+            assert select.select([sock], [], [], 0)[0] == []
+            looked.set()
+            assert go_on.wait(TIMEOUT)
+
+        server = serve(using(look), validate=False)
+        client = client_of(server)
+        client.request()
+        assert looked.wait(TIMEOUT)
+        server.shutdown()
+        until(server, lambda: server.server.snapshot().is_draining)
+        go_on.set()
+        assert client.reply().status == 200
+
+
+class TestClientsThatVanish:
+    @leavings
+    def test_before_the_socket_is_used(
+        self, serve: Serve, client_of: ClientOf, leave: Callable[[Client], None]
+    ) -> None:
+        entered, go_on = threading.Event(), threading.Event()
+        heard: list[object] = []
+        is_over = threading.Event()
+
+        def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+            entered.set()
+            assert go_on.wait(TIMEOUT)
+            try:
+                heard.append(environ["werkzeug.socket"].recv(1))
+            finally:
+                is_over.set()
+            return hello(environ, start_response)
+
+        server = serve(application, validate=False)
+        client = client_of(server)
+        client.request()
+        assert entered.wait(TIMEOUT)
+        leave(client)
+        come_round(server)
+        go_on.set()
+        assert is_over.wait(TIMEOUT)
+        assert heard == [b""]
+
+    @leavings
+    def test_while_the_application_waits_for_it(
+        self, serve: Serve, client_of: ClientOf, leave: Callable[[Client], None]
+    ) -> None:
+        app = Conversation()
+        server = serve(app, validate=False)
+        client = client_of(server)
+        client.request()
+        assert client.read(5) == b"hello"
+        leave(client)
+        assert app.is_over.wait(TIMEOUT)
+        assert app.heard == [b""]
+        until(server, lambda: not server.server.snapshot().connections)
+
+    @leavings
+    def test_while_the_application_sends(
+        self,
+        serve: Serve,
+        client_of: ClientOf,
+        caplog: pytest.LogCaptureFixture,
+        leave: Callable[[Client], None],
+    ) -> None:
+        def send(sock: Any) -> None:
+            while True:
+                sock.sendall(bytes(MIB))
+
+        server = serve(using(send), validate=False)
+        client = client_of(server)
+        client.request()
+        client.read(1)
+        leave(client)
+        until(server, lambda: not server.server.snapshot().requests)
+        server.close()
+        assert "Traceback" not in caplog.text  # it is no fault of the application's
+
+    @leavings
+    def test_behind_the_application(
+        self, serve: Serve, client_of: ClientOf, leave: Callable[[Client], None]
+    ) -> None:
+        server = serve(using(lambda sock: sock.sendall(bytes(MIB))), validate=False)
+        client = client_of(server)
+        client.request()
+        client.read(1)
+        until(server, lambda: not server.server.snapshot().requests)
+        leave(client)
+        until(server, lambda: not server.server.snapshot().connections)
+
+
+def test_a_snapshot_tells_who_has_taken_its_socket(serve: Serve, client_of: ClientOf) -> None:
+    app = Conversation()
+    server = serve(app, validate=False)
+    client = client_of(server)
+    client.request(target="/chat")
+    assert client.read(5) == b"hello"
+    until(server, lambda: server.server.snapshot().connections[0].state == "taken_over")
+    (seen,) = server.server.snapshot().requests
+    assert (seen.target, seen.has_taken_socket, seen.is_answered) == ("/chat", True, False)
 
 
 class TestEnds:
