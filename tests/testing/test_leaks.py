@@ -84,7 +84,7 @@ class TestWhatIsNamed:
                 "GET", "/chat", None, Connection="Upgrade", Upgrade="websocket",
                 Sec_WebSocket_Version="13", Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ==",
             )  # fmt: skip
-            assert client.read_line() == b"HTTP/1.1 101 \r\n"
+            assert client.read_line() == b"HTTP/1.1 101 Switching Protocols\r\n"
             assert leaks_of(server) == (
                 f"{OWNER} left behind:\n  GET /chat is still open: the application has taken its "
                 "socket; close its WebSocket before the test is over"
