@@ -88,6 +88,8 @@ def command(*flags: str) -> Door:
         process = Process("-m", "asyncwsgi", *flags, *where, f"{app}:app", directory=directory)
         try:
             address = address_of(process.urls()[0])
+            # Flask-SocketIO asks by what command it is imported, as `app.run()` does.
+            assert "ignored run()" not in process.log
             yield Place(address, tls_of(certificates, transport), process.interrupt)
         finally:
             process.close()
