@@ -212,7 +212,8 @@ def _load(app: str, config: Config, development: Development) -> WSGIApplication
                 config.lifespan.load()
         finally:
             enable_loggers()
-    if "FLASK_RUN_FROM_CLI" in asked:
+    # Extensions look for it, too: Flask-SocketIO chooses its mode by it.
+    if ("FLASK_RUN_FROM_CLI", "flask.app") in asked:
         logger.warning(
             "ignored run(), which was called while %s was imported: call it below "
             'if __name__ == "__main__"',

@@ -10,6 +10,7 @@ keep it from serving.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 else:
     _Environ = type(os.environ)
 
+_WAYS_TO_ASK = ("os", "collections.abc", "_collections_abc")
+
 
 @contextmanager
-def answering(variables: Mapping[str, str]) -> Iterator[set[str]]:
+def answering(variables: Mapping[str, str]) -> Iterator[set[tuple[str, str]]]:
     """Answer for `variables` in `os.environ`, in this thread, as long as the context lasts.
 
     They are answered when they are asked for by their names, until the code itself sets or removes
@@ -30,16 +33,16 @@ def answering(variables: Mapping[str, str]) -> Iterator[set[str]]:
     neither do other threads.
 
     Yields:
-        The names that were asked for.
+        The names that were asked for, each with the module that did so.
     """
-    asked: set[str] = set()
+    asked: set[tuple[str, str]] = set()
     answers = dict(variables)
     asker = _asker()
 
     class Answering(_Environ):
         def __getitem__(self, name: str) -> str:
             if name in answers and _asker() == asker:
-                asked.add(name)
+                asked.add((name, _asking_module()))
                 return answers[name]
             return super().__getitem__(name)
 
@@ -58,6 +61,14 @@ def answering(variables: Mapping[str, str]) -> Iterator[set[str]]:
         yield asked
     finally:
         os.environ.__class__ = before
+
+
+def _asking_module() -> str:
+    """The module whose code has asked `os.environ`, by whichever of its methods."""
+    frame = sys._getframe(2)
+    while frame.f_globals.get("__name__") in _WAYS_TO_ASK and frame.f_back is not None:
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__"))
 
 
 def _asker() -> tuple[int, int]:

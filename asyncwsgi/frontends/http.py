@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, cast
@@ -28,10 +29,12 @@ from asyncwsgi.clock import clock
 from asyncwsgi.config import Config
 from asyncwsgi.errors import RequestBodyError, RequestRefused, WorkersBusy
 from asyncwsgi.frontends.buffer_budget import UNCLAIMED_SIZE, Claim
+from asyncwsgi.frontends.client_socket import ClientSocket, status_of
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.little_reads import LittleReads, ReadBuffers
 from asyncwsgi.frontends.probes import Probes
 from asyncwsgi.frontends.registry import ConnectionSnapshot, DrainPhase, Registry
+from asyncwsgi.frontends.relay import Relay
 from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.frontends.states import State
 from asyncwsgi.frontends.transport import ClientTransport
@@ -101,6 +104,9 @@ class HttpConnection(asyncio.Protocol):
     resets_truncated = True
     """Whether a response that only the end of the connection delimits is reset if it fails or is
     cut, since it would seem to be whole (RFC 9112 8)."""
+
+    _relay: Relay | None = None
+    """What passes bytes to and from the application, once it has taken its client's socket."""
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -242,6 +248,39 @@ class HttpConnection(asyncio.Protocol):
             self.client.resume_reading()
             self._read_body(self._body)
 
+    # From the application's socket (see `asyncwsgi.frontends.client_socket`).
+
+    def hand_over(self, exchange: Exchange, end: socket.socket) -> None:
+        """Pass bytes between the client and `end`, for the application. From any thread.
+
+        The body of its request has to be complete.
+        """
+        _responder_of(exchange).is_last = True
+        self.dispatcher.mailbox.post(self._begin_relay, (exchange, end))
+
+    def _begin_relay(self, handed_over: tuple[Exchange, socket.socket]) -> None:
+        exchange, end = handed_over
+        # A thread that the application left behind may ask in the moment in which its request ends;
+        # the connection is the next one's then.
+        if self.client.is_closing or exchange is not self.exchange:
+            end.close()
+            return
+        exchange.is_taken_over = True
+        self._relay = Relay(
+            self.client.transport,
+            # What was sent by a duplicate of the socket is heard of here first.
+            on_data=lambda data: exchange.speak(status_of(data)),
+            on_end=self._close_behind_relay,
+        )
+        self._relay.open(end, self.take_over(self._relay))
+
+    def _close_behind_relay(self) -> None:
+        """Close, once nothing can come from the application any more."""
+        exchange, relay = self.exchange, self._relay
+        owes_response = exchange is not None and not exchange.own_status
+        if relay is not None and relay.has_ended and not owes_response:
+            self.close()
+
     # Hooks.
 
     def make_exchange(self, head: RequestHead, environ: dict[str, Any]) -> Exchange:
@@ -268,6 +307,7 @@ class HttpConnection(asyncio.Protocol):
         responder.body = None  # a background task may keep the exchange for long
         self._is_close_delimited = responder.is_close_delimited
         if self._state is not State.RESPONDING or self.client.is_closing:
+            self._close_behind_relay()
             return
         if exchange.was_cancelled:
             self._refuse(RequestRefused(503, "the executor has cancelled the request"))
@@ -457,7 +497,9 @@ class HttpConnection(asyncio.Protocol):
         if probes is not None and (status := probes.status_for(head)) is not None:
             self._answer_probe(head, status)
             return
-        exchange = self.make_exchange(head, self._environs.build(head))
+        environ = self._environs.build(head)
+        exchange = self.make_exchange(head, environ)
+        environ["werkzeug.socket"] = ClientSocket(self, exchange)
         if head.fields.has_body:
             self._begin_body(exchange, head)
         else:
@@ -483,12 +525,12 @@ class HttpConnection(asyncio.Protocol):
 
     def _begin_body(self, exchange: Exchange, head: RequestHead) -> None:
         fields = head.fields
+        self.exchange = exchange
         limit = self._config.max_body_size
         if limit and (fields.content_length or 0) > limit and not fields.is_chunked:
             size = fields.content_length
             self._refuse(RequestRefused(413, f"request body of {size} bytes, at most {limit}"))
             return
-        self.exchange = exchange
         self._body = body = exchange.expect_body()
         _responder_of(exchange).body = body
         self._body_size = 0

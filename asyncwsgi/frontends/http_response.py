@@ -27,7 +27,7 @@ class HttpResponder(ResponseEncoder):
             if it is None.
     """
 
-    __slots__ = ("_dispatcher", "_has_sent_continue", "_signature", "body", "request")
+    __slots__ = ("_dispatcher", "_has_sent_continue", "_signature", "body", "is_last", "request")
 
     def __init__(
         self,
@@ -41,6 +41,8 @@ class HttpResponder(ResponseEncoder):
         self.request = request
         self.body: RequestBody | None = None
         """The request's, if it has one; given by the connection."""
+        self.is_last = False
+        """Whether nothing can follow on the connection, since the application uses its bytes."""
         self._dispatcher = dispatcher
         self._signature = signature
         self._has_sent_continue = False
@@ -53,7 +55,7 @@ class HttpResponder(ResponseEncoder):
     def can_keep_alive(self) -> bool:
         """Whether the connection can be kept behind this response. Called behind `sign`."""
         request = self.request
-        if self._dispatcher.is_draining or not request.keep_alive:
+        if self._dispatcher.is_draining or self.is_last or not request.keep_alive:
             return False
         # RFC 9110 10.1.1: a body that was not asked for may never come; nothing can follow it.
         body = self.body

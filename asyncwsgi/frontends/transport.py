@@ -44,8 +44,8 @@ class ClientTransport:
     """
 
     __slots__ = (
-        "_budget", "_buffer_size", "_counted_size", "_file", "_is_reset", "_peername",
-        "_unsent_since", "_unsent_size", "can_send_files", "is_reading", "is_writable",
+        "_budget", "_buffer_size", "_counted_size", "_file", "_is_reset", "_unsent_since",
+        "_unsent_size", "can_send_files", "is_reading", "is_writable", "peername", "sockname",
         "transport",
     )  # fmt: skip
 
@@ -56,7 +56,8 @@ class ClientTransport:
         self.transport = transport
         """What is underneath, for whoever takes the connection over."""
         # Asked once: uvloop makes a socket for each look, and can make none behind the end.
-        self._peername = transport.get_extra_info("peername")
+        self.peername: Any = transport.get_extra_info("peername")
+        self.sockname: Any = transport.get_extra_info("sockname")
         self._unsent_size = 0
         self._unsent_since = 0.0
         self._buffer_size = buffer_size
@@ -96,12 +97,12 @@ class ClientTransport:
     @property
     def peer(self) -> str:
         """The client's address for log lines. From any thread."""
-        return peer_name(self._peername)
+        return peer_name(self.peername)
 
     def environ_keys(self) -> dict[str, Any]:
         """What the transport tells the application: addresses, URL scheme, client certificate."""
         info = self.transport.get_extra_info
-        keys: dict[str, Any] = {**address_keys(info("sockname"), self._peername)}
+        keys: dict[str, Any] = {**address_keys(self.sockname, self.peername)}
         keys["wsgi.url_scheme"] = "https" if self.is_tls else "http"
         certificate = info("ssl_object").getpeercert(binary_form=True) if self.is_tls else None
         if certificate:

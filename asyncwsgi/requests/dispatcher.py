@@ -60,6 +60,10 @@ class DispatchedExchange(Job, Protocol):
         """Whether the last byte of its response was handed over."""
 
     @property
+    def has_taken_socket(self) -> bool:
+        """Whether the application uses the connection's bytes, as WebSocket libraries do."""
+
+    @property
     def waits_until_writable(self) -> bool:
         """Whether it is its client that keeps it waiting, which reads slowly or not at all."""
 

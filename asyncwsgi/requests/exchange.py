@@ -18,6 +18,11 @@ each way from one writer to the next passes a queue or the mailbox:
 - ``is_connection_lost``, ``_taken_size`` and ``_written_size`` are written on the loop alone. The
   worker reads them when it is about to send; what it sees may be a moment old, and then the next
   look, or the loop itself, drops what nobody can get any more.
+- ``taken_socket`` and ``own_status`` are set by the thread of the application that first uses its
+  client's socket, whichever that is; the worker reads them when the application is done.
+  ``is_taken_over`` is the loop's. Who takes the socket as the request ends sees that it has ended,
+  or is seen: the one sets ``taken_socket`` and then asks ``has_ended``, the other does it the other
+  way round.
 - ``_writable`` is set and taken away by whoever waits in it. So the loop takes a local of it before
   it asks whether it is None, as it does of every field that a worker may change meanwhile.
 
@@ -99,6 +104,17 @@ class Responder(wsgi_response.Responder, Protocol):
         """
 
 
+class TakenSocket(Protocol):
+    """The client's connection in the hands of the application; see `Exchange.taken_socket`."""
+
+    @property
+    def sent_size(self) -> int:
+        """Bytes that the application has sent by it."""
+
+    def end_request(self) -> None:
+        """Let nobody use it any more, and wake who waits at it. From any thread."""
+
+
 class Exchange:
     """One request on its way through the application.
 
@@ -110,6 +126,14 @@ class Exchange:
         responder: makes of the response what is sent.
         environ: the request, to which ``wsgi.input`` is added here.
     """
+
+    # Of the class, since most requests have none of it, and shall pay nothing for it.
+    taken_socket: TakenSocket | None = None
+    """The client's socket, once the application has used it for bytes."""
+    is_taken_over = False
+    """Whether the connection's bytes are passed on to the application."""
+    own_status = 0
+    """The status that the client got in another way than by the response; 0: it got none so."""
 
     def __init__(
         self,
@@ -209,7 +233,9 @@ class Exchange:
 
     @property
     def is_endless(self) -> bool:
-        """Whether the application has begun a response that has no end of its own."""
+        """Whether the application has begun what has no end of its own."""
+        if self.is_taken_over and self.own_status:
+            return True  # it is a conversation, and no server knows when that is over
         response = self._response
         return response is not None and response.is_endless
 
@@ -217,7 +243,17 @@ class Exchange:
     def is_answered(self) -> bool:
         """Whether the last byte of the response was handed over."""
         response = self._response
-        return response is not None and response.is_finished
+        return response is not None and response.is_finished and not self.has_taken_socket
+
+    @property
+    def has_taken_socket(self) -> bool:
+        """Whether the application uses the connection's bytes, as WebSocket libraries do."""
+        return self.taken_socket is not None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the application is done with it. From any thread."""
+        return self._is_over
 
     @property
     def waits_until_writable(self) -> bool:
@@ -226,8 +262,9 @@ class Exchange:
 
     @property
     def response_size(self) -> int:
-        """Bytes that were posted so far, head and framing included."""
-        return self._posted_size
+        """Bytes that were sent so far, head and framing included."""
+        socket = self.taken_socket
+        return self._posted_size if socket is None else self._posted_size + socket.sent_size
 
     @property
     def body_size(self) -> int:
@@ -237,9 +274,35 @@ class Exchange:
     @property
     def final_status(self) -> int:
         """The status that the client got; 499 if it got none, because it had left."""
+        if self.own_status:
+            return self.own_status
         response = self._response
         was_begun = response is not None and response.head_was_sent and self._posted_size
         return response.status if response is not None and was_begun else CLIENT_CLOSED_REQUEST
+
+    # From the client's socket, in any thread of the application.
+
+    def speak(self, status: int) -> None:
+        """Say that the application answers its client itself, first of all by this status.
+
+        HTTP has nothing to add: behind bytes of another protocol a response would be garbage.
+        """
+        response = self._response  # gone when the exchange has ended
+        if response is not None and not self.own_status:
+            self.own_status = response.status if response.head_was_sent else status
+            response.abandon()
+
+    def answer_otherwise(self, status: int, reason: str) -> None:
+        """Answer by this status, unless an answer has begun; what the application says is dropped.
+
+        Frameworks turn what is raised into a page of their own, which could not say as much.
+        """
+        response = self._response
+        if response is None or response.head_was_sent:
+            return
+        logger.warning("%s %s answered with %d: %s", self.method, self.target, status, reason)
+        response.fail(f"{status} {HTTPStatus(status).phrase}", f"{reason}\n".encode())
+        self.speak(status)
 
     # From what iterates the body, on the loop.
 
@@ -374,7 +437,10 @@ class Exchange:
         if suspended is None or context is None:
             if self._spooled is not None:
                 self._spooled.close()
+            # In this order: who takes the socket at this moment looks here behind it.
             self._is_over = True
+            if self.taken_socket is not None:
+                self.taken_socket.end_request()
             self.dispatcher.mailbox.post(self._end, None)
         else:
             # Before the loop hears of it: `_wait_until_writable` asks.
@@ -407,7 +473,7 @@ class Exchange:
         cut, so that the framing shows that the body is not whole.
         """
         status = "500 Internal Server Error"
-        if self.is_of_disconnect(error):
+        if self.is_of_disconnect(error) or self.is_of_taken_socket(error):
             return
         if isinstance(error, RequestBodyError):
             logger.info("%s %s: %s", self.method, self.target, error.reason)
@@ -463,6 +529,15 @@ class Exchange:
         if isinstance(error, ClientDisconnected):
             return self.is_connection_lost
         return isinstance(error, asyncio.CancelledError) and self.disconnect.has_happened
+
+    def is_of_taken_socket(self, error: BaseException) -> bool:
+        """Whether `error` says no more than that the use of the client's socket is over.
+
+        Who has spoken for itself has no response to return; engineio, for one, raises a
+        ConnectionError instead.
+        """
+        has_used_it = self.has_taken_socket or self.own_status != 0
+        return has_used_it and isinstance(error, ConnectionError)
 
     # What code of the application asks (see `asyncwsgi.coroutines.current`).
 
@@ -544,7 +619,7 @@ class Exchange:
                 self.target,
                 self.protocol,
                 self.final_status,
-                self._posted_size,
+                self.response_size,
                 clock.monotonic() - self.submitted_at,
                 environ.get("HTTP_REFERER", "-"),
                 environ.get("HTTP_USER_AGENT", "-"),

@@ -38,6 +38,10 @@ class WatchedExchange(Protocol):
     started_at: float
     """When a thread took it; 0.0 while it waits."""
 
+    @property
+    def has_taken_socket(self) -> bool:
+        """Whether the application uses its client's socket itself, as WebSocket libraries do."""
+
 
 class SaturationWatch:
     """One warning per episode: it is over when no request waits for long any more."""
@@ -58,11 +62,9 @@ class SaturationWatch:
     def _warn(self, exchanges: Collection[WatchedExchange], waiting: int, now: float) -> None:
         limit = self._thread_limit
         logger.warning(
-            "%s busy for more than %g s, with %s waiting; held by %s; "
-            "%s, or make these requests faster",
+            "%s busy for more than %g s, with %s waiting; held by %s; %s",
             _all_threads(limit), PATIENCE, counted(waiting, "request"),
-            _holders(exchanges, now),
-            "raise threads" if limit else "give the executor more workers",
+            _holders(exchanges, now), _cure(exchanges, limit),
         )  # fmt: skip
 
 
@@ -70,6 +72,15 @@ def _all_threads(limit: int | None) -> str:
     if limit is None:
         return "all threads of the executor are"
     return "the only worker thread is" if limit == 1 else f"all {limit} worker threads are"
+
+
+def _cure(exchanges: Collection[WatchedExchange], limit: int | None) -> str:
+    more = "raise threads" if limit else "give the executor more workers"
+    if any(exchange.has_taken_socket for exchange in exchanges):
+        return (
+            f"{more}: each WebSocket whose library has taken its socket holds one while it is open"
+        )
+    return f"{more}, or make these requests faster"
 
 
 def _holders(exchanges: Collection[WatchedExchange], now: float) -> str:

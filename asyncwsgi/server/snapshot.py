@@ -47,6 +47,8 @@ class RequestSnapshot:
     was_cut: bool
     """Whether its response, which has no end of its own, was cut by the server that stops, and its
     thread has not noticed yet."""
+    has_taken_socket: bool
+    """Whether the application uses its client's socket itself, as WebSocket libraries do."""
     waits_for_client: bool
     """Whether its thread waits for the client, to send some of its body or to read on."""
     thread: str | None
@@ -150,6 +152,7 @@ def _requests(
             is_answered=exchange.is_answered,
             has_disconnected=exchange.is_connection_lost or exchange.disconnect.has_happened,
             was_cut=exchange in cut,
+            has_taken_socket=exchange.has_taken_socket,
             waits_for_client=exchange.waits_until_writable or is_body_awaited,
             thread=names.get(thread_id),
             stack=stack,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from werkzeug.debug.tbtools import DebugTraceback
 from werkzeug.exceptions import InternalServerError
 
-from asyncwsgi.errors import ApplicationError, RequestBodyError
+from asyncwsgi.errors import RequestBodyError
 from asyncwsgi.requests.exchange import Connection, Exchange
 from asyncwsgi.serving.handler import WerkzeugServer, call_finish, make_environ, make_handler
 from asyncwsgi.serving.responder import WerkzeugResponder
@@ -19,9 +19,9 @@ from asyncwsgi.wsgi.application import run_application
 if TYPE_CHECKING:
     from werkzeug.serving import WSGIRequestHandler
 
+    from asyncwsgi.frontends.client_socket import ClientSocket
     from asyncwsgi.http1.head import RequestHead
     from asyncwsgi.requests.dispatcher import Dispatcher
-    from asyncwsgi.serving.client_socket import ClientSocket
     from asyncwsgi.wsgi.response import Response
     from asyncwsgi.wsgi.suspended_call import SuspendedCall
 
@@ -46,7 +46,6 @@ class WerkzeugExchange(Exchange):
     def __init__(
         self,
         wsgi_server: WerkzeugServer,
-        client_socket: ClientSocket,
         head: RequestHead,
         dispatcher: Dispatcher,
         connection: Connection,
@@ -57,27 +56,13 @@ class WerkzeugExchange(Exchange):
         super().__init__(dispatcher, connection, responder, environ)
         self._wsgi_server = wsgi_server
         self._head = head
-        self._socket = client_socket
         self._handler: WSGIRequestHandler | None = None
         self._responder = responder
         self._set_timeout = set_timeout
 
-    @property
-    def is_endless(self) -> bool:
-        return super().is_endless or self._socket.is_taken_over
-
-    @property
-    def has_taken_socket(self) -> bool:
-        """Whether the connection's bytes are its application's."""
-        return self._socket.is_taken_over
-
-    @property
-    def speaks_for_itself(self) -> bool:
-        """Whether the application has written to its socket, and has no HTTP response to give."""
-        return self._socket.was_written
-
     def call_application(self, response: Response) -> SuspendedCall | None:
         server = self._wsgi_server
+        self._socket: ClientSocket = self.environ["werkzeug.socket"]
         handler = make_handler(
             server,
             self._head,
@@ -97,13 +82,11 @@ class WerkzeugExchange(Exchange):
 
     def fail(self, response: Response, error: BaseException) -> None:
         handler, server = self._handler, self._wsgi_server
-        if self.is_of_disconnect(error) or self._ended_by_socket(error):
+        if self.is_of_disconnect(error) or self.is_of_taken_socket(error):
             if handler is not None:
                 handler.connection_dropped(error, self.environ)
         elif isinstance(error, RequestBodyError):
             super().fail(response, error)
-        elif isinstance(error, ApplicationError) and self._socket.was_written:
-            pass  # a WebSocket's handler owes no HTTP response
         elif isinstance(error, Exception) and not server.passthrough_errors:
             self._answer_error(response)
             text = DebugTraceback(error).render_traceback_text()
@@ -111,26 +94,11 @@ class WerkzeugExchange(Exchange):
         else:
             server.pass_on(error, self._socket)
 
-    def _ended_by_socket(self, error: BaseException) -> bool:
-        # What has spoken for itself has no response to return, and engineio, for one, raises a
-        # ConnectionError instead, of which Werkzeug's own server says nothing.
-        return self._socket.was_written and isinstance(error, ConnectionError)
-
     def conclude(self, response: Response) -> None:
         super().conclude(response)
-        if self._socket.was_written and self._handler is not None:
-            self._handler.log_request(101)
+        if self.has_taken_socket and self.own_status and self._handler is not None:
+            self._handler.log_request(self.own_status)
         self._finish()
-
-    def end_request(self) -> None:
-        """The request is over, and so is the use of its client's socket."""
-        self._socket.end_request()
-
-    def transmit(self, data: Any) -> None:
-        # Werkzeug's sockets and its responses share one stream: what an application answers after
-        # it has spoken for itself would be garbage to its client.
-        if not self._socket.was_written:
-            super().transmit(data)
 
     def _finish(self) -> None:
         if self._handler is None:

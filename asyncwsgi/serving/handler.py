@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
     from werkzeug.serving import WSGIRequestHandler
 
+    from asyncwsgi.frontends.client_socket import ClientSocket
     from asyncwsgi.http1.head import HeaderFields, RequestHead
-    from asyncwsgi.serving.client_socket import ClientSocket
 
 
 class WerkzeugServer(Protocol):

@@ -8,7 +8,6 @@ from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.http1.head import RequestHead
 from asyncwsgi.requests.dispatcher import Dispatcher
-from asyncwsgi.serving.client_socket import ClientSocket
 
 if TYPE_CHECKING:
     from werkzeug.serving import WSGIRequestHandler
@@ -18,37 +17,30 @@ class WerkzeugResponder(HttpResponder):
     """Makes the response to one request of a Werkzeug server.
 
     Args:
-        client: the client's socket, for which the application may have other use.
         http_version: the version whose framing the client gets.
         is_only_one: whether no other request is to be answered on the connection.
     """
 
-    __slots__ = ("_client", "_is_only_one", "handler")
+    __slots__ = ("handler",)
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         request: RequestHead,
         signature: Signature,
-        client: ClientSocket,
         *,
         http_version: str,
         is_only_one: bool,
     ) -> None:
         super().__init__(dispatcher, request, signature, http_version=http_version)
-        self._client = client
-        self._is_only_one = is_only_one
+        self.is_last = is_only_one
         self.handler: WSGIRequestHandler | None = None
         """The request's, once the application is called."""
 
     def sign(self, status: str) -> tuple[str, str]:
         handler = self.handler
-        if handler is None or self._client.was_written:
+        if handler is None:
             return super().sign(status)
         # Werkzeug logs a request when the head of its response leaves.
         handler.log_request(int(status[:3]))
         return handler.version_string().strip(), handler.date_time_string()
-
-    def can_keep_alive(self) -> bool:
-        is_last = self._is_only_one or self._client.is_taken_over
-        return not is_last and super().can_keep_alive()

@@ -23,7 +23,7 @@ from asyncwsgi.serving.loop_server import CallingThread, LoopServer, OneRequestS
 from asyncwsgi.serving.overrides import TransportOverrideWarning, transport_overrides
 
 if TYPE_CHECKING:
-    from asyncwsgi.serving.client_socket import ClientSocket
+    from asyncwsgi.frontends.client_socket import ClientSocket
 
 
 CUT_TIMEOUT = 2.0

@@ -266,6 +266,11 @@ class Response:
         self.send(body)
         self.finish()
 
+    def abandon(self) -> None:
+        """Send nothing of it from now on: the client is answered in another way."""
+        self._transmit = _send_to_nobody
+        self.head_was_sent = self.is_finished = True
+
     @property
     def missing_size(self) -> int:
         """Bytes by which a finished body falls short of its Content-Length."""
@@ -344,6 +349,10 @@ class Response:
     def _add_length(self, size: int) -> None:
         self._length = size
         self._headers.append(("Content-Length", str(size)))
+
+
+def _send_to_nobody(_: Any) -> None:
+    """Stands in for `transmit` in a response that was abandoned."""
 
 
 # What is checked is what is sent. A subclass of str or bytes may have methods of its own, and the

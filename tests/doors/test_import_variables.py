@@ -23,7 +23,7 @@ class TestAnswering:
         with answering({NAME: "eggs"}) as asked:
             assert (os.environ.get(NAME), os.getenv(NAME), environ[NAME]) == ("eggs",) * 3
             assert NAME in os.environ
-            assert asked == {NAME}
+            assert asked == {(NAME, __name__)}
         assert (os.environ.get(NAME), environ.get(NAME)) == (None, None)
 
     def test_who_copies_the_environment_does_not_find_them(self) -> None:

@@ -93,6 +93,11 @@ class Stage:
         self.entered.release()
         if environ["PATH_INFO"] == "/read":
             environ["wsgi.input"].read()
+        if environ["PATH_INFO"].startswith("/socket"):
+            sock = environ["werkzeug.socket"]
+            if environ["PATH_INFO"] == "/socket/spoken":
+                sock.sendall(b"spoken")
+            sock.recv(1)
         start_response("200 OK", [("Content-Type", "text/plain")])
         if environ["PATH_INFO"] == "/stream":
             return stream(endless())
@@ -226,4 +231,23 @@ def test_of_a_stream_whose_client_leaves(stage: Stage) -> None:
     stage.client.request(target="/stream")
     stage.client.read(1000)
     stage.client.reset()
+    assert stage.alive() == []
+
+
+@pytest.mark.parametrize("target", ["/socket", "/socket/spoken"])
+@pytest.mark.parametrize(
+    "leave",
+    [
+        pytest.param(Client.reset, id="reset"),
+        pytest.param(end, id="end"),
+        pytest.param(lambda client: client.send(b"x"), id="last byte"),
+    ],
+)
+def test_of_a_socket_that_was_taken(
+    stage: Stage, target: str, leave: Callable[[Client], None]
+) -> None:
+    stage.enter(b"GET %b HTTP/1.1\r\nHost: test\r\n\r\n" % target.encode())
+    if target == "/socket/spoken":
+        assert stage.client.read(6) == b"spoken"
+    leave(stage.client)
     assert stage.alive() == []

@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
+from typing import Any, cast
 
 import pytest
 
@@ -17,6 +18,7 @@ from asyncwsgi.access_log import AccessLogger
 from asyncwsgi.coroutines.body_iteration import BodyIteration
 from asyncwsgi.coroutines.tasks import LoopTasks
 from asyncwsgi.coroutines.watch import LoopWatch
+from asyncwsgi.frontends.client_socket import ClientSocket
 from asyncwsgi.http1.encoder import ResponseEncoder
 from asyncwsgi.requests.dispatcher import Dispatcher
 from asyncwsgi.requests.exchange import Exchange
@@ -128,6 +130,14 @@ class TestWatch:
             assert part in line
         assert "secret" not in line
         assert "/next" not in line
+
+    def test_it_says_that_open_websockets_hold_threads(
+        self, dispatcher: Dispatcher, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        chat = exchange(dispatcher, "/chat", held=60.0)
+        chat.taken_socket = ClientSocket(cast("Any", None), chat)
+        SaturationWatch(1).look([chat, exchange(dispatcher, "/next", waited=1.5)], NOW)
+        assert "raise threads: each WebSocket whose library has taken its socket" in caplog.text
 
     def test_a_warning_that_cannot_be_written_stops_no_clock(self, dispatcher: Dispatcher) -> None:
         busy = [exchange(dispatcher, "/slow", held=2.0), exchange(dispatcher, "/next", waited=2.0)]

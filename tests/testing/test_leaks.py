@@ -19,6 +19,8 @@ from urllib.request import urlopen
 
 import pytest
 import requests
+from flask import Flask
+from flask_sock import Sock
 
 from asyncwsgi import Server
 from asyncwsgi.errors import BindError, ConfigError
@@ -69,6 +71,25 @@ def left() -> Iterator[ExitStack]:
 
 
 class TestWhatIsNamed:
+    def test_an_open_websocket(self, left: ExitStack) -> None:
+        app = Flask(__name__)
+
+        @Sock(app).route("/chat")  # type: ignore[untyped-decorator]
+        def chat(ws: Any) -> None:
+            ws.receive()
+
+        with LiveServer(app, leaks="warn", owner=OWNER) as server:
+            client = left.enter_context(connect(server.addresses[0]))
+            client.request(
+                "GET", "/chat", None, Connection="Upgrade", Upgrade="websocket",
+                Sec_WebSocket_Version="13", Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ==",
+            )  # fmt: skip
+            assert client.read_line() == b"HTTP/1.1 101 Switching Protocols\r\n"
+            assert leaks_of(server) == (
+                f"{OWNER} left behind:\n  GET /chat is still open: the application has taken its "
+                "socket; close its WebSocket before the test is over"
+            )
+
     def test_a_connection_that_was_kept(self, server: LiveServer, left: ExitStack) -> None:
         client = left.enter_context(connect(server.addresses[0]))
         assert client.get().body == b"hello"

@@ -170,10 +170,7 @@ class LeakCheck:
             idle.cancel()
         snapshot = server.snapshot()
         requests = [
-            Leak(
-                f"{_name(request)} is still being answered",
-                "read or close its response before the test is over",
-            )
+            _left_request(request)
             for request in snapshot.requests
             if not (request.was_cut or request.is_answered or request.has_disconnected)
         ]
@@ -231,6 +228,18 @@ def _pass_on(task: asyncio.Task[Any], future: concurrent.futures.Future[Any]) ->
 
 def _name(request: RequestSnapshot) -> str:
     return f"{request.method} {request.target}"
+
+
+def _left_request(request: RequestSnapshot) -> Leak:
+    if request.has_taken_socket:
+        return Leak(
+            f"{_name(request)} is still open: the application has taken its socket",
+            "close its WebSocket before the test is over",
+        )
+    return Leak(
+        f"{_name(request)} is still being answered",
+        "read or close its response before the test is over",
+    )
 
 
 _IN_REQUEST = frozenset({"head", "body"})

@@ -97,7 +97,9 @@ class RecordingExchange(Exchange):
 
     def conclude(self, response: Response) -> None:
         super().conclude(response)
-        if not self.response_size:
+        if self.own_status:
+            self.record.status = self.own_status
+        elif not self.response_size:
             self.record.status = None  # nobody was left to get it
 
     def background_failed(self, error: BaseException) -> None:
@@ -106,7 +108,11 @@ class RecordingExchange(Exchange):
 
     def record_error(self, error: BaseException) -> None:
         """Record what the application raised; a client's leaving is no fault of its."""
-        is_of_client = self.is_of_disconnect(error) or isinstance(error, RequestBodyError)
+        is_of_client = (
+            self.is_of_disconnect(error)
+            or self.is_of_taken_socket(error)
+            or isinstance(error, RequestBodyError)
+        )
         self.record.fail(error, is_fault=not is_of_client)
 
 

@@ -12,22 +12,40 @@ def _tell_nobody() -> None:
     """Stands in for who need not be told any more."""
 
 
+def _take_no_notice(_: bytes) -> None:
+    """Stands in for who wanted the first bytes only."""
+
+
+def _close_unless_done(opening: asyncio.Task[object], end: socket.socket) -> None:
+    if opening.cancelled() or opening.exception() is not None:
+        end.close()
+
+
 class Relay(asyncio.Protocol):
     """The loop's end of the pair. All of it runs on the loop.
 
     Args:
         client: the client's transport.
+        on_data: called with what the application sends first.
         on_end: called when the application sends no more; more than once, perhaps.
     """
 
-    def __init__(self, client: asyncio.Transport, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        client: asyncio.Transport,
+        on_data: Callable[[bytes], None],
+        on_end: Callable[[], None],
+    ) -> None:
         self.has_ended = False
         """Whether the application sends no more."""
         self._client = client
         self._waiting = b""
+        self._on_data = on_data
         self._on_end = on_end
         self._transport: asyncio.Transport | None = None
+        self._is_client_slow = False
         self._has_client_ended = False
+        self._has_client_gone = False
         self._opening: asyncio.Task[object] | None = None
 
     def open(self, end: socket.socket, first: bytes) -> None:
@@ -35,16 +53,25 @@ class Relay(asyncio.Protocol):
         self._waiting = first
         loop = asyncio.get_running_loop()
         self._opening = loop.create_task(loop.connect_accepted_socket(lambda: self, end))
+        # A loop that ends before that is done cancels it, and would leave the application waiting.
+        self._opening.add_done_callback(lambda task: _close_unless_done(task, end))
 
     # From the application.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.write(self._waiting)
-        if self._has_client_ended:
+        self._waiting = b""
+        if self._has_client_gone:
+            self._transport.close()
+        elif self._has_client_ended:
             self._transport.write_eof()
+        if self._is_client_slow:
+            self._transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
+        self._on_data(data)
+        self._on_data = _take_no_notice
         if not self._client.is_closing():
             self._client.write(data)
 
@@ -57,7 +84,8 @@ class Relay(asyncio.Protocol):
         self.has_ended = True
         self._on_end()
         # Each of them knows this: no cycle outlives the connection.
-        self._on_end, self._transport, self._opening = _tell_nobody, None, None
+        self._on_data, self._on_end = _take_no_notice, _tell_nobody
+        self._transport = self._opening = None
 
     def pause_writing(self) -> None:
         if not self._client.is_closing():
@@ -86,17 +114,18 @@ class Relay(asyncio.Protocol):
 
     def pause(self) -> None:
         """The client does not keep up."""
+        self._is_client_slow = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """The client keeps up again."""
+        self._is_client_slow = False
         if self._transport is not None:
             self._transport.resume_reading()
 
     def close(self) -> None:
         """The client has gone."""
+        self._has_client_gone = True
         if self._transport is not None:
             self._transport.close()
-        else:
-            self.end()
