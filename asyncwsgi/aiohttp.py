@@ -148,21 +148,15 @@ class AiohttpHost:
         return data, not self._content.at_eof()
 
     async def start(self, head: Head, block: bytes, *, is_last: bool) -> None:
-        _, _, reason = head.status.partition(" ")
-        headers = _headers(head.headers)
-        response = web.StreamResponse(
-            status=int(head.status[:3]), reason=reason.strip() or None, headers=headers
-        )
-        if headers.pop("Connection", None) is not None:
-            del response.headers["Connection"]
-            response.force_close()
-        self.response = response
+        response = self.response = _response(head, block if is_last else None)
         try:
             await response.prepare(self._request)
+            if is_last:
+                await response.write_eof()
+            elif block:
+                await response.write(block)
         except OSError as error:
             raise ClientDisconnected("the client left") from error
-        if block or is_last:
-            await self.write(block, is_last=is_last)
 
     async def write(self, block: bytes, *, is_last: bool) -> None:
         try:
@@ -191,6 +185,18 @@ def _script_name(request: web.Request) -> str:
         if path.endswith(tail):
             return path[: len(path) - len(tail)].rstrip("/")
     return ""
+
+
+def _response(head: Head, body: bytes | None) -> web.StreamResponse:
+    """A response with its whole body, or one to which blocks are written."""
+    status, _, reason = head.status.partition(" ")
+    headers = _headers(head.headers)
+    wants_close = headers.pop("Connection", None) is not None
+    options: Any = {"status": int(status), "reason": reason.strip() or None, "headers": headers}
+    response = web.StreamResponse(**options) if body is None else web.Response(**options, body=body)
+    if wants_close:
+        response.force_close()
+    return response
 
 
 def _headers(raw: RawHeaders) -> CIMultiDict[str]:

@@ -109,7 +109,7 @@ class WSGIApp:
             environ["REQUEST_URI"] = environ["RAW_URI"] = target
         environ["asgi.scope"] = scope
         fields = head.fields
-        # RFC 9112 6.3: a request of HTTP/1 has a body if its headers say so; any other may have one.
+        # RFC 9112 6.3: a request of HTTP/1 has a body if its headers say so; others may have one.
         has_body = fields.has_body or head.method not in BODYLESS
         await MountConnection(service, host).serve(
             environ,
