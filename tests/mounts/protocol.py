@@ -133,3 +133,10 @@ async def turn() -> None:
     """Let everything on the loop run that can."""
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+async def until_a_thread_waits_for_its_client(app: WSGIApp) -> None:
+    await turn()
+    (exchange,) = service_of(app).dispatcher.exchanges
+    while not exchange.waits_until_writable:  # noqa: ASYNC110 - the thread tells nobody
+        await asyncio.sleep(0)

@@ -24,6 +24,7 @@ from tests.mounts.protocol import (
     scope,
     service_of,
     turn,
+    until_a_thread_waits_for_its_client,
 )
 
 if TYPE_CHECKING:
@@ -122,10 +123,7 @@ class TestResponses:
         call = HandMade(app, scope())
         call.hold()
         task = call.begin()
-        await turn()
-        (exchange,) = service_of(app).dispatcher.exchanges
-        while not exchange.waits_until_writable:
-            await asyncio.sleep(0)
+        await until_a_thread_waits_for_its_client(app)
         # Half of the buffer is posted ahead, and a block that did not fit.
         assert endless.produced <= 6
         before = endless.produced
@@ -289,10 +287,7 @@ class TestClientsThatLeave:
         call = HandMade(app, scope())
         call.hold()
         task = call.begin()
-        await turn()
-        (exchange,) = service_of(app).dispatcher.exchanges
-        while not exchange.waits_until_writable:
-            await asyncio.sleep(0)
+        await until_a_thread_waits_for_its_client(app)
         call.give(DISCONNECT)
         await in_thread(endless.was_closed.wait, TIMEOUT)
         call.let_go()
