@@ -23,8 +23,10 @@ Serving = Callable[[Any, socket.socket, asyncio.Event], Coroutine[Any, Any, None
 """Serves an application of its host on a listener until the event is set."""
 
 
-async def by_uvicorn(app: Any, listener: socket.socket, stop: asyncio.Event) -> None:
-    config = uvicorn.Config(app, ws="none", log_config=None, access_log=False)
+async def by_uvicorn(
+    app: Any, listener: socket.socket, stop: asyncio.Event, *, ws: Any = "none"
+) -> None:
+    config = uvicorn.Config(app, ws=ws, log_config=None, access_log=False)
     server = uvicorn.Server(config)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     await _first(serving, stop)
