@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         LifespanError,
         RequestBodyError,
         RequestRefused,
+        ResponseCut,
     )
     from asyncwsgi.event_stream import Event, EventStream
     from asyncwsgi.from_thread import async_to_sync
@@ -43,6 +44,7 @@ __all__ = [
     "LifespanError",
     "RequestBodyError",
     "RequestRefused",
+    "ResponseCut",
     "Server",
     "ServerThread",
     "__version__",

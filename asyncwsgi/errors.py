@@ -65,3 +65,10 @@ class ApplicationError(AsyncWSGIError, AssertionError):
     An `AssertionError` too, because PEP 3333's reference code asserts its rules and programs
     (Werkzeug's debugger, for one) rely on being told that way.
     """
+
+
+class ResponseCut(AsyncWSGIError):
+    """Raised to the server in which an application is mounted: a response ends before it is whole.
+
+    Only the end of the connection can tell its client.
+    """

@@ -42,9 +42,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "log_writer",
         "from_thread",
         "reloading",
+        "mounts",
         "serving",
         "testing",
         "flask",
+        "asgi",
+        "aiohttp",
     ),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -379,7 +379,7 @@ class Exchange:
         try:
             if not self.is_connection_lost:
                 self.started_at = clock.monotonic()
-                context = self.dispatcher.new_context()
+                context = self.new_context()
                 suspended = context.run(self.run_in_context)
         finally:
             self._leave_thread(suspended, context)
@@ -455,6 +455,10 @@ class Exchange:
             self.dispatcher.mailbox.post(self._begin_iteration, self.iteration)
 
     # Hooks; in the worker thread, but for what says otherwise.
+
+    def new_context(self) -> Context:
+        """The Context that the application is called in."""
+        return self.dispatcher.new_context()
 
     def add_keys(self) -> None:
         """Give the environ the keys that speak of this exchange."""

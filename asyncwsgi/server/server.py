@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.access_log import AccessLogger
 from asyncwsgi.config import Config
-from asyncwsgi.coroutines.asgiref_loop import AsgirefLoop
-from asyncwsgi.coroutines.tasks import LoopTasks
-from asyncwsgi.coroutines.watch import LoopWatch
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.frontends.http import Frontend, HttpConnection
 from asyncwsgi.frontends.http_response import HttpResponder
@@ -23,12 +20,12 @@ from asyncwsgi.frontends.probes import Probes
 from asyncwsgi.frontends.registry import DrainPhase, Registry
 from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.http1.parser import HeadLimits
+from asyncwsgi.requests.assembly import make_dispatcher
 from asyncwsgi.requests.dispatcher import Dispatcher, context_maker
 from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
-from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.statistics import RequestStatistics
-from asyncwsgi.requests.worker_threads import ExecutorWorkers, Workers, WorkerThreads
+from asyncwsgi.requests.worker_threads import WorkerThreads
 from asyncwsgi.server.accepting import Acceptor
 from asyncwsgi.server.descriptors import default_max_connections
 from asyncwsgi.server.lifespan import Lifespan
@@ -451,18 +448,12 @@ class Server:
 
     def _make_dispatcher(self) -> Dispatcher:
         config = self.config
-        mailbox = Mailbox(self._loop)
-        watch = LoopWatch(mailbox)
-        tasks = LoopTasks(mailbox, watch)
-        return Dispatcher(
+        return make_dispatcher(
             self.application,
             config,
-            mailbox=mailbox,
-            workers=self._make_workers(mailbox, tasks),
-            tasks=tasks,
-            watch=watch,
-            access_logger=self.access_logger_class(config.access_log_format),
+            access_logger_class=self.access_logger_class,
             request_body_class=self.request_body_class,
+            worker_threads_class=self.worker_threads_class,
             new_context=self._new_context,
             statistics=RequestStatistics() if config.count_requests or self._metrics else None,
         )
@@ -477,21 +468,6 @@ class Server:
     async def _close_metrics(self) -> None:
         if self._metrics is not None:
             await self._metrics.shutdown()
-
-    def _make_workers(self, mailbox: Mailbox, tasks: LoopTasks) -> Workers:
-        config = self.config
-        asgiref_loop = AsgirefLoop(tasks) if config.async_views_on_loop else None
-        if config.executor is not None:
-            return ExecutorWorkers(
-                config.executor, queue_size=config.queue_size, asgiref_loop=asgiref_loop
-            )
-        return self.worker_threads_class(
-            mailbox,
-            limit=config.threads,
-            queue_size=config.queue_size,
-            idle_timeout=config.thread_idle_timeout,
-            asgiref_loop=asgiref_loop,
-        )
 
     def make_frontend(self) -> Frontend:
         """What its connections share. May be overridden; called once, at the start."""

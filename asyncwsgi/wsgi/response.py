@@ -248,9 +248,9 @@ class Response:
             if self._length is None and self._has_body:
                 self._add_length(0)
             self._transmit(self._start(b""))
-        if end := self._responder.end():
-            self._transmit(end)
         self.is_truncated = self._has_body and self._sent_size < (self._length or 0)
+        if not self.is_truncated and (end := self._responder.end()):
+            self._transmit(end)
         self.is_finished = True
 
     def fail(

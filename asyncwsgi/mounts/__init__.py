@@ -1,0 +1,1 @@
+"""WSGI applications inside other servers: what the doors for ASGI and aiohttp share."""
