@@ -478,7 +478,8 @@ class HttpConnection(asyncio.Protocol):
         except RequestRefused as refused:
             self._refuse(refused)
             return
-        self.client.resume_reading()
+        if not self.client.is_reading:
+            self.client.resume_reading()
         if isinstance(event, RequestHead):
             self._begin(event)
         elif self._has_eof:

@@ -67,12 +67,11 @@ class ResponseEncoder:
             wants_close = "close" in [token.strip() for token in tokens]
             headers = [h for h in headers if h[0].lower() not in _CONNECTION_HEADERS]
         server, date = self.sign(status)
-        if server and "server" not in special:
-            headers.append(("Server", server))
         head = self.head(
             status,
             headers,
             is_open_ended=is_open_ended,
+            server="" if "server" in special else server,
             date="" if "date" in special else date,
             keep_alive=not wants_close and self.can_keep_alive(),
         )
@@ -84,29 +83,35 @@ class ResponseEncoder:
         headers: Iterable[tuple[str, str]],
         *,
         is_open_ended: bool,
-        date: str,
+        server: str = "",
+        date: str = "",
         keep_alive: bool,
     ) -> bytes:
         """Status line and headers.
 
         Args:
             is_open_ended: a body follows whose length no header tells.
-            date: the value of the Date header, or empty if the application gave one.
+            server: the value of the Server header, or empty for none.
+            date: that of the Date header, or empty if the application gave one.
             keep_alive: whether the connection can be kept.
         """
-        lines = [f"HTTP/1.1 {status}\r\n", *[f"{name}: {value}\r\n" for name, value in headers]]
+        head = f"HTTP/1.1 {status}\r\n"
+        for name, value in headers:
+            head += f"{name}: {value}\r\n"
+        if server:
+            head += f"Server: {server}\r\n"
         if date:
-            lines.append(f"Date: {date}\r\n")
+            head += f"Date: {date}\r\n"
         if is_open_ended:
             if self._is_http_1_1:
                 self.is_chunked = True
-                lines.append("Transfer-Encoding: chunked\r\n")
+                head += "Transfer-Encoding: chunked\r\n"
             else:
                 self.is_close_delimited = True
                 keep_alive = False
         self.keep_alive = keep_alive
-        lines.append("\r\n" if keep_alive else "Connection: close\r\n\r\n")
-        return "".join(lines).encode("latin-1")
+        head += "\r\n" if keep_alive else "Connection: close\r\n\r\n"
+        return head.encode("latin-1")
 
     def block(self, data: bytes) -> bytes:
         """A block of the body; never empty, because an empty chunk would end the body."""
@@ -138,12 +143,16 @@ def own_response(
     phrase = HTTPStatus(status).phrase
     body = f"{status} {phrase}\n".encode("ascii")
     fields = [
-        *([("Server", server)] if server else ()),
         ("Content-Type", "text/plain; charset=utf-8"),
         ("Content-Length", str(len(body))),
         *headers,
     ]
-    encoder = ResponseEncoder("1.1")
-    line = f"{status} {phrase}"
-    head = encoder.head(line, fields, is_open_ended=False, date=date, keep_alive=False)
+    head = ResponseEncoder("1.1").head(
+        f"{status} {phrase}",
+        fields,
+        is_open_ended=False,
+        server=server,
+        date=date,
+        keep_alive=False,
+    )
     return head if is_of_head else head + body

@@ -401,9 +401,7 @@ class Exchange:
         """Run the application, and answer for it if it fails. Returns what is left of its call."""
         enter_request(self)
         body = self.body
-        self._response = response = Response(
-            self.method, self.responder, self.transmit, can_send_file=self._can_send_file
-        )
+        self._response = response = Response(self.method, self.responder, self)
         self.environ["wsgi.input"] = io.BytesIO() if body is None else body.open()
         self.add_keys()
         try:
@@ -528,6 +526,11 @@ class Exchange:
         for start in range(0, len(data), limit):
             self._post(view[start : start + limit])
 
+    def can_send_file(self) -> bool:
+        """Whether the kernel may send the file that the application has returned, as it is."""
+        self._file_transport = self.connection.file_transport
+        return self._file_transport is not None
+
     def is_of_disconnect(self, error: BaseException) -> bool:
         """Whether `error` says no more than that the client has left."""
         if isinstance(error, ClientDisconnected):
@@ -581,10 +584,6 @@ class Exchange:
             )
             self._spooled = environ["wsgi.input"]
         environ["CONTENT_LENGTH"] = str(size)
-
-    def _can_send_file(self) -> bool:
-        self._file_transport = self.connection.file_transport
-        return self._file_transport is not None
 
     def _post(self, data: Any) -> None:
         if not self.is_writable():

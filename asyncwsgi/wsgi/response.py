@@ -1,7 +1,7 @@
 """What an application may send and when it leaves (PEP 3333, "The start_response() Callable").
 
 Blocking code with one way out: what a `Responder` makes of head, blocks and end is handed to
-`transmit`. The rules of HTTP that hold for every frontend are kept here: no body for HEAD, 204 and
+an `Outlet`. The rules of HTTP that hold for every frontend are kept here: no body for HEAD, 204 and
 304, neither more nor less than the Content-Length, no header that is the server's business. How a
 response is framed, and what follows it on the connection, is the responder's. Knows nothing of
 threads, sockets or the loop.
@@ -47,10 +47,14 @@ JOINED_SIZE = 64 * 1024
 # From this size on, a file is worth the way to the loop and back, on which the kernel sends it.
 SENT_FILE_SIZE = 64 * 1024
 
+# RFC 9110 6.4.1: no content for 204 and 304; 15.3.6: nor for 205.
+_WITHOUT_CONTENT = frozenset({"204", "205", "304"})
+
 # Statuses and names repeat from response to response; those that passed are remembered. Bounded,
-# since an application may make them up. What is known of a name is "", or the special name it is.
+# since an application may make them up. What is known of a status is whether it may have content;
+# of a name "", or the special name it is.
 _MOST_REMEMBERED = 1024
-_statuses: set[str] = set()
+_statuses: dict[str, bool] = {}
 _names: dict[str, str] = {}
 
 
@@ -87,37 +91,39 @@ class Responder(Protocol):
         """The end of a complete response; empty if nothing has to be said."""
 
 
+class Outlet(Protocol):
+    """What takes a response on its way to the client."""
+
+    def transmit(self, data: Any) -> None:
+        """Send what the responder made, in order; may block, and raises if the client is gone."""
+
+    def can_send_file(self) -> bool:
+        """Whether the kernel may send the file that the application has returned, as it is."""
+
+
 class Response:
     """The response of one application call.
 
     Args:
         method: the request's method; HEAD gets no body.
         responder: makes of it what is sent.
-        transmit: takes that in order; may block, and raises if the client is gone.
-        can_send_file: asked when the application has returned a file: whether the kernel may send
-            it, as it is.
+        outlet: takes that.
     """
 
     __slots__ = (
-        "_can_send_file", "_has_body", "_headers", "_is_single", "_length", "_may_have_length",
-        "_method", "_responder", "_sent_size", "_special", "_status", "_transmit",
-        "_was_called", "excess_size", "head_was_sent", "is_finished", "is_truncated",
+        "_has_body", "_headers", "_is_single", "_length", "_may_have_content", "_method",
+        "_outlet", "_responder", "_sent_size", "_special", "_status", "_was_called",
+        "excess_size", "head_was_sent", "is_finished", "is_truncated",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        method: str,
-        responder: Responder,
-        transmit: Callable[[Any], None],
-        *,
-        can_send_file: Callable[[], bool] = lambda: False,
-    ) -> None:
+    def __init__(self, method: str, responder: Responder, outlet: Outlet) -> None:
         self._method = method
         self._responder = responder
-        self._transmit = transmit
-        self._can_send_file = can_send_file
+        self._outlet = outlet
         self._was_called = False
-        self._take_status("")
+        self._status = ""
+        self._may_have_content = True
+        self._has_body = method != "HEAD"
         self._headers: Headers = []
         self._special: dict[str, str] = {}
         self._length: int | None = None
@@ -173,13 +179,13 @@ class Response:
                 "start_response() was called twice; PEP 3333 allows that only with exc_info"
             )
         self._was_called = True
-        status = _check_status(status)
+        status, may_have_content = _check_status(status)
         # A new list: PEP 3333 lets the server change it, but apps keep lists of their own.
         checked, special = _check_headers(headers)
         self._length = _content_length(special.get("content-length"))
         self._special = special
-        self._take_status(status)
         self._headers = checked
+        self._take_status(status, may_have_content)
         return self._write
 
     def _raise_if_too_late(self, exc_info: ExcInfo) -> None:
@@ -205,19 +211,20 @@ class Response:
             block = _plain_bytes(block)
         if not block:
             return not self.is_finished
-        block = self._without_excess(block)
+        if self._length is not None:
+            block = self._without_excess(block, self._length)
         if not self.head_was_sent:
             self._send_head_with(block)
         elif block and self._has_body:
             self._sent_size += len(block)
-            self._transmit(self._responder.block(block))
+            self._outlet.transmit(self._responder.block(block))
         return self._goes_on()
 
     def send_head(self) -> bool:
         """Send the head ahead of a body of unknown blocks. False: there is no body to follow."""
         if not self.head_was_sent:
             self._is_single = False
-            self._transmit(self._start(b""))
+            self._outlet.transmit(self._start(b""))
         return self._goes_on()
 
     def sent_file_size(self, size: int) -> int:
@@ -225,7 +232,7 @@ class Response:
         length = size if self._length is None else min(size, self._length)
         if length < SENT_FILE_SIZE or self.head_was_sent or not self._has_body:
             return 0
-        return length if self._can_send_file() else 0
+        return length if self._outlet.can_send_file() else 0
 
     def start_file(self, size: int) -> None:
         """Send the head ahead of a file that has `size` bytes, and that the kernel is to send."""
@@ -233,7 +240,7 @@ class Response:
             self._add_length(size)
         else:
             self.excess_size = max(0, size - self._length)
-        self._transmit(self._start(b""))
+        self._outlet.transmit(self._start(b""))
 
     def file_was_sent(self, size: int) -> bool:
         """Say that the kernel has sent `size` bytes. False: the body is complete."""
@@ -247,17 +254,17 @@ class Response:
         if not self.head_was_sent:
             if self._length is None and self._has_body:
                 self._add_length(0)
-            self._transmit(self._start(b""))
+            self._outlet.transmit(self._start(b""))
         self.is_truncated = self._has_body and self._sent_size < (self._length or 0)
         if not self.is_truncated and (end := self._responder.end()):
-            self._transmit(end)
+            self._outlet.transmit(end)
         self.is_finished = True
 
     def fail(
         self, status: str, body: bytes, *, content_type: str = "text/plain; charset=utf-8"
     ) -> None:
         """Answer with an error in place of what the application had begun."""
-        self._take_status(status)
+        self._take_status(*_check_status(status))
         # What the request has left behind, such as a body that nobody read, is not known.
         self._headers = [("Content-Type", content_type)]
         self._special = {"connection": "close"}
@@ -268,7 +275,7 @@ class Response:
 
     def abandon(self) -> None:
         """Send nothing of it from now on: the client is answered in another way."""
-        self._transmit = _send_to_nobody
+        self._outlet = _Nobody()
         self.head_was_sent = self.is_finished = True
 
     @property
@@ -276,11 +283,11 @@ class Response:
         """Bytes by which a finished body falls short of its Content-Length."""
         return (self._length or 0) - self._sent_size
 
-    def _take_status(self, status: str) -> None:
+    def _take_status(self, status: str, may_have_content: bool) -> None:
         self._status = status
-        # RFC 9110 6.4.1: no content for HEAD, 204 and 304; 15.3.6: nor for 205.
-        self._may_have_length = status[:3] not in ("204", "205", "304")
-        self._has_body = self._may_have_length and self._method != "HEAD"
+        self._may_have_content = may_have_content
+        # RFC 9110 6.4.1: no content for HEAD.
+        self._has_body = may_have_content and self._method != "HEAD"
 
     def _goes_on(self) -> bool:
         length = self._length
@@ -288,13 +295,12 @@ class Response:
             self.finish()
         return not self.is_finished
 
-    def _without_excess(self, block: bytes) -> bytes:
-        if self._length is not None and self._has_body:
-            room = self._length - self._sent_size
-            if len(block) > room:
-                self.excess_size += len(block) - room
-                block = block[:room]
-        return block
+    def _without_excess(self, block: bytes, length: int) -> bytes:
+        room = length - self._sent_size
+        if len(block) <= room or not self._has_body:
+            return block
+        self.excess_size += len(block) - room
+        return block[:room]
 
     def _write(self, data: bytes, /) -> None:
         """PEP 3333's ``write``."""
@@ -316,23 +322,23 @@ class Response:
 
     def _send_head_with(self, block: bytes) -> None:
         """Send the head and the first block at once: one crossing for a small response."""
-        if self._is_single and self._length is None and self._may_have_length:
+        if self._is_single and self._length is None and self._may_have_content:
             self._add_length(len(block))
         if not self._has_body:
-            self._transmit(self._start(b""))
+            self._outlet.transmit(self._start(b""))
         elif len(block) <= JOINED_SIZE:
             head = self._start(block)
             self._sent_size = len(block)
-            self._transmit(head)
+            self._outlet.transmit(head)
         else:
-            self._transmit(self._start(b""))
+            self._outlet.transmit(self._start(b""))
             self._sent_size = len(block)
-            self._transmit(self._responder.block(block))
+            self._outlet.transmit(self._responder.block(block))
 
     def _start(self, block: bytes) -> Any:
         if not self._status:
             raise ApplicationError("the application has not called start_response() with success")
-        if self._status[:3] in ("204", "205"):
+        if not self._may_have_content and self._status[:3] != "304":
             # RFC 9110 8.6: no Content-Length in a 204. 15.3.6: a 205 says that it has no content.
             self._headers = [h for h in self._headers if h[0].lower() != "content-length"]
             if self._status[:3] == "205":
@@ -351,8 +357,14 @@ class Response:
         self._headers.append(("Content-Length", str(size)))
 
 
-def _send_to_nobody(_: Any) -> None:
-    """Stands in for `transmit` in a response that was abandoned."""
+class _Nobody:
+    """The outlet of a response that was abandoned."""
+
+    def transmit(self, data: Any) -> None:
+        pass
+
+    def can_send_file(self) -> bool:
+        return False
 
 
 # What is checked is what is sent. A subclass of str or bytes may have methods of its own, and the
@@ -381,10 +393,10 @@ def _plain_bytes(block: Any) -> bytes:
         ) from None
 
 
-def _check_status(status: object) -> str:
-    """The status as it is sent."""
-    if type(status) is str and status in _statuses:
-        return status
+def _check_status(status: object) -> tuple[str, bool]:
+    """The status as it is sent, and whether it may have content."""
+    if type(status) is str and (known := _statuses.get(status)) is not None:
+        return status, known
     plain = _plain_str(status)
     if plain is None:
         raise ApplicationError(
@@ -394,9 +406,10 @@ def _check_status(status: object) -> str:
         raise ApplicationError(
             f"start_response() got the status {plain!r}; expected a final status such as '200 OK'"
         )
+    may_have_content = plain[:3] not in _WITHOUT_CONTENT
     if len(_statuses) < _MOST_REMEMBERED:
-        _statuses.add(plain)
-    return plain
+        _statuses[plain] = may_have_content
+    return plain, may_have_content
 
 
 def _check_headers(headers: object) -> tuple[Headers, dict[str, str]]:

@@ -131,9 +131,9 @@ class TestFraming:
 class TestRefusal:
     def test_it_is_a_whole_response(self) -> None:
         assert own_response(400, date=DATE) == (
-            b"HTTP/1.1 400 Bad Request\r\nServer: asyncwsgi\r\n"
+            b"HTTP/1.1 400 Bad Request\r\n"
             b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 16\r\n"
-            b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nConnection: close\r\n\r\n"
+            b"Server: asyncwsgi\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nConnection: close\r\n\r\n"
             b"400 Bad Request\n"
         )
 

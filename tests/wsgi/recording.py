@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
+from asyncwsgi.errors import ClientDisconnected
 from asyncwsgi.http1.encoder import SERVER_NAME, ResponseEncoder
 from asyncwsgi.wsgi.application import run_application
 from asyncwsgi.wsgi.response import Headers, Response
@@ -30,14 +32,31 @@ class Responder(ResponseEncoder):
         return self._can_keep
 
 
+class Outlet:
+    """What leads to a client that takes `count` blocks, and has left then."""
+
+    def __init__(self, count: float = math.inf) -> None:
+        self.transmitted: list[bytes] = []
+        self._count = count
+
+    def transmit(self, data: bytes) -> None:
+        if len(self.transmitted) >= self._count:
+            raise ClientDisconnected("the client left")
+        self.transmitted.append(data)
+
+    def can_send_file(self) -> bool:
+        return False
+
+
 class Recording(Response):
     """A response that keeps what it transmits."""
 
     def __init__(self, method: str = "GET", version: str = "1.1", *, can_keep: bool = True) -> None:
-        self.transmitted: list[bytes] = []
+        outlet = Outlet()
+        self.transmitted = outlet.transmitted
         self.method = method
         self.responder = Responder(version, can_keep=can_keep)
-        super().__init__(method, self.responder, self.transmitted.append)
+        super().__init__(method, self.responder, outlet)
 
     @property
     def keep_alive(self) -> bool:

@@ -16,7 +16,7 @@ from asyncwsgi.http1.encoder import ResponseEncoder
 from asyncwsgi.wsgi.application import run_application, why_no_application
 from asyncwsgi.wsgi.async_body import AsyncBody
 from asyncwsgi.wsgi.response import Headers, Response
-from tests.wsgi.recording import PLAIN, Recording, answer, length
+from tests.wsgi.recording import PLAIN, Outlet, Recording, answer, length
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
@@ -496,14 +496,7 @@ class TestClose:
 
 def response_to_who_leaves(count: int) -> Response:
     """A response to a client that leaves behind `count` blocks."""
-    room = [b""] * count
-
-    def transmit(data: bytes) -> None:
-        if not room:
-            raise ClientDisconnected("the client left")
-        room.pop()
-
-    return Response("GET", ResponseEncoder("1.1"), transmit)
+    return Response("GET", ResponseEncoder("1.1"), Outlet(count))
 
 
 class TestFailures:

@@ -12,7 +12,7 @@ import pytest
 from asyncwsgi.errors import ApplicationError, ClientDisconnected
 from asyncwsgi.http1.encoder import ResponseEncoder
 from asyncwsgi.wsgi.response import JOINED_SIZE, Headers, Response
-from tests.wsgi.recording import DATE, PLAIN, Recording, length, started
+from tests.wsgi.recording import DATE, PLAIN, Outlet, Recording, length, started
 
 
 class TestWhenTheHeadLeaves:
@@ -428,21 +428,9 @@ class TestFail:
         assert response.wire.endswith(b"\r\n\r\n")
 
 
-class Gone:
-    """Takes `count` blocks and then raises, as it is when the client has left."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __call__(self, data: bytes) -> None:
-        if not self._count:
-            raise ClientDisconnected("the client left")
-        self._count -= 1
-
-
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_client_that_left_is_told_to_who_sends(count: int) -> None:
-    response = Response("GET", ResponseEncoder("1.1"), Gone(count))
+    response = Response("GET", ResponseEncoder("1.1"), Outlet(count))
     write = response.start_response("200 OK", PLAIN)
     for _ in range(count):
         write(b"spam")
