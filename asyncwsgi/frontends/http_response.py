@@ -10,6 +10,7 @@ from asyncwsgi.http1.head import RequestHead
 from asyncwsgi.requests.dispatcher import Dispatcher
 
 if TYPE_CHECKING:
+    from asyncwsgi.frontends.upgrade import UpgradeOffer
     from asyncwsgi.requests.request_body import RequestBody
 
 
@@ -27,7 +28,9 @@ class HttpResponder(ResponseEncoder):
             if it is None.
     """
 
-    __slots__ = ("_dispatcher", "_has_sent_continue", "_signature", "body", "request")
+    __slots__ = (
+        "_dispatcher", "_has_sent_continue", "_signature", "body", "offer", "request",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -41,6 +44,8 @@ class HttpResponder(ResponseEncoder):
         self.request = request
         self.body: RequestBody | None = None
         """The request's, if it has one; given by the connection."""
+        self.offer: UpgradeOffer | None = None
+        """The request's, if it asks for another protocol; given by the connection."""
         self._dispatcher = dispatcher
         self._signature = signature
         self._has_sent_continue = False
