@@ -102,6 +102,7 @@ TABLE: dict[State, dict[Event, tuple[State, ...]]] = {
         Event.DATA: _ANSWERED,  # a protocol that has followed HTTP has ended
         Event.EOF: (State.CLOSING,),
         Event.DEADLINE: (State.CLOSING,),
+        Event.CLOSE_IDLE: (State.CLOSING,),
         **_END,
     },
     State.CLOSING: {Event.LOST: (State.CLOSED,)},

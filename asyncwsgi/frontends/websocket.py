@@ -574,8 +574,9 @@ class _HandlerCall:
         if not (is_closed and isinstance(error, ConnectionClosed)):
             exchange = self._exchange
             logger.error(
-                "%s: the WebSocket's handler %s failed", exchange.target, self.name, exc_info=error
-            )
+                "GET %s: the WebSocket handler %s failed",
+                exchange.target, self.name, exc_info=error,
+            )  # fmt: skip
             exchange.background_failed(error)
         link.begin_close(INTERNAL_ERROR, "")
 
