@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         BindError,
         ClientDisconnected,
         ConfigError,
+        ConnectionClosed,
         LifespanError,
         RequestBodyError,
         RequestRefused,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from asyncwsgi.from_thread import async_to_sync
     from asyncwsgi.running import ServerThread, run, serve, serve_in_thread
     from asyncwsgi.server.server import Server
+    from asyncwsgi.websockets import WebSocket, WebSocketConnection, websocket
 
 __all__ = [
     "AppImportError",
@@ -39,6 +41,7 @@ __all__ = [
     "ClientDisconnected",
     "Config",
     "ConfigError",
+    "ConnectionClosed",
     "Event",
     "EventStream",
     "LifespanError",
@@ -47,6 +50,8 @@ __all__ = [
     "ResponseCut",
     "Server",
     "ServerThread",
+    "WebSocket",
+    "WebSocketConnection",
     "__version__",
     "async_to_sync",
     "cancel_on_disconnect",
@@ -55,6 +60,7 @@ __all__ = [
     "serve",
     "serve_in_thread",
     "stream",
+    "websocket",
 ]
 
 # Imported when first asked for: the flask command and pytest look at parts of this package at every
@@ -65,12 +71,15 @@ _HOMES = {
     "EventStream": "event_stream",
     "Server": "server.server",
     "ServerThread": "running",
+    "WebSocket": "websockets",
+    "WebSocketConnection": "websockets",
     "async_to_sync": "from_thread",
     "cancel_on_disconnect": "coroutines.cancellation",
     "run": "running",
     "serve": "running",
     "serve_in_thread": "running",
     "stream": "coroutines.stream",
+    "websocket": "websockets",
 }
 
 

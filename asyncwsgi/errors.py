@@ -59,6 +59,19 @@ class ClientDisconnected(AsyncWSGIError, ConnectionError):
     """The client has gone away: nothing can be read from it or written to it any more."""
 
 
+class ConnectionClosed(AsyncWSGIError, ConnectionError):
+    """A WebSocket is closed: no more messages come, and none can be sent.
+
+    `code` and `reason` are those of the first Close frame, whoever has sent it; 1005 if it had no
+    code, 1006 if the connection ended without one.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"the WebSocket is closed with {code}" + (f": {reason}" if reason else ""))
+        self.code = code
+        self.reason = reason
+
+
 class ApplicationError(AsyncWSGIError, AssertionError):
     """The application broke PEP 3333.
 

@@ -48,6 +48,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "flask",
         "asgi",
         "aiohttp",
+        "websockets",
     ),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
@@ -288,14 +289,9 @@ def test_only_two_rooms_call_a_loop_from_a_thread() -> None:
     assert threadsafe_calls(MODULES) == []
 
 
-FUTURE_NAMES = ("websocket",)
-"""What is to be a function of the package."""
-
-
 def test_no_module_has_the_name_of_something_else() -> None:
     # To import it would put it in the place of the function, for everybody.
-    names = {*asyncwsgi.__all__, *FUTURE_NAMES}
-    taken = {module.place for module in MODULES.values()} & names
+    taken = {module.place for module in MODULES.values()} & {*asyncwsgi.__all__}
     assert [name for name in taken if not ismodule(getattr(asyncwsgi, name, None))] == []
 
 

@@ -62,6 +62,10 @@ class Disconnect:
         while self._callbacks:
             self._callbacks.pop()()
 
+    def go_on(self) -> None:
+        """Say that the client is not let go when its request ends, as was said. On the loop."""
+        self._is_over = False
+
     def end(self) -> None:
         """Say that the request is over: nobody hears any more whether the client leaves."""
         self._is_over = True

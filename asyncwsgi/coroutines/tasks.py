@@ -69,7 +69,8 @@ class LoopTasks:
         """Posted and not begun. Threads add, the loop removes."""
         self._tasks: dict[asyncio.Task[Any], Call | None] = {}
         self._background: set[Call] = set()
-        """Background calls that have not ended. Threads add, the loop removes."""
+        """Those that have not ended, and whose end a shutdown awaits. Threads add, the loop
+        removes."""
         self._has_changed = asyncio.Event()
 
     # From any thread.
@@ -128,15 +129,26 @@ class LoopTasks:
         """
         future: Future[T] = Future()
         call = BackgroundCall(coroutine, future, context, name, on_failed)
+        try:
+            self.serve(call)
+        except RuntimeError:
+            coroutine.close()
+            raise
+        future.add_done_callback(lambda done: self.cancel(call) if done.cancelled() else None)
+        return future
+
+    def serve(self, call: Call) -> None:
+        """Have the loop run `call`, for which nobody waits but the shutdown (see `drain`).
+
+        Raises:
+            RuntimeError: the server has stopped.
+        """
         self._background.add(call)
         try:
             self.post(call)
         except RuntimeError:
             self._background.discard(call)
-            coroutine.close()
             raise
-        future.add_done_callback(lambda done: self.cancel(call) if done.cancelled() else None)
-        return future
 
     def post(self, call: Call) -> None:
         """Have the loop run `call`.

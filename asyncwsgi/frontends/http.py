@@ -38,6 +38,7 @@ from asyncwsgi.frontends.relay import Relay
 from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.frontends.states import State
 from asyncwsgi.frontends.transport import ClientTransport
+from asyncwsgi.frontends.upgrade import WEBSOCKET_OFFER, Successor, UpgradeOffer
 from asyncwsgi.http1.encoder import own_response
 from asyncwsgi.http1.head import RequestHead
 from asyncwsgi.http1.memory import SharedLines
@@ -143,6 +144,8 @@ class HttpConnection(asyncio.Protocol):
         self._is_close_delimited = False
         """Whether nothing but the end of the connection delimits its last response, which ended."""
         self._taker: SocketTaker | None = None
+        self._successor: Successor | None = None
+        """The taker, if its protocol has followed HTTP for good."""
 
     def _enter(self, state: State, timeout: float = math.inf) -> None:
         """Wait for what `state` says, for up to `timeout` seconds."""
@@ -203,7 +206,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._enter(State.CLOSED)
         self._registry.discard(self)
-        taker, self._taker = self._taker, None
+        taker, self._taker, self._successor = self._taker, None, None
         if taker is not None:
             taker.close()
         exchange = self.exchange
@@ -306,6 +309,8 @@ class HttpConnection(asyncio.Protocol):
         responder = _responder_of(exchange)
         responder.body = None  # a background task may keep the exchange for long
         self._is_close_delimited = responder.is_close_delimited
+        if responder.offer is not None and self._settle_offer(exchange, responder):
+            return
         if self._state is not State.RESPONDING or self.client.is_closing:
             self._close_behind_relay()
             return
@@ -345,6 +350,20 @@ class HttpConnection(asyncio.Protocol):
             taker.end()
         return self._parser.take_unread()
 
+    def switch_to(self, successor: Successor) -> bytes:
+        """Give the connection to `successor` for good, whose protocol follows HTTP behind a 101.
+
+        As `take_over`; but the request has ended, and it is the successor who is asked to look at
+        its deadlines, and to take leave when the server stops.
+        """
+        self._successor = successor
+        unread = self.take_over(successor)
+        # No request comes any more, and there may be thousands that wait like this for hours.
+        frontend = self._frontend
+        self._parser = RequestParser(frontend.limits, frontend.header_lines)
+        del self._environs
+        return unread
+
     def set_timeouts(self, config: Config) -> None:
         """Wait for this client by the timeouts of `config`, from the next state on."""
         self._config = config
@@ -359,6 +378,11 @@ class HttpConnection(asyncio.Protocol):
         if self._state not in (State.CLOSING, State.CLOSED):
             self._end_service(State.CLOSING, self._config.drain_timeout)
             self.client.close()
+
+    def linger(self) -> None:
+        """Close when everything is sent and the client, which may still be sending, has read it."""
+        if self._state not in (State.LINGERING, State.CLOSING, State.CLOSED):
+            self._linger()
 
     def abort(self) -> None:
         """Close at once; what is unsent is lost, and its client can tell."""
@@ -388,6 +412,10 @@ class HttpConnection(asyncio.Protocol):
             # The deadline is for its leave-taking, which begins when it has everything. Who takes
             # nothing is cut after send_timeout.
             self._deadline = now + self._config.drain_timeout
+        elif self._state is State.TAKEN_OVER:
+            if self._successor is not None:
+                self._successor.tick(now)
+            return
         elif self._claim is not None and self._claim.is_waiting:
             self.client.has_shut_unread()  # aborts it if it is lost; what it has sent is wanted
         if now >= self._deadline:
@@ -413,6 +441,9 @@ class HttpConnection(asyncio.Protocol):
         A client that goes on sending a request which is answered is not closed, either: the answer
         would not reach it (see `_linger`).
         """
+        if self._state is State.TAKEN_OVER and self._successor is not None:
+            self._successor.drain()
+            return
         if self._state in _BUSY or self._may_send:
             return
         if self._state in (State.DRAINING, State.BLOCKED):
@@ -501,6 +532,8 @@ class HttpConnection(asyncio.Protocol):
         environ = self._environs.build(head)
         exchange = self.make_exchange(head, environ)
         environ["werkzeug.socket"] = ClientSocket(self, exchange)
+        if head.fields.wants_websocket and head.http_version == "1.1":
+            self._offer_websocket(exchange)
         if head.fields.has_body:
             self._begin_body(exchange, head)
         else:
@@ -523,6 +556,24 @@ class HttpConnection(asyncio.Protocol):
             self._linger()
         else:
             self._finish()
+
+    def _offer_websocket(self, exchange: Exchange) -> None:
+        """Let the application take the connection, behind a 101."""
+        offer = UpgradeOffer(exchange)
+        exchange.environ[WEBSOCKET_OFFER] = _responder_of(exchange).offer = offer
+
+    def _settle_offer(self, exchange: Exchange, responder: HttpResponder) -> bool:
+        """Let another protocol follow, if the application has taken the offer and answered 101."""
+        offer, responder.offer = responder.offer, None
+        start = None if offer is None else offer.settle()
+        is_served = self._state is State.RESPONDING and not self.client.is_closing
+        if start is None or not (responder.has_switched and exchange.is_complete and is_served):
+            return False
+        exchange.disconnect.go_on()
+        start(self, exchange)
+        if self._registry.phase is not DrainPhase.OPEN or self.dispatcher.is_draining:
+            self.close_if_idle()
+        return True
 
     def _begin_body(self, exchange: Exchange, head: RequestHead) -> None:
         fields = head.fields

@@ -10,6 +10,7 @@ from asyncwsgi.http1.head import RequestHead
 from asyncwsgi.requests.dispatcher import Dispatcher
 
 if TYPE_CHECKING:
+    from asyncwsgi.frontends.upgrade import UpgradeOffer
     from asyncwsgi.requests.request_body import RequestBody
 
 
@@ -27,7 +28,15 @@ class HttpResponder(ResponseEncoder):
             if it is None.
     """
 
-    __slots__ = ("_dispatcher", "_has_sent_continue", "_signature", "body", "is_last", "request")
+    __slots__ = (
+        "_dispatcher",
+        "_has_sent_continue",
+        "_signature",
+        "body",
+        "is_last",
+        "offer",
+        "request",
+    )
 
     def __init__(
         self,
@@ -43,6 +52,8 @@ class HttpResponder(ResponseEncoder):
         """The request's, if it has one; given by the connection."""
         self.is_last = False
         """Whether nothing can follow on the connection, since the application uses its bytes."""
+        self.offer: UpgradeOffer | None = None
+        """The request's, if it asks for another protocol; given by the connection."""
         self._dispatcher = dispatcher
         self._signature = signature
         self._has_sent_continue = False

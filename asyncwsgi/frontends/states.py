@@ -98,7 +98,13 @@ TABLE: dict[State, dict[Event, tuple[State, ...]]] = {
         Event.CLOSE_IDLE: (State.CLOSING,),
         **_END,
     },
-    State.TAKEN_OVER: {**_END},
+    State.TAKEN_OVER: {
+        Event.DATA: _ANSWERED,  # a protocol that has followed HTTP has ended
+        Event.EOF: (State.CLOSING,),
+        Event.DEADLINE: (State.CLOSING,),
+        Event.CLOSE_IDLE: (State.CLOSING,),
+        **_END,
+    },
     State.CLOSING: {Event.LOST: (State.CLOSED,)},
     State.CLOSED: {},
 }

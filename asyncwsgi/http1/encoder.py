@@ -27,13 +27,16 @@ class ResponseEncoder:
     """
 
     __slots__ = (
-        "_is_http_1_1", "has_started", "is_chunked", "is_close_delimited", "keep_alive",
+        "_is_http_1_1", "has_started", "has_switched", "is_chunked", "is_close_delimited",
+        "keep_alive",
     )  # fmt: skip
 
     def __init__(self, http_version: str) -> None:
         self._is_http_1_1 = http_version == "1.1"
         self.has_started = False
         """Whether the head is on its way."""
+        self.has_switched = False
+        """Whether the head says that another protocol follows it."""
         self.is_chunked = False
         self.is_close_delimited = False
         """Whether nothing but the end of the connection tells where the body ends."""
@@ -66,6 +69,10 @@ class ResponseEncoder:
             tokens = special.get("connection", "").lower().split(",")
             wants_close = "close" in [token.strip() for token in tokens]
             headers = [h for h in headers if h[0].lower() not in _CONNECTION_HEADERS]
+        if "upgrade" in special:
+            # RFC 9110 7.8: who sends Upgrade says so in Connection.
+            headers.append(("Connection", "Upgrade"))
+            self.has_switched = status[:3] == "101"
         server, date = self.sign(status)
         head = self.head(
             status,
@@ -73,7 +80,7 @@ class ResponseEncoder:
             is_open_ended=is_open_ended,
             server="" if "server" in special else server,
             date="" if "date" in special else date,
-            keep_alive=not wants_close and self.can_keep_alive(),
+            keep_alive=self.has_switched or (not wants_close and self.can_keep_alive()),
         )
         return head + self.block(block) if block else head
 

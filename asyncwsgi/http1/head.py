@@ -50,7 +50,7 @@ class HeaderFields:
 
     __slots__ = (
         "content_length", "expects_continue", "has_body", "has_repeated_length", "host_count",
-        "is_chunked", "lines", "recurs", "wants_close",
+        "is_chunked", "lines", "recurs", "wants_close", "wants_websocket",
     )  # fmt: skip
 
     def __init__(self, lines: Sequence[HeaderLine]) -> None:
@@ -62,6 +62,7 @@ class HeaderFields:
         self.is_chunked = False
         self.expects_continue = False
         self.wants_close = False
+        self.wants_websocket = False
         self.recurs = False
         for line in lines:
             if line.interpret is not None:
@@ -100,12 +101,17 @@ def _close(fields: HeaderFields, value: str) -> None:
     fields.wants_close = True
 
 
+def _upgrade(fields: HeaderFields, value: str) -> None:
+    fields.wants_websocket = fields.wants_websocket or "websocket" in value.lower()
+
+
 _INTERPRETERS: dict[bytes, Interpreter] = {
     b"content-length": _content_length,
     b"transfer-encoding": _transfer_encoding,
     b"expect": _expect,
     b"connection": _close,
     b"host": _host,
+    b"upgrade": _upgrade,
 }
 
 

@@ -531,6 +531,12 @@ class Exchange:
         self._file_transport = self.connection.file_transport
         return self._file_transport is not None
 
+    def allow_switching(self) -> None:
+        """Let the response be a 101, behind which the connection is another protocol's."""
+        response = self._response
+        if response is not None:
+            response.may_switch = True
+
     def is_of_disconnect(self, error: BaseException) -> bool:
         """Whether `error` says no more than that the client has left."""
         if isinstance(error, ClientDisconnected):

@@ -11,6 +11,7 @@ from werkzeug.debug.tbtools import DebugTraceback
 from werkzeug.exceptions import InternalServerError
 
 from asyncwsgi.errors import RequestBodyError
+from asyncwsgi.frontends.upgrade import WEBSOCKET_OFFER
 from asyncwsgi.requests.exchange import Connection, Exchange
 from asyncwsgi.serving.handler import WerkzeugServer, call_finish, make_environ, make_handler
 from asyncwsgi.serving.responder import WerkzeugResponder
@@ -74,9 +75,12 @@ class WerkzeugExchange(Exchange):
         timeout = vars(handler).get("timeout")
         if timeout is not None:  # set by setup()
             self._set_timeout(timeout)
+        offer = self.environ.get(WEBSOCKET_OFFER)
         handler.environ = self.environ = make_environ(
             handler, self._head, self.environ.get("CONTENT_LENGTH")
         )
+        if offer is not None:
+            self.environ[WEBSOCKET_OFFER] = offer
         self.add_keys()
         return run_application(server.app, self.environ, response)
 

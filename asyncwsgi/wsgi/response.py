@@ -20,6 +20,7 @@ Headers = list[tuple[str, str]]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
 _STATUS = re.compile(r"[2-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*")
+_SWITCH = re.compile(r"101 [\t\x20-\x7e\x80-\xff]*")
 # RFC 9110 5.1 and 5.5; latin-1 as PEP 3333 demands.
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -33,10 +34,9 @@ _HOP_BY_HOP = frozenset(
         "trailer",
         "trailers",
         "transfer-encoding",
-        "upgrade",
     }
 )
-_SPECIAL = frozenset({"connection", "content-length", "date", "keep-alive", "server"})
+_SPECIAL = frozenset({"connection", "content-length", "date", "keep-alive", "server", "upgrade"})
 
 # Of these there is no last block: WHATWG HTML 9.2 (server-sent events), and the pictures that
 # cameras push. Whoever waits for their end waits for ever.
@@ -80,7 +80,7 @@ class Responder(Protocol):
             status: as ``200 OK``.
             headers: all of them, checked; the responder may change the list.
             special: those among them that concern the server, by lower-case name: Connection,
-                Content-Length, Date, Keep-Alive, Server.
+                Content-Length, Date, Keep-Alive, Server, Upgrade.
             is_open_ended: a body follows whose length no header tells.
         """
 
@@ -113,7 +113,7 @@ class Response:
     __slots__ = (
         "_has_body", "_headers", "_is_single", "_length", "_may_have_content", "_method",
         "_outlet", "_responder", "_sent_size", "_special", "_status", "_was_called",
-        "excess_size", "head_was_sent", "is_finished", "is_truncated",
+        "excess_size", "head_was_sent", "is_finished", "is_truncated", "may_switch",
     )  # fmt: skip
 
     def __init__(self, method: str, responder: Responder, outlet: Outlet) -> None:
@@ -129,6 +129,8 @@ class Response:
         self._length: int | None = None
         self._is_single = False
         self._sent_size = 0
+        self.may_switch = False
+        """Whether the application may answer 101 (Switching Protocols): it has said who goes on."""
         self.head_was_sent = False
         self.is_finished = False
         """The last byte was handed over."""
@@ -179,9 +181,11 @@ class Response:
                 "start_response() was called twice; PEP 3333 allows that only with exc_info"
             )
         self._was_called = True
-        status, may_have_content = _check_status(status)
+        status, may_have_content = _check_status(status, may_switch=self.may_switch)
         # A new list: PEP 3333 lets the server change it, but apps keep lists of their own.
         checked, special = _check_headers(headers)
+        if "upgrade" in special:
+            _check_upgrade(status, special["upgrade"])
         self._length = _content_length(special.get("content-length"))
         self._special = special
         self._headers = checked
@@ -339,7 +343,7 @@ class Response:
         if not self._status:
             raise ApplicationError("the application has not called start_response() with success")
         if not self._may_have_content and self._status[:3] != "304":
-            # RFC 9110 8.6: no Content-Length in a 204. 15.3.6: a 205 says that it has no content.
+            # RFC 9110 8.6: no Content-Length in a 1xx and a 204. 15.3.6: a 205 says that it has no content.
             self._headers = [h for h in self._headers if h[0].lower() != "content-length"]
             if self._status[:3] == "205":
                 self._add_length(0)
@@ -393,7 +397,7 @@ def _plain_bytes(block: Any) -> bytes:
         ) from None
 
 
-def _check_status(status: object) -> tuple[str, bool]:
+def _check_status(status: object, *, may_switch: bool = False) -> tuple[str, bool]:
     """The status as it is sent, and whether it may have content."""
     if type(status) is str and (known := _statuses.get(status)) is not None:
         return status, known
@@ -402,6 +406,8 @@ def _check_status(status: object) -> tuple[str, bool]:
         raise ApplicationError(
             f"start_response() got a {type(status).__name__} status; PEP 3333 wants str"
         )
+    if may_switch and _SWITCH.fullmatch(plain):
+        return plain, False
     if not _STATUS.fullmatch(plain):
         raise ApplicationError(
             f"start_response() got the status {plain!r}; expected a final status such as '200 OK'"
@@ -464,6 +470,15 @@ def _check_name(name: str) -> str:
     if len(_names) < _MOST_REMEMBERED:
         _names[name] = known
     return known
+
+
+def _check_upgrade(status: str, value: str) -> None:
+    # RFC 9110 7.8 and 15.5.22: the application's say is which protocol it goes on with, or would.
+    if status[:3] not in ("101", "426"):
+        raise ApplicationError(
+            f"header 'Upgrade' ({value!r}) is hop-by-hop; PEP 3333 leaves it to the server, but "
+            "for a status of 426"
+        )
 
 
 def _check_value(name: str, value: str) -> None:

@@ -138,6 +138,29 @@ class Taker:
         pass
 
 
+class SwiftSuccessor(Taker):
+    """Has enough of its client as soon as anything happens.
+
+    Args:
+        connection: what it has taken over.
+    """
+
+    def __init__(self, connection: HttpConnection) -> None:
+        self._connection = connection
+
+    def receive(self, data: bytes) -> None:
+        self._connection.linger()
+
+    def end(self) -> None:
+        self._connection.close()
+
+    def tick(self, now: float) -> None:
+        self._connection.close()
+
+    def drain(self) -> None:
+        self._connection.close()
+
+
 def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
     """Reads nothing; breaks off in the middle if it is asked to."""
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -220,6 +243,10 @@ class Stage:
 
     def take_over(self) -> None:
         self.connection.take_over(Taker())
+
+    def switch(self) -> None:
+        """Another protocol follows."""
+        self.connection.switch_to(SwiftSuccessor(self.connection))
 
     def wait(self) -> None:
         """The deadline passes, if there is one."""

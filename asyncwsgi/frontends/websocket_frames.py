@@ -1,0 +1,255 @@
+"""The frames of one WebSocket (RFC 6455 5), by wsproto: bytes in, messages out, and the other way.
+
+wsproto alone decides what a frame is, and what a message. What is added here is what it has no
+bounds for: a message is refused as soon as it is known to be too large, its fragments are joined
+without copying them again and again, and deflated ones are inflated no further than they may be.
+No loop, no clock, no sockets.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import (
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Ping,
+    Pong,
+    TextMessage,
+)
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
+
+from asyncwsgi.http1.deflate import Agreement, InflatedTooLarge, InflateError, Inflater, deflate
+
+Data = str | bytes
+
+NO_STATUS = int(CloseReason.NO_STATUS_RCVD)
+_NO_BITS = RsvBits(False, False, False)
+_COMPRESSED = RsvBits(True, False, False)
+_MOST_REASON_SIZE = 123
+"""Bytes (5.5): a control frame has 125, and the code takes two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pinged:
+    """The client wants a Pong."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ponged:
+    """The client has answered a Ping."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The client has sent a Close frame, first or in answer to ours."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The client has sent what nobody may send; `code` is what to tell it, and nothing follows."""
+
+    code: int
+    reason: str
+
+
+FrameEvent = Data | Pinged | Ponged | Closed | Broken
+
+
+class Frames:
+    """The frames of one connection, at the server's side.
+
+    Feed bytes with `receive`, then ask `next_event` until it returns None. A message comes as str
+    or bytes, whole. The other methods return what is to be sent.
+
+    Args:
+        max_message_size: bytes that a message of the client may have, inflated.
+        agreement: how messages are deflated, if they are.
+    """
+
+    __slots__ = ("_connection", "_events", "_fragments", "_has_closed", "_max_message_size")
+
+    def __init__(self, max_message_size: int, agreement: Agreement | None = None) -> None:
+        self._max_message_size = max_message_size
+        bounds = _Bounds(max_message_size, agreement)
+        self._connection = Connection(ConnectionType.SERVER, [bounds])
+        self._events: Iterator[Event] = iter(())
+        self._fragments: Any = None  # a StringIO or BytesIO, as long as some are missing
+        self._has_closed = False
+
+    @property
+    def has_sent_close(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._has_closed
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes as they came from the client; dropped behind its Close frame."""
+        connection = self._connection
+        if connection.state in (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING):
+            connection.receive_data(data)
+            self._events = connection.events()
+
+    def next_event(self) -> FrameEvent | None:
+        """What the client says next; None: more bytes are needed."""
+        for event in self._events:
+            if isinstance(event, TextMessage | BytesMessage):
+                if (message := self._join(event)) is not None:
+                    return message
+            elif isinstance(event, Ping):
+                return Pinged(bytes(event.payload))
+            elif isinstance(event, Pong):
+                return Ponged(bytes(event.payload))
+            elif isinstance(event, CloseConnection):
+                return self._closed(event)
+        return None
+
+    def message(self, data: Data) -> bytes:
+        """A message, in one frame."""
+        event: Event = TextMessage(data) if isinstance(data, str) else BytesMessage(data)
+        return self._connection.send(event)
+
+    def ping(self, payload: bytes) -> bytes:
+        return self._connection.send(Ping(payload))
+
+    def pong(self, payload: bytes) -> bytes:
+        """The answer to a Ping; empty behind a Close frame, where none is owed."""
+        return b"" if self._has_closed else self._connection.send(Pong(payload))
+
+    def close(self, code: int, reason: str = "") -> bytes:
+        """The Close frame; empty if there was one. `NO_STATUS` sends none of both."""
+        if self._has_closed:
+            return b""
+        self._has_closed = True
+        if code == NO_STATUS:
+            return self._connection.send(CloseConnection(CloseReason.NO_STATUS_RCVD))
+        text = reason.encode()[:_MOST_REASON_SIZE].decode(errors="ignore")
+        return self._connection.send(CloseConnection(code, text))
+
+    def _join(self, event: TextMessage | BytesMessage) -> Data | None:
+        if event.message_finished and self._fragments is None:
+            return event.data if isinstance(event.data, str) else bytes(event.data)
+        if isinstance(event, TextMessage):
+            text = self._fragments = self._fragments or io.StringIO(newline="")
+            text.write(event.data)
+        else:
+            data = self._fragments = self._fragments or io.BytesIO()
+            data.write(event.data)
+        if not event.message_finished:
+            return None
+        fragments, self._fragments = self._fragments, None
+        message: Data = fragments.getvalue()
+        return message
+
+    def _closed(self, event: CloseConnection) -> Closed | Broken:
+        self._fragments = None
+        is_of_client = self._connection.state in (
+            ConnectionState.REMOTE_CLOSING,
+            ConnectionState.CLOSED,
+        )
+        if is_of_client:
+            return Closed(int(event.code), event.reason or "")
+        if event.code == CloseReason.MESSAGE_TOO_BIG:
+            return Broken(int(event.code), f"a message has {self._max_message_size} bytes at most")
+        return Broken(int(event.code), event.reason or "")
+
+
+def _or_reason(inflate: Callable[[], bytes]) -> bytes | CloseReason:
+    try:
+        return inflate()
+    except InflatedTooLarge:
+        return CloseReason.MESSAGE_TOO_BIG
+    except InflateError:
+        return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+
+
+class _Bounds(Extension):
+    """Bounds messages, inflates and deflates them, where wsproto has extensions do so.
+
+    wsproto has one for permessage-deflate, which inflates a message however large it is, and takes
+    the rest of one for plain if a control frame comes in between.
+
+    A header whose end has not arrived yet is looked at again when it has: what
+    `frame_inbound_header` does may be done twice.
+    """
+
+    name = "asyncwsgi"
+
+    def __init__(self, max_size: int, agreement: Agreement | None) -> None:
+        self._max_size = max_size
+        self._agreement = agreement
+        self._in_control = False
+        self._is_deflated = False
+        self._inflater: Inflater | None = None
+        self._size = 0
+
+    def enabled(self) -> bool:
+        return True
+
+    def offer(self) -> bool | str:
+        return False
+
+    def frame_inbound_header(
+        self,
+        proto: FrameDecoder | FrameProtocol,
+        opcode: Opcode,
+        rsv: RsvBits,
+        payload_length: int,
+    ) -> CloseReason | RsvBits:
+        self._in_control = opcode.iscontrol()
+        if self._in_control:
+            return _NO_BITS
+        if opcode is not Opcode.CONTINUATION:
+            self._is_deflated = rsv.rsv1
+            self._size = 0
+        if not self._is_deflated and self._size + payload_length > self._max_size:
+            return CloseReason.MESSAGE_TOO_BIG
+        # RFC 7692 6.1: the bit is the first frame's, and stands for the message.
+        is_first = opcode is not Opcode.CONTINUATION
+        return _COMPRESSED if self._agreement is not None and is_first else _NO_BITS
+
+    def frame_inbound_payload_data(
+        self, proto: FrameDecoder | FrameProtocol, data: bytes
+    ) -> bytes | CloseReason:
+        if self._in_control:
+            return data
+        if not self._is_deflated:
+            self._size += len(data)
+            return data
+        if self._inflater is None:
+            self._inflater = Inflater(self._max_size)
+        return _or_reason(partial(self._inflater.inflate, data))
+
+    def frame_inbound_complete(
+        self, proto: FrameDecoder | FrameProtocol, fin: bool
+    ) -> bytes | CloseReason | None:
+        if self._in_control or not fin:
+            return None
+        inflater, self._inflater = self._inflater, None
+        return None if inflater is None else _or_reason(inflater.finish)
+
+    def frame_outbound(
+        self,
+        proto: FrameDecoder | FrameProtocol,
+        opcode: Opcode,
+        rsv: RsvBits,
+        data: bytes,
+        fin: bool,
+    ) -> tuple[RsvBits, bytes]:
+        if self._agreement is None or opcode.iscontrol():
+            return rsv, data
+        deflated = deflate(data, self._agreement)
+        return (rsv, data) if deflated is None else (_COMPRESSED, deflated)
