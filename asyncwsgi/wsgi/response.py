@@ -343,7 +343,8 @@ class Response:
         if not self._status:
             raise ApplicationError("the application has not called start_response() with success")
         if not self._may_have_content and self._status[:3] != "304":
-            # RFC 9110 8.6: no Content-Length in a 1xx and a 204. 15.3.6: a 205 says that it has no content.
+            # RFC 9110 8.6: no Content-Length in a 1xx and a 204. 15.3.6: a 205 says that it has no
+            # content.
             self._headers = [h for h in self._headers if h[0].lower() != "content-length"]
             if self._status[:3] == "205":
                 self._add_length(0)
