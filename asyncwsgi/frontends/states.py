@@ -76,8 +76,8 @@ TABLE: dict[State, dict[Event, tuple[State, ...]]] = {
     },
     State.RESPONDING: {
         Event.EOF: (State.CLOSING,),  # of who reads a response without an end
-        Event.RESPONSE_ENDED: (State.DRAINING, State.BLOCKED, *_NEXT),
-        Event.TAKE_OVER: (State.TAKEN_OVER,),
+        Event.RESPONSE_ENDED: (State.DRAINING, State.BLOCKED, State.TAKEN_OVER, *_NEXT),
+        Event.TAKE_OVER: (State.TAKEN_OVER, State.CLOSING),
         **_END,
     },
     State.BLOCKED: {

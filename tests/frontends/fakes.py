@@ -14,6 +14,7 @@ from asyncwsgi.coroutines.watch import LoopWatch
 from asyncwsgi.errors import WorkersBusy
 from asyncwsgi.frontends.http import Frontend, HttpConnection
 from asyncwsgi.frontends.registry import DrainPhase, Registry
+from asyncwsgi.frontends.upgrade import WEBSOCKET_OFFER
 from asyncwsgi.http1.parser import HeadLimits
 from asyncwsgi.requests.dispatcher import Dispatcher
 from asyncwsgi.requests.exchange import Exchange
@@ -162,7 +163,12 @@ class SwiftSuccessor(Taker):
 
 
 def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-    """Reads nothing; breaks off in the middle if it is asked to."""
+    """Reads nothing; breaks off in the middle, or goes on with another protocol, if asked to."""
+    if environ["PATH_INFO"] == "/switch":
+        offer = environ[WEBSOCKET_OFFER]
+        offer.take(lambda connection, _: connection.switch_to(SwiftSuccessor(connection)))
+        start_response("101 Switching Protocols", [("Upgrade", "websocket")])
+        return
     start_response("200 OK", [("Content-Type", "text/plain")])
     yield b"spam"
     if environ["PATH_INFO"] == "/broken":

@@ -22,6 +22,7 @@ POST = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\n"
 LARGE = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 33\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
 GARBAGE = b"spam\r\n\r\n"
+SWITCH = b"GET /switch HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\n\r\n"
 OPTIONS = {"body_buffer_size": 4, "drain_size": 16, "max_body_size": 32, "max_connections": 1}
 """Half of a body of 8 bytes is as much as a worker thread is worth."""
 
@@ -80,6 +81,13 @@ HISTORIES: dict[str, tuple[Step, ...]] = {
     **{
         f"responding{name}": (connect, send(GET + data)) for name, data in BEHIND.items()
     },
+    "responding to a request for another protocol": (connect, send(SWITCH)),
+    "responding to one for another protocol of one who has shut its side": (
+        connect, send(SWITCH), eof,
+    ),
+    "responding to one for another protocol, at a server that has stopped": (
+        connect, send(SWITCH), Stage.stop,
+    ),
     "responding to a last request": (connect, send(LAST)),
     "responding to a last request before another": (connect, send(LAST + GET)),
     "responding to one that breaks off": (connect, send(BROKEN)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from tests.http.conftest import clock, serve, unix
+from tests.doors.conftest import start
+from tests.http.conftest import clock, serve
+from tests.reloading.conftest import project
 
-__all__ = ["clock", "serve", "unix"]
+__all__ = ["clock", "project", "serve", "start"]

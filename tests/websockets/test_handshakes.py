@@ -263,7 +263,8 @@ class TestFlask:
     ) -> None:
         caplog.set_level(logging.INFO, "asyncwsgi.access")
         app.route("/", websocket=True)(websocket(echo))
-        with open_websocket(serve(app, validate=False, access_log=True)):
+        with raw_websocket(serve(app, validate=False, access_log=True)) as client:
+            client.exchange()
             (line,) = messages(caplog.records)
             assert '"GET / HTTP/1.1" 101 ' in line
 
