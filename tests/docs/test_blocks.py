@@ -110,6 +110,8 @@ class Project:
                 subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, check=True)
             elif command == "asyncwsgi":
                 self._finish(self._start(command, *arguments), serves=True)
+            elif command == "uvicorn":
+                self._ask_uvicorn(self._start(command, *arguments, "--port", "0"))
             else:
                 # The environment has been made by it.
                 assert [command, *arguments][:2] == ["pip", "install"]
@@ -127,6 +129,14 @@ class Project:
             assert answer.status_code < 400, answer.text
             process.send_signal(signal.SIGINT)
         self._end(process)
+
+    def _ask_uvicorn(self, process: Process) -> None:
+        line = process.read_until("running on ")
+        answer = self._ask(line.rpartition("running on ")[2].partition(" ")[0])
+        assert answer.status_code < 500, answer.text
+        process.send_signal(signal.SIGINT)
+        process.wait()  # it ends by the signal itself
+        assert "Traceback" not in process.log
 
     def _ask(self, url: str) -> httpx.Response:
         path = self._block.path or "/"

@@ -54,7 +54,8 @@ async def by_aiohttp(app: Any, listener: socket.socket, stop: asyncio.Event) -> 
 
 async def _first(serving: asyncio.Future[None], stop: asyncio.Event) -> None:
     stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    either: set[asyncio.Future[Any]] = {serving, stopped}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
 
 

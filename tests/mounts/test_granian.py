@@ -29,7 +29,8 @@ def client(tmp_path: Path) -> Iterator[Client]:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    command = [sys.executable, "-m", "granian", "--interface", "asgi", "--working-dir", tmp_path]
+    command = [sys.executable, "-m", "granian", "--interface", "asgi"]
+    command += ["--working-dir", str(tmp_path)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--no-ws", "program:app"]
     with subprocess.Popen(command) as process:
         try:

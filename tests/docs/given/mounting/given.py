@@ -1,0 +1,1 @@
+"""docs/mounting.md's fragments take nothing for granted."""
