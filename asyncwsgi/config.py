@@ -19,6 +19,7 @@ from ssl import SSLContext
 from typing import Any, Literal, get_args
 
 from asyncwsgi.access_log import DEFAULT_FORMAT, check_format
+from asyncwsgi.addresses import AddressSet
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.words import with_article
 
@@ -76,9 +77,16 @@ class Config:
     port: int = _option(8000, "Port to listen on; 0 takes a free one.", "-p", minimum=0)
     bind: tuple[str, ...] = _option(
         (),
-        "Listener in place of host and port: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N. "
-        "May be given several times.",
+        "Listener in place of host and port: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N; for "
+        "proxies that speak uwsgi: uwsgi://HOST:PORT, uwsgi+unix:PATH, uwsgi+fd://N. May be given "
+        "several times.",
         "-b",
+    )
+    uwsgi_allow_ips: tuple[str, ...] = _option(
+        (),
+        "Proxies that may connect to uwsgi:// listeners: an address or a network such as "
+        "10.0.0.0/8. Needed for listeners other than 127.0.0.1 and ::1. May be given several "
+        "times.",
     )
     backlog: int = _option(2048, "Connections the kernel may hold before accept.", minimum=1)
 
@@ -249,6 +257,14 @@ class Config:
     def _check_bind(self) -> None:
         for bind in self.bind:
             self._check_type("bind", bind, str)
+        for item in self.uwsgi_allow_ips:
+            self._check_type("uwsgi_allow_ips", item, str)
+        try:
+            AddressSet(self.uwsgi_allow_ips)
+        except ValueError as error:
+            raise ConfigError(
+                f"uwsgi_allow_ips: {error}; expected an address or a network"
+            ) from None
 
     def _check_port(self) -> None:
         if self.port > LARGEST_PORT:
@@ -299,15 +315,16 @@ class Config:
                 cure = _ELSEWHERE.get(name) or _nearest(name, known)
                 raise ConfigError(f"there is no option {name!r}; {cure}")
         values = dict(options)
-        with contextlib.suppress(KeyError):
-            values["bind"] = _as_tuple(values["bind"])
+        for name in ("bind", "uwsgi_allow_ips"):
+            with contextlib.suppress(KeyError):
+                values[name] = _as_tuple(values[name])
         return cls(**values)
 
 
-def _as_tuple(bind: object) -> object:
-    if isinstance(bind, str):
-        return (bind,)
-    return tuple(bind) if isinstance(bind, list) else bind
+def _as_tuple(value: object) -> object:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _nearest(name: str, known: set[str]) -> str:

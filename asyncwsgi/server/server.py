@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.access_log import AccessLogger
+from asyncwsgi.addresses import AddressSet
 from asyncwsgi.config import Config
 from asyncwsgi.coroutines.asgiref_loop import AsgirefLoop
 from asyncwsgi.coroutines.tasks import LoopTasks
@@ -21,6 +22,7 @@ from asyncwsgi.frontends.http import Frontend, HttpConnection
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.registry import DrainPhase, Registry
 from asyncwsgi.frontends.signature import Signature
+from asyncwsgi.frontends.uwsgi import UwsgiConnection
 from asyncwsgi.http1.parser import HeadLimits
 from asyncwsgi.requests.dispatcher import Dispatcher, context_maker
 from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
@@ -68,6 +70,7 @@ class Server:
     """
 
     connection_class: type[HttpConnection] = HttpConnection
+    uwsgi_connection_class: type[UwsgiConnection] = UwsgiConnection
     exchange_class: ExchangeFactory = Exchange
     responder_class: type[HttpResponder] = HttpResponder
     request_body_class: type[RequestBody] = RequestBody
@@ -89,6 +92,9 @@ class Server:
         self._new_context = context_maker(self.config.context)
         self._listeners: list[Listener] = []
         self._addresses: tuple[Address, ...] = ()
+        self._schemes: tuple[str, ...] = ()
+        allowed = self.config.uwsgi_allow_ips
+        self._uwsgi_peers = AddressSet(allowed) if allowed else None
         self._ssl_context: ssl.SSLContext | None = None
         self._ticker: Ticker | None = None
         self._life: asyncio.Task[None] | None = None
@@ -124,11 +130,13 @@ class Server:
         self._dispatcher = self._make_dispatcher()
         self._frontend = self.make_frontend()
         self._acceptor = Acceptor(self.make_connection, self._registry, self._tls_options())
+        self._uwsgi_acceptor = Acceptor(self.make_uwsgi_connection, self._registry, {})
         self._listeners = self.open_listeners()
         self._was_started = True
         self._stop_asked: asyncio.Future[DrainPhase] = self._loop.create_future()
         try:
             self._addresses = tuple(listener.address for listener in self._listeners)
+            self._schemes = tuple(map(self._scheme_of, self._listeners))
             await self._lifespan.enter()
             await self._begin()
         except BaseException:
@@ -140,13 +148,15 @@ class Server:
 
     async def _begin(self) -> None:
         if not self._was_shut_down:
-            await self._acceptor.start(self.sockets, self.config.backlog)
+            for acceptor, is_uwsgi in ((self._acceptor, False), (self._uwsgi_acceptor, True)):
+                sockets = [one.sock for one in self._listeners if one.is_uwsgi is is_uwsgi]
+                await acceptor.start(sockets, self.config.backlog)
         self._is_accepting = True
         self._ticker = Ticker(self._loop, self._choose_tick_interval(), self._tick)
         self._ticker.start()
         if self._addresses and not self._was_shut_down:
-            scheme = self._scheme
-            logger.info("listening on %s", ", ".join(_url(scheme, a) for a in self._addresses))
+            urls = map(_url, self._schemes, self._addresses)
+            logger.info("listening on %s", ", ".join(urls))
 
     async def serve_forever(self) -> None:
         """Wait until the server has shut down, whoever asked for it."""
@@ -357,6 +367,8 @@ class Server:
     def url(self) -> str:
         """The URL of the first listener, without a slash at the end; ``unix:PATH`` for a socket.
 
+        One that speaks uwsgi has the form by which it is bound.
+
         Raises:
             RuntimeError: it has not started.
         """
@@ -366,7 +378,7 @@ class Server:
     @property
     def urls(self) -> tuple[str, ...]:
         """A URL for each listener that a client on this machine can connect to."""
-        return tuple(_url(self._scheme, _reachable(address)) for address in self._addresses)
+        return tuple(map(_url, self._schemes, map(_reachable, self._addresses)))
 
     def _require_start(self) -> None:
         if not self._was_started:
@@ -375,8 +387,9 @@ class Server:
                 "or await start()"
             )
 
-    @property
-    def _scheme(self) -> str:
+    def _scheme_of(self, listener: Listener) -> str:
+        if listener.is_uwsgi:
+            return "uwsgi"
         return "http" if self._ssl_context is None else "https"
 
     def snapshot(self, *, stacks: bool = False) -> Snapshot:
@@ -460,6 +473,10 @@ class Server:
         """
         return self.connection_class(self.frontend)
 
+    def make_uwsgi_connection(self) -> asyncio.Protocol:
+        """As `make_connection`, for what connects to a listener that speaks uwsgi."""
+        return self.uwsgi_connection_class(self.frontend, self._uwsgi_peers)
+
     def open_listeners(self) -> list[Listener]:
         """The listeners, bound. May be overridden; called once, at the start."""
         return open_listeners(self.config)
@@ -481,7 +498,8 @@ class Server:
 
     def _close_listeners(self, *, takes_backlog: bool = False) -> None:
         if not self._loop.is_closed():
-            self._acceptor.stop(takes_backlog=takes_backlog)
+            for acceptor in (self._acceptor, self._uwsgi_acceptor):
+                acceptor.stop(takes_backlog=takes_backlog)
         for listener in self._listeners:
             listener.close()
 
@@ -509,7 +527,7 @@ def _reachable(address: Address) -> Address:
 
 def _url(scheme: str, address: Address) -> str:
     if isinstance(address, str):
-        return f"unix:{address}"
+        return f"uwsgi+unix:{address}" if scheme == "uwsgi" else f"unix:{address}"
     host = address[0]
     return f"{scheme}://[{host}]:{address[1]}" if ":" in host else f"{scheme}://{host}:{address[1]}"
 

@@ -1,0 +1,49 @@
+"""One connection by the uwsgi protocol, as nginx's ``uwsgi_pass`` makes it: one request, one reply.
+
+The response is one of HTTP (status line, headers, body), whose end is that of the connection where
+no Content-Length tells it. So nothing differs from HTTP's connection but how a request is read, and
+of whom. All else is that one's: states and deadlines, the flow of bodies, drain, refusals. What
+there is for connections that are kept is never reached, because a `PacketHead` keeps none.
+
+Whoever can connect says what address a client has and what was verified of it. So a listener of
+this kind is for proxies alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from asyncwsgi.addresses import AddressSet
+from asyncwsgi.errors import RequestRefused
+from asyncwsgi.frontends.http import Environs, Frontend, HttpConnection, RequestReader
+from asyncwsgi.frontends.states import State
+from asyncwsgi.uwsgi.environ import PacketEnvirons
+from asyncwsgi.uwsgi.packet import PacketParser
+
+
+class UwsgiConnection(HttpConnection):
+    """Serves one request of a proxy.
+
+    Args:
+        frontend: what it shares with all others of the server.
+        peers: who may connect by TCP; None for everybody.
+    """
+
+    def __init__(self, frontend: Frontend, peers: AddressSet | None = None) -> None:
+        super().__init__(frontend)
+        self._peers = peers
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        peername = transport.get_extra_info("peername")
+        if self._peers is None or not isinstance(peername, tuple) or peername[0] in self._peers:
+            return
+        if self._state is State.IDLE:  # else it was refused already
+            self._refuse(RequestRefused(403, "its address is not among uwsgi_allow_ips"))
+
+    def make_reader(self, frontend: Frontend) -> RequestReader:
+        return PacketParser(frontend.limits)
+
+    def make_environs(self, base: dict[str, Any]) -> Environs:
+        return PacketEnvirons(base)
