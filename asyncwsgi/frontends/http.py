@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, cast
 
+from asyncwsgi.addresses import AddressSet
 from asyncwsgi.clock import clock
 from asyncwsgi.config import Config
 from asyncwsgi.errors import RequestBodyError, RequestRefused, WorkersBusy
@@ -54,7 +55,7 @@ PIPELINED_SIZE = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Frontend:
-    """What all HTTP connections of a server share."""
+    """What all connections of a server share."""
 
     dispatcher: Dispatcher
     registry: Registry
@@ -65,6 +66,8 @@ class Frontend:
     signature: Signature = field(default_factory=Signature)
     header_lines: SharedLines = field(default_factory=SharedLines)
     read_buffers: ReadBuffers = field(default_factory=ReadBuffers)
+    uwsgi_peers: AddressSet | None = None
+    """Who may speak uwsgi by TCP; None for whoever can connect."""
 
 
 class RequestReader(Protocol):

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from asyncwsgi.addresses import AddressSet
 from asyncwsgi.errors import RequestRefused
 from asyncwsgi.frontends.http import Environs, Frontend, HttpConnection, RequestReader
 from asyncwsgi.frontends.states import State
@@ -25,14 +24,12 @@ from asyncwsgi.uwsgi.packet import PacketParser
 class UwsgiConnection(HttpConnection):
     """Serves one request of a proxy.
 
-    Args:
-        frontend: what it shares with all others of the server.
-        peers: who may connect by TCP; None for everybody.
+    Subclass and name it in ``Server.uwsgi_connection_class`` to change it.
     """
 
-    def __init__(self, frontend: Frontend, peers: AddressSet | None = None) -> None:
+    def __init__(self, frontend: Frontend) -> None:
         super().__init__(frontend)
-        self._peers = peers
+        self._peers = frontend.uwsgi_peers
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

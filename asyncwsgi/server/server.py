@@ -93,8 +93,6 @@ class Server:
         self._listeners: list[Listener] = []
         self._addresses: tuple[Address, ...] = ()
         self._schemes: tuple[str, ...] = ()
-        allowed = self.config.uwsgi_allow_ips
-        self._uwsgi_peers = AddressSet(allowed) if allowed else None
         self._ssl_context: ssl.SSLContext | None = None
         self._ticker: Ticker | None = None
         self._life: asyncio.Task[None] | None = None
@@ -458,6 +456,7 @@ class Server:
             exchange_class=self.exchange_class,
             responder_class=self.responder_class,
             signature=Signature() if config.server_header else Signature(server=""),
+            uwsgi_peers=AddressSet(config.uwsgi_allow_ips) if config.uwsgi_allow_ips else None,
         )
 
     @property
@@ -475,7 +474,7 @@ class Server:
 
     def make_uwsgi_connection(self) -> asyncio.Protocol:
         """As `make_connection`, for what connects to a listener that speaks uwsgi."""
-        return self.uwsgi_connection_class(self.frontend, self._uwsgi_peers)
+        return self.uwsgi_connection_class(self.frontend)
 
     def open_listeners(self) -> list[Listener]:
         """The listeners, bound. May be overridden; called once, at the start."""
