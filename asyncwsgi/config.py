@@ -19,8 +19,8 @@ from ssl import SSLContext
 from typing import Any, Literal, get_args
 
 from asyncwsgi.access_log import DEFAULT_FORMAT, check_format
-from asyncwsgi.addresses import AddressSet
 from asyncwsgi.errors import ConfigError
+from asyncwsgi.trusted_peers import TrustedPeers
 from asyncwsgi.words import with_article
 
 Loop = Literal["auto", "uvloop", "asyncio"]
@@ -82,11 +82,10 @@ class Config:
         "several times.",
         "-b",
     )
-    uwsgi_allow_ips: tuple[str, ...] = _option(
-        (),
-        "Proxies that may connect to uwsgi:// listeners: an address or a network such as "
-        "10.0.0.0/8. Needed for listeners other than 127.0.0.1 and ::1. May be given several "
-        "times.",
+    uwsgi_allow_ips: str = _option(
+        "",
+        "Proxies that may connect to uwsgi:// listeners: addresses, networks, '*' for everybody; "
+        "separated by commas. Needed unless only this machine can connect.",
     )
     backlog: int = _option(2048, "Connections the kernel may hold before accept.", minimum=1)
 
@@ -210,6 +209,7 @@ class Config:
         for field in dataclasses.fields(self):
             self._check(field, field.metadata["option"])
         self._check_bind()
+        self._check_uwsgi()
         self._check_port()
         self._check_tls()
         self._check_root_path()
@@ -257,14 +257,12 @@ class Config:
     def _check_bind(self) -> None:
         for bind in self.bind:
             self._check_type("bind", bind, str)
-        for item in self.uwsgi_allow_ips:
-            self._check_type("uwsgi_allow_ips", item, str)
+
+    def _check_uwsgi(self) -> None:
         try:
-            AddressSet(self.uwsgi_allow_ips)
+            TrustedPeers(self.uwsgi_allow_ips)
         except ValueError as error:
-            raise ConfigError(
-                f"uwsgi_allow_ips: {error}; expected an address or a network"
-            ) from None
+            raise ConfigError(f"uwsgi_allow_ips: {error}") from None
 
     def _check_port(self) -> None:
         if self.port > LARGEST_PORT:
@@ -315,16 +313,15 @@ class Config:
                 cure = _ELSEWHERE.get(name) or _nearest(name, known)
                 raise ConfigError(f"there is no option {name!r}; {cure}")
         values = dict(options)
-        for name in ("bind", "uwsgi_allow_ips"):
-            with contextlib.suppress(KeyError):
-                values[name] = _as_tuple(values[name])
+        with contextlib.suppress(KeyError):
+            values["bind"] = _as_tuple(values["bind"])
         return cls(**values)
 
 
-def _as_tuple(value: object) -> object:
-    if isinstance(value, str):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
+def _as_tuple(bind: object) -> object:
+    if isinstance(bind, str):
+        return (bind,)
+    return tuple(bind) if isinstance(bind, list) else bind
 
 
 def _nearest(name: str, known: set[str]) -> str:

@@ -39,7 +39,7 @@ class Clone:
             shutil.copy(ROOT / name, folder)
         for python in ("python3", "pypy3"):
             self._write_program(python, PYTHON)
-        for program in ("chromium", "chromedriver", "git", "nginx"):
+        for program in ("chromium", "chromedriver", "git"):
             self._write_program(program, "#!/bin/sh\n")
 
     def _write_program(self, name: str, source: str) -> None:

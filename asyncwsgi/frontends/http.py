@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, cast
 
-from asyncwsgi.addresses import AddressSet
 from asyncwsgi.clock import clock
 from asyncwsgi.config import Config
 from asyncwsgi.errors import RequestBodyError, RequestRefused, WorkersBusy
@@ -43,6 +42,7 @@ from asyncwsgi.requests.dispatcher import Dispatcher
 from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.server_log import logger
+from asyncwsgi.trusted_peers import TrustedPeers
 from asyncwsgi.wsgi.environ import EnvironBuilder
 
 RETRY_AFTER = ("Retry-After", "1")
@@ -66,7 +66,7 @@ class Frontend:
     signature: Signature = field(default_factory=Signature)
     header_lines: SharedLines = field(default_factory=SharedLines)
     read_buffers: ReadBuffers = field(default_factory=ReadBuffers)
-    uwsgi_peers: AddressSet | None = None
+    uwsgi_peers: TrustedPeers | None = None
     """Who may speak uwsgi by TCP; None for whoever can connect."""
 
 

@@ -33,8 +33,8 @@ class UwsgiConnection(HttpConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        peername = transport.get_extra_info("peername")
-        if self._peers is None or not isinstance(peername, tuple) or peername[0] in self._peers:
+        peers, name = self._peers, transport.get_extra_info("peername")
+        if peers is None or not isinstance(name, tuple) or peers.trusts_peer(name[0]):
             return
         if self._state is State.IDLE:  # else it was refused already
             self._refuse(RequestRefused(403, "its address is not among uwsgi_allow_ips"))

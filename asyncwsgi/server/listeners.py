@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asyncwsgi.addresses import is_loopback
 from asyncwsgi.errors import BindError, ConfigError
+from asyncwsgi.trusted_peers import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,13 +98,17 @@ def _listen(listener: Listener, backlog: int) -> None:
 def _check_uwsgi(listeners: list[Listener], config: Config) -> None:
     """Refuse to believe whatever client comes what it says of itself."""
     for listener in listeners:
-        is_open = not (listener.is_unix or is_loopback(str(listener.address[0])))
+        is_open = not (listener.is_unix or _is_loopback(listener.address[0]))
         if listener.is_uwsgi and is_open and not config.uwsgi_allow_ips:
             raise ConfigError(
                 f"cannot speak uwsgi on {listener.name} with whoever connects: clients of this "
                 "protocol say themselves what address they have; name the proxies in "
                 "uwsgi_allow_ips, or listen on 127.0.0.1 or a Unix socket"
             )
+
+
+def _is_loopback(host: str) -> bool:
+    return address_of(host.partition("%")[0]).is_loopback
 
 
 def _open_bind(bind: str) -> list[Listener]:

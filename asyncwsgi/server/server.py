@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.access_log import AccessLogger
-from asyncwsgi.addresses import AddressSet
 from asyncwsgi.config import Config
 from asyncwsgi.coroutines.asgiref_loop import AsgirefLoop
 from asyncwsgi.coroutines.tasks import LoopTasks
@@ -37,6 +36,7 @@ from asyncwsgi.server.snapshot import EMPTY, Snapshot, take_snapshot
 from asyncwsgi.server.ticker import Ticker
 from asyncwsgi.server.tls import server_context
 from asyncwsgi.server_log import logger
+from asyncwsgi.trusted_peers import TrustedPeers
 from asyncwsgi.words import counted
 from asyncwsgi.wsgi.application import why_no_application
 from asyncwsgi.wsgi.environ import server_environ
@@ -456,7 +456,7 @@ class Server:
             exchange_class=self.exchange_class,
             responder_class=self.responder_class,
             signature=Signature() if config.server_header else Signature(server=""),
-            uwsgi_peers=AddressSet(config.uwsgi_allow_ips) if config.uwsgi_allow_ips else None,
+            uwsgi_peers=TrustedPeers(config.uwsgi_allow_ips) if config.uwsgi_allow_ips else None,
         )
 
     @property

@@ -361,10 +361,12 @@ class TestListeners:
             bind = bind.format(sock.fileno())
             with pytest.raises(ConfigError, match=r"name the proxies in uwsgi_allow_ips"):
                 open_listeners(Config(bind=(bind,)))
-            [listener] = open_listeners(Config(bind=(bind,), uwsgi_allow_ips=("192.0.2.1",)))
+            [listener] = open_listeners(Config(bind=(bind,), uwsgi_allow_ips="192.0.2.1"))
             listener.close()
 
-    @pytest.mark.parametrize(("allowed", "status"), [("127.0.0.0/8", 200), ("192.0.2.1", 403)])
+    @pytest.mark.parametrize(
+        ("allowed", "status"), [("127.0.0.0/8", 200), ("*", 200), ("192.0.2.1", 403)]
+    )
     def test_only_proxies_that_are_named_are_served(
         self,
         serve: Serve,
@@ -374,7 +376,7 @@ class TestListeners:
         status: int,
     ) -> None:
         app = Paths()
-        server = serve(app, bind="uwsgi://0.0.0.0:0", uwsgi_allow_ips=[allowed])
+        server = serve(app, bind="uwsgi://0.0.0.0:0", uwsgi_allow_ips=allowed)
         listen(caplog)
         with connect(("127.0.0.1", server.port)) as client:
             if status == 200:
@@ -388,10 +390,13 @@ class TestListeners:
     def test_a_unix_socket_has_no_addresses_that_could_be_refused(
         self, serve: Serve, client_of: Connect, tmp_path: Path
     ) -> None:
-        server = serve(
-            hello, bind=f"uwsgi+unix:{tmp_path / 'socket'}", uwsgi_allow_ips=["192.0.2.1"]
-        )
+        server = serve(hello, bind=f"uwsgi+unix:{tmp_path / 'socket'}", uwsgi_allow_ips="192.0.2.1")
         assert reply_to(client_of(server), request()).status == 200
+
+    @pytest.mark.parametrize("host", ["127.0.0.2", "[::1]"])
+    def test_only_this_machine_reaches_loopback(self, host: str) -> None:
+        [listener] = open_listeners(Config(bind=(f"uwsgi://{host}:0",)))
+        listener.close()
 
     @pytest.mark.parametrize("bind", ["uwsgi://", "uwsgi://unix:/x", "uwsgi://127.0.0.1"])
     def test_other_forms_are_refused(self, bind: str) -> None:
@@ -409,5 +414,5 @@ class TestListeners:
         listener.close()
 
     def test_what_is_no_address_is_refused(self) -> None:
-        with pytest.raises(ConfigError, match=r"uwsgi_allow_ips: '\*' does not appear to be"):
-            Config(uwsgi_allow_ips=("*",))
+        with pytest.raises(ConfigError, match=r"uwsgi_allow_ips: 'proxy' does not appear to be"):
+            Config(uwsgi_allow_ips="proxy")
