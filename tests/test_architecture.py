@@ -55,6 +55,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "serving",
         "testing",
         "flask",
+        "gunicorn",
     ),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
