@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from asyncwsgi.clock import clock
 from asyncwsgi.frontends.http_response import HttpResponder
@@ -18,6 +18,10 @@ class HookedWorker(Protocol):
 
     cfg: Any
     log: Any
+
+    @property
+    def keeps_connections(self) -> bool:
+        """Whether one may carry another request."""
 
 
 class Request:
@@ -43,8 +47,7 @@ class Request:
 class WorkerResponder(HttpResponder):
     """What gunicorn calls ``resp``: also says what was answered."""
 
-    keeps_alive = True
-    """Whether connections are kept; not with ``keepalive = 0``."""
+    worker: ClassVar[HookedWorker]
 
     __slots__ = ("headers", "sent", "status")
 
@@ -60,7 +63,7 @@ class WorkerResponder(HttpResponder):
         return int(self.status[:3])
 
     def can_keep_alive(self) -> bool:
-        return self.keeps_alive and super().can_keep_alive()
+        return self.worker.keeps_connections and super().can_keep_alive()
 
     def start(
         self,

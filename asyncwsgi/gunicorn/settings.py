@@ -21,7 +21,7 @@ _SHORTEST_TIMEOUT = 0.01
 _OPTIONS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "threads": lambda count: {"threads": count},
     "worker_connections": lambda count: {"max_connections": count},
-    # 0: see `WorkerResponder`.
+    # With 0 none is kept: see `Worker.keeps_connections`.
     "keepalive": lambda seconds: {"keep_alive_timeout": max(seconds, _SHORTEST_TIMEOUT)},
     "limit_request_line": lambda size: {"max_target_size": size or _UNLIMITED},
     "limit_request_fields": lambda count: {"max_headers": count or _UNLIMITED},

@@ -75,6 +75,7 @@ class Worker(base.Worker):  # type: ignore[misc]
             ssl_context=gunicorn_sock.ssl_context(self.cfg) if self.cfg.is_ssl else None,
         )
         self._is_quick = False
+        self._has_keepalive = self.cfg.keepalive > 0
         # What the master has forked are its workers, and none holds a client of this one.
         forks.have_begun = False
         super().init_process()
@@ -136,6 +137,11 @@ class Worker(base.Worker):  # type: ignore[misc]
         if self._is_quick:
             server.abort()
 
+    @property
+    def keeps_connections(self) -> bool:
+        """Whether one may carry another request."""
+        return self.alive and self._has_keepalive
+
     def request_arrived(self) -> None:
         """Count a request. On the loop."""
         self.nr += 1
@@ -177,11 +183,8 @@ class WorkerServer(Server):
         super().__init__(application, config)
         self._worker = worker
         self.exchange_class = self._make_exchange
-        self.responder_class = WorkerResponder
-        settings = worker.cfg
-        if not settings.keepalive:
-            self.responder_class = _ClosingResponder
-        if not settings.sendfile:
+        self.responder_class = type("Responder", (WorkerResponder,), {"worker": worker})
+        if not worker.cfg.sendfile:
             self.connection_class = _ReadingConnection
             self.uwsgi_connection_class = _ReadingUwsgiConnection
 
@@ -193,10 +196,6 @@ class WorkerServer(Server):
         frontend = super().make_frontend()
         environ = {**frontend.environ, "wsgi.multiprocess": self._worker.cfg.workers > 1}
         return dataclasses.replace(frontend, environ=environ)
-
-
-class _ClosingResponder(WorkerResponder):
-    keeps_alive = False
 
 
 class _ReadingConnection(HttpConnection):
