@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 
 from asyncwsgi.access_log import DEFAULT_FORMAT, check_format
 from asyncwsgi.errors import ConfigError
+from asyncwsgi.trusted_peers import TrustedPeers
 from asyncwsgi.words import with_article
 
 Loop = Literal["auto", "uvloop", "asyncio"]
@@ -76,9 +77,15 @@ class Config:
     port: int = _option(8000, "Port to listen on; 0 takes a free one.", "-p", minimum=0)
     bind: tuple[str, ...] = _option(
         (),
-        "Listener in place of host and port: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N. "
-        "May be given several times.",
+        "Listener in place of host and port: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N; for "
+        "proxies that speak uwsgi: uwsgi://HOST:PORT, uwsgi+unix:PATH, uwsgi+fd://N. May be given "
+        "several times.",
         "-b",
+    )
+    uwsgi_allow_ips: str = _option(
+        "",
+        "Proxies that may connect to uwsgi:// listeners: addresses, networks, '*' for everybody; "
+        "separated by commas. Needed unless only this machine can connect.",
     )
     backlog: int = _option(2048, "Connections the kernel may hold before accept.", minimum=1)
 
@@ -222,6 +229,7 @@ class Config:
         for field in dataclasses.fields(self):
             self._check(field, field.metadata["option"])
         self._check_bind()
+        self._check_uwsgi()
         self._check_port()
         self._check_tls()
         self._check_root_path()
@@ -270,6 +278,12 @@ class Config:
     def _check_bind(self) -> None:
         for bind in self.bind:
             self._check_type("bind", bind, str)
+
+    def _check_uwsgi(self) -> None:
+        try:
+            TrustedPeers(self.uwsgi_allow_ips)
+        except ValueError as error:
+            raise ConfigError(f"uwsgi_allow_ips: {error}") from None
 
     def _check_port(self) -> None:
         if self.port > LARGEST_PORT:

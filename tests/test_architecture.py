@@ -21,8 +21,18 @@ HANDBOOK = TESTS.parent / "docs" / "architecture.md"
 
 # From the ground up. A package stands for all of its modules.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("version", "clock", "errors", "words", "config", "access_log", "server_log", "greenlets"),
-    ("http1", "wsgi"),
+    (
+        "version",
+        "clock",
+        "errors",
+        "words",
+        "config",
+        "access_log",
+        "server_log",
+        "greenlets",
+        "trusted_peers",
+    ),
+    ("http1", "wsgi", "uwsgi"),
     ("coroutines",),
     ("requests",),
     ("frontends",),
@@ -49,11 +59,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "asgi",
         "aiohttp",
         "websockets",
+        "gunicorn",
     ),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 
-PURE = ("http1", "wsgi")
+PURE = ("http1", "wsgi", "uwsgi")
 MEETING_PLACES = ("coroutines", "requests")
 """Where threads and the loop meet: the mailbox, and asgiref's and others' loops."""
 TYPING_TESTS = ("TYPE_CHECKING", "typing.TYPE_CHECKING")

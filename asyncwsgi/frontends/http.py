@@ -47,6 +47,7 @@ from asyncwsgi.requests.dispatcher import Dispatcher
 from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.server_log import logger
+from asyncwsgi.trusted_peers import TrustedPeers
 from asyncwsgi.wsgi.environ import EnvironBuilder
 
 RETRY_AFTER = ("Retry-After", "1")
@@ -60,7 +61,7 @@ PIPELINED_SIZE = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Frontend:
-    """What all HTTP connections of a server share."""
+    """What all connections of a server share."""
 
     dispatcher: Dispatcher
     registry: Registry
@@ -73,6 +74,26 @@ class Frontend:
     """What the loop answers itself, if anything."""
     header_lines: SharedLines = field(default_factory=SharedLines)
     read_buffers: ReadBuffers = field(default_factory=ReadBuffers)
+    uwsgi_peers: TrustedPeers | None = None
+    """Who may speak uwsgi by TCP; None for whoever can connect."""
+
+
+class RequestReader(Protocol):
+    """Requests out of bytes; `asyncwsgi.http1.parser.RequestParser` says more of each."""
+
+    @property
+    def is_in_head(self) -> bool: ...
+    @property
+    def unread_size(self) -> int: ...
+    def receive(self, data: bytes) -> None: ...
+    def take_unread(self) -> bytes: ...
+    def next_event(self) -> ParserEvent: ...
+
+
+class Environs(Protocol):
+    """Request heads into environs; as `asyncwsgi.wsgi.environ.EnvironBuilder`."""
+
+    def build(self, head: RequestHead) -> dict[str, Any]: ...
 
 
 class SocketTaker(Protocol):
@@ -126,7 +147,7 @@ class HttpConnection(asyncio.Protocol):
         self._frontend = frontend
         self._config = frontend.dispatcher.config
         self._registry = frontend.registry
-        self._parser = RequestParser(frontend.limits, frontend.header_lines)
+        self._parser = self.make_reader(frontend)
         self._state = State.NEW
         self._entered_at = 0.0
         self._deadline = math.inf
@@ -161,7 +182,8 @@ class HttpConnection(asyncio.Protocol):
         size = self.dispatcher.high_water_size
         budget = self._registry.budget
         self.client = ClientTransport(cast("asyncio.Transport", transport), size, budget)
-        self._environs = EnvironBuilder({**self._frontend.environ, **self.client.environ_keys()})
+        base = {**self._frontend.environ, **self.client.environ_keys()}
+        self._environs = self.make_environs(base)
         self._registry.add(self)
         self._enter(State.IDLE, self._config.keep_alive_timeout)
         if self._registry.phase is DrainPhase.CLOSED:
@@ -285,6 +307,14 @@ class HttpConnection(asyncio.Protocol):
             self.close()
 
     # Hooks.
+
+    def make_reader(self, frontend: Frontend) -> RequestReader:
+        """What makes requests out of the bytes that come. Called once."""
+        return RequestParser(frontend.limits, frontend.header_lines)
+
+    def make_environs(self, base: dict[str, Any]) -> Environs:
+        """What makes environs of them; `base` is what all of the connection share. Called once."""
+        return EnvironBuilder(base)
 
     def make_exchange(self, head: RequestHead, environ: dict[str, Any]) -> Exchange:
         """The exchange of a request whose head has arrived."""

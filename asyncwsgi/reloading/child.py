@@ -51,15 +51,20 @@ class Inheritance:
     """What a supervisor passes to its child."""
 
     control: socket.socket
-    descriptors: tuple[int, ...]
-    """The listening sockets."""
+    binds: tuple[str, ...]
+    """The listening sockets, each as ``bind`` names an inherited one."""
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Their numbers."""
+        return tuple(int(bind.rpartition("/")[2]) for bind in self.binds)
 
 
 def inheritance_variables(inheritance: Inheritance) -> dict[str, str]:
     """The environment variables by which a child finds its inheritance."""
     return {
         CONTROL_VARIABLE: str(inheritance.control.fileno()),
-        LISTEN_VARIABLE: ",".join(map(str, inheritance.descriptors)),
+        LISTEN_VARIABLE: ",".join(inheritance.binds),
     }
 
 
@@ -69,12 +74,10 @@ def take_inheritance() -> Inheritance | None:
     It is not passed on: what the application starts is no child of the supervisor.
     """
     control = os.environ.pop(CONTROL_VARIABLE, "")
-    descriptors = os.environ.pop(LISTEN_VARIABLE, "")
+    binds = os.environ.pop(LISTEN_VARIABLE, "")
     if not control:
         return None
-    inheritance = Inheritance(
-        socket.socket(fileno=int(control)), tuple(map(int, descriptors.split(",")))
-    )
+    inheritance = Inheritance(socket.socket(fileno=int(control)), tuple(binds.split(",")))
     for descriptor in (inheritance.control.fileno(), *inheritance.descriptors):
         os.set_inheritable(descriptor, False)
     own_process.keep(lambda: [inheritance.control, *map(_socket, inheritance.descriptors)])
@@ -131,7 +134,6 @@ def serve_for_supervisor(
     Raises:
         AsyncWSGIError: the application, or the options, cannot be served; the supervisor knows.
     """
-    binds = tuple(f"fd://{descriptor}" for descriptor in inheritance.descriptors)
     _end_when_superseded()
     try:
         try:
@@ -140,7 +142,7 @@ def serve_for_supervisor(
             if _is_superseded():
                 raise _Superseded
         application = page if shows_errors else page.application
-        server = Server(application, dataclasses.replace(config, bind=binds))
+        server = Server(application, dataclasses.replace(config, bind=inheritance.binds))
         with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
             runner.run(_SupervisedServer(server, page).serve(inheritance.control))
     except AsyncWSGIError as error:

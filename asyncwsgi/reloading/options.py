@@ -144,5 +144,7 @@ def _ipv6_address(host: str) -> IPv6Address | None:
 
 
 def _hosts(binds: tuple[str, ...]) -> list[str]:
-    addresses = [bind for bind in binds if not bind.startswith(("unix:", "fd:"))]
+    # Behind uwsgi:// there is a proxy; how browsers call that one, nobody has said here.
+    others = ("unix:", "fd:", "uwsgi://", "uwsgi+")
+    addresses = [bind for bind in binds if not bind.startswith(others)]
     return [address.rpartition(":")[0].strip("[]") for address in addresses]

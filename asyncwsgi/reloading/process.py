@@ -14,6 +14,7 @@ from typing import Any
 
 from asyncwsgi.reloading.channel import Channel
 from asyncwsgi.reloading.child import Inheritance, inheritance_variables
+from asyncwsgi.server.listeners import Listener
 from asyncwsgi.server_log import logger
 
 EXIT_TIMEOUT = 5.0
@@ -24,7 +25,7 @@ class Child:
     """A process that imports the application and serves it. It is started by making one.
 
     Args:
-        sockets: the listeners.
+        listeners: what it serves.
         directory: where it runs.
         graceful_timeout: seconds that its requests in flight get when it is stopped.
 
@@ -33,7 +34,7 @@ class Child:
     """
 
     def __init__(
-        self, sockets: Sequence[socket.socket], directory: str, graceful_timeout: float
+        self, listeners: Sequence[Listener], directory: str, graceful_timeout: float
     ) -> None:
         self.started_at = time.time()
         self.traceback: str | None = None
@@ -47,7 +48,7 @@ class Child:
         self.may_serve = False
         """Whether it was told to accept clients, so that it may have some."""
         self._graceful_timeout = graceful_timeout
-        self._process, self._control = _start(sockets, directory)
+        self._process, self._control = _start(listeners, directory)
         self._channel: Channel | None = None
         self._killer: asyncio.TimerHandle | None = None
         self._has_ended = asyncio.Event()
@@ -137,7 +138,7 @@ class Child:
 
 
 def _start(
-    sockets: Sequence[socket.socket], directory: str
+    listeners: Sequence[Listener], directory: str
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Run this process's command line again; the process and our end of its channel.
 
@@ -148,7 +149,7 @@ def _start(
     supervisor deaf to Ctrl+C. That is why this is `Popen`, and not asyncio's coroutine.
     """
     ours, theirs = socket.socketpair()
-    inheritance = Inheritance(theirs, tuple(sock.fileno() for sock in sockets))
+    inheritance = Inheritance(theirs, tuple(listener.bind for listener in listeners))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process = subprocess.Popen(

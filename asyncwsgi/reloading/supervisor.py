@@ -79,7 +79,7 @@ class Supervisor:
     def __init__(
         self, listeners: list[Listener], sources: Sources, graceful_timeout: float
     ) -> None:
-        self._sockets = [listener.sock for listener in listeners]
+        self._listeners = listeners
         # By name: when it is deleted and comes back, new code has to be looked for in the new one.
         self._directory = str(Path.cwd())
         self._graceful_timeout = graceful_timeout
@@ -178,7 +178,7 @@ class Supervisor:
     def _start(self) -> None:
         self._importing = None
         try:
-            child = Child(self._sockets, self._directory, self._graceful_timeout)
+            child = Child(self._listeners, self._directory, self._graceful_timeout)
         except OSError as error:  # the limit of processes is reached, or the directory is gone
             logger.error("no new process can be started: %s", error)
             self._go_on_without(f"No new process can be started: {error}.", exit_code=1)

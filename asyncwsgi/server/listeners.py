@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asyncwsgi.errors import BindError, ConfigError
+from asyncwsgi.trusted_peers import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ Address = tuple[str, int] | str
 _TCP = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\[\]:/]*)):(?P<port>[0-9]{1,5})")
 _UNIX = re.compile(r"unix:(?://)?(.+)")
 _DESCRIPTOR = re.compile(r"fd://([0-9]+)")
+_UWSGI = re.compile(r"uwsgi(?:://(?P<tcp>.*)|\+(?P<other>(?:unix|fd):.*))")
 _LOCALHOST = ("127.0.0.1", "::1")
 _PORT_TRIES = 20
 _FAMILIES_MISSING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
@@ -37,6 +39,14 @@ class Listener:
     name: str
     """What it was asked for as, for messages."""
     clean_up: Callable[[], None] = field(default=lambda: None)
+    is_uwsgi: bool = False
+    """Whether its clients speak the uwsgi protocol, and not HTTP."""
+
+    @property
+    def bind(self) -> str:
+        """What a process that inherits it serves it by."""
+        form = f"fd://{self.sock.fileno()}"
+        return f"uwsgi+{form}" if self.is_uwsgi else form
 
     @property
     def is_unix(self) -> bool:
@@ -67,6 +77,7 @@ def open_listeners(config: Config) -> list[Listener]:
             listeners += _open_tcp(config.host, config.port)
         for bind in config.bind:
             listeners += _open_bind(bind)
+        _check_uwsgi(listeners, config)
         for listener in listeners:
             _listen(listener, config.backlog)
     except BaseException:
@@ -84,15 +95,49 @@ def _listen(listener: Listener, backlog: int) -> None:
         raise _bind_error(listener.name, error) from error
 
 
+def _check_uwsgi(listeners: list[Listener], config: Config) -> None:
+    """Refuse to believe whatever client comes what it says of itself."""
+    for listener in listeners:
+        is_open = not (listener.is_unix or _is_loopback(listener.address[0]))
+        if listener.is_uwsgi and is_open and not config.uwsgi_allow_ips:
+            raise ConfigError(
+                f"cannot speak uwsgi on {listener.name} with whoever connects: clients of this "
+                "protocol say themselves what address they have; name the proxies in "
+                "uwsgi_allow_ips, or listen on 127.0.0.1 or a Unix socket"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    return address_of(host.partition("%")[0]).is_loopback
+
+
 def _open_bind(bind: str) -> list[Listener]:
+    uwsgi = _UWSGI.fullmatch(bind)
+    if uwsgi is None:
+        return _open_http_bind(bind)
+    if uwsgi["tcp"] is None:
+        listeners = _open_http_bind(uwsgi["other"])
+    else:
+        listeners = _open_address(bind, uwsgi["tcp"])
+    for listener in listeners:
+        listener.is_uwsgi = True
+    return listeners
+
+
+def _open_http_bind(bind: str) -> list[Listener]:
     if unix := _UNIX.fullmatch(bind):
         return [_open_unix(unix[1])]
     if descriptor := _DESCRIPTOR.fullmatch(bind):
         return [_open_descriptor(int(descriptor[1]))]
-    address = _TCP.fullmatch(bind)
+    return _open_address(bind, bind)
+
+
+def _open_address(bind: str, text: str) -> list[Listener]:
+    address = _TCP.fullmatch(text)
     if address is None or int(address["port"]) > 65535:
         raise ConfigError(
-            f"cannot bind {bind!r}: expected HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N"
+            f"cannot bind {bind!r}: expected HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N; for "
+            "uwsgi: uwsgi://HOST:PORT, uwsgi+unix:PATH or uwsgi+fd://N"
         )
     return _open_tcp(address["ipv6"] or address["host"] or "0.0.0.0", int(address["port"]))
 

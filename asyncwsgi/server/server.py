@@ -19,6 +19,7 @@ from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.probes import Probes
 from asyncwsgi.frontends.registry import DrainPhase, Registry
 from asyncwsgi.frontends.signature import Signature
+from asyncwsgi.frontends.uwsgi import UwsgiConnection
 from asyncwsgi.http1.parser import HeadLimits
 from asyncwsgi.requests.assembly import make_dispatcher
 from asyncwsgi.requests.dispatcher import Dispatcher, context_maker
@@ -36,6 +37,7 @@ from asyncwsgi.server.stats import Stats
 from asyncwsgi.server.ticker import Ticker
 from asyncwsgi.server.tls import server_context
 from asyncwsgi.server_log import logger
+from asyncwsgi.trusted_peers import TrustedPeers
 from asyncwsgi.words import counted
 from asyncwsgi.wsgi.application import why_no_application
 from asyncwsgi.wsgi.environ import server_environ
@@ -69,6 +71,7 @@ class Server:
     """
 
     connection_class: type[HttpConnection] = HttpConnection
+    uwsgi_connection_class: type[UwsgiConnection] = UwsgiConnection
     exchange_class: ExchangeFactory = Exchange
     responder_class: type[HttpResponder] = HttpResponder
     request_body_class: type[RequestBody] = RequestBody
@@ -90,6 +93,7 @@ class Server:
         self._new_context = context_maker(self.config.context)
         self._listeners: list[Listener] = []
         self._addresses: tuple[Address, ...] = ()
+        self._schemes: tuple[str, ...] = ()
         self._ssl_context: ssl.SSLContext | None = None
         self._ticker: Ticker | None = None
         self._life: asyncio.Task[None] | None = None
@@ -128,11 +132,13 @@ class Server:
         self._dispatcher = self._make_dispatcher()
         self._frontend = self.make_frontend()
         self._acceptor = Acceptor(self.make_connection, self._registry, self._tls_options())
+        self._uwsgi_acceptor = Acceptor(self.make_uwsgi_connection, self._registry, {})
         self._listeners = self.open_listeners()
         self._was_started = True
         self._stop_asked: asyncio.Future[DrainPhase] = self._loop.create_future()
         try:
             self._addresses = tuple(listener.address for listener in self._listeners)
+            self._schemes = tuple(map(self._scheme_of, self._listeners))
             await self._lifespan.enter()
             await self._begin()
         except BaseException:
@@ -146,7 +152,9 @@ class Server:
         if self._metrics is not None:
             await self._metrics.start()
         if not self._was_shut_down:
-            await self._acceptor.start(self.sockets, self.config.backlog)
+            for acceptor, is_uwsgi in ((self._acceptor, False), (self._uwsgi_acceptor, True)):
+                sockets = [one.sock for one in self._listeners if one.is_uwsgi is is_uwsgi]
+                await acceptor.start(sockets, self.config.backlog)
         self._is_accepting = True
         self._ticker = Ticker(self._loop, self._choose_tick_interval(), self._tick)
         self._ticker.start()
@@ -154,8 +162,8 @@ class Server:
             self._say_where()
 
     def _say_where(self) -> None:
-        scheme = self._scheme
-        logger.info("listening on %s", ", ".join(_url(scheme, a) for a in self._addresses))
+        urls = map(_url, self._schemes, self._addresses)
+        logger.info("listening on %s", ", ".join(urls))
 
     async def serve_forever(self) -> None:
         """Wait until the server has shut down, whoever asked for it."""
@@ -380,6 +388,8 @@ class Server:
     def url(self) -> str:
         """The URL of the first listener, without a slash at the end; ``unix:PATH`` for a socket.
 
+        One that speaks uwsgi has the form by which it is bound.
+
         Raises:
             RuntimeError: it has not started.
         """
@@ -389,7 +399,7 @@ class Server:
     @property
     def urls(self) -> tuple[str, ...]:
         """A URL for each listener that a client on this machine can connect to."""
-        return tuple(_url(self._scheme, _reachable(address)) for address in self._addresses)
+        return tuple(map(_url, self._schemes, map(_reachable, self._addresses)))
 
     def _require_start(self) -> None:
         if not self._was_started:
@@ -398,8 +408,9 @@ class Server:
                 "or await start()"
             )
 
-    @property
-    def _scheme(self) -> str:
+    def _scheme_of(self, listener: Listener) -> str:
+        if listener.is_uwsgi:
+            return "uwsgi"
         return "http" if self._ssl_context is None else "https"
 
     def snapshot(self, *, stacks: bool = False) -> Snapshot:
@@ -483,6 +494,7 @@ class Server:
             responder_class=self.responder_class,
             signature=Signature() if config.server_header else Signature(server=""),
             probes=self._probes if config.health_path or config.ready_path else None,
+            uwsgi_peers=TrustedPeers(config.uwsgi_allow_ips) if config.uwsgi_allow_ips else None,
         )
 
     @property
@@ -497,6 +509,10 @@ class Server:
         What it returns adds itself to the registry of `frontend`.
         """
         return self.connection_class(self.frontend)
+
+    def make_uwsgi_connection(self) -> asyncio.Protocol:
+        """As `make_connection`, for what connects to a listener that speaks uwsgi."""
+        return self.uwsgi_connection_class(self.frontend)
 
     def open_listeners(self) -> list[Listener]:
         """The listeners, bound. May be overridden; called once, at the start."""
@@ -519,7 +535,8 @@ class Server:
 
     def _close_listeners(self, *, takes_backlog: bool = False) -> None:
         if not self._loop.is_closed():
-            self._acceptor.stop(takes_backlog=takes_backlog)
+            for acceptor in (self._acceptor, self._uwsgi_acceptor):
+                acceptor.stop(takes_backlog=takes_backlog)
         for listener in self._listeners:
             listener.close()
 
@@ -554,7 +571,7 @@ def _reachable(address: Address) -> Address:
 
 def _url(scheme: str, address: Address) -> str:
     if isinstance(address, str):
-        return f"unix:{address}"
+        return f"uwsgi+unix:{address}" if scheme == "uwsgi" else f"unix:{address}"
     host = address[0]
     return f"{scheme}://[{host}]:{address[1]}" if ":" in host else f"{scheme}://{host}:{address[1]}"
 

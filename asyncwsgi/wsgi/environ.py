@@ -71,7 +71,7 @@ class EnvironBuilder:
         path, _, environ["QUERY_STRING"] = target.partition("?")
         if "%" in path:
             path = unquote_to_bytes(path).decode("latin-1")
-        environ["PATH_INFO"] = self._without_prefix(path) if self._prefix else path
+        environ["PATH_INFO"] = without_prefix(path, self._prefix) if self._prefix else path
         return environ
 
     def _with_headers(self, fields: HeaderFields) -> dict[str, Any]:
@@ -101,10 +101,11 @@ class EnvironBuilder:
         rest = rest[size:]
         return rest if rest.startswith("/") else f"/{rest}"
 
-    def _without_prefix(self, path: str) -> str:
-        # A proxy may or may not have taken the prefix off already.
-        rest = path.removeprefix(self._prefix)
-        return rest if rest != path and (not rest or rest[0] == "/") else path
+
+def without_prefix(path: str, prefix: str) -> str:
+    """PATH_INFO for a SCRIPT_NAME; a proxy may or may not have taken it off already."""
+    rest = path.removeprefix(prefix)
+    return rest if rest != path and (not rest or rest[0] == "/") else path
 
 
 def _joined_keys(lines: Sequence[HeaderLine]) -> dict[str, str]:
@@ -113,11 +114,12 @@ def _joined_keys(lines: Sequence[HeaderLine]) -> dict[str, str]:
     for line in lines:
         key = line.key
         if key:
-            keys[key] = _join(key, keys[key], line.text) if key in keys else line.text
+            keys[key] = join_values(key, keys[key], line.text) if key in keys else line.text
     return keys
 
 
-def _join(key: str, first: str, second: str) -> str:
+def join_values(key: str, first: str, second: str) -> str:
+    """One value for two lines of one key."""
     if key == "CONTENT_LENGTH":
         return first  # h11 has refused any but equal ones
     # RFC 9110 5.3: a list, in order. RFC 9113 8.2.3: cookies are joined by "; ".

@@ -22,10 +22,12 @@ import pytest
 
 from asyncwsgi.testing import Authority, LiveServer
 from tests.apps import show_environ
+from tests.client import connect
 from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block, blocks_of, installed_by
 from tests.docs.environment import Environment
 from tests.doors.conftest import Start
-from tests.doors.processes import Process
+from tests.doors.processes import Process, address_of
+from tests.uwsgi.packets import request
 
 GIVEN = Path(__file__).with_name("given")
 RUNNER = Path(__file__).with_name("run_fragment.py")
@@ -35,6 +37,7 @@ PLACES = {
     "port=8000": "port=0",
     "--port 80 ": "--port 0 ",
     "unix:/run/": "unix:",
+    "uwsgi://:3031": "uwsgi://:0",
 }
 ELSEWHERE = "https://api.example.com"
 """Where pages say that other services are; here it is a server of the test."""
@@ -140,6 +143,8 @@ class Project:
 
     def _ask(self, url: str) -> httpx.Response:
         path = self._block.path or "/"
+        if url.startswith("uwsgi"):
+            return self._ask_as_proxy(url, path)
         if url.startswith("unix:"):
             transport = httpx.HTTPTransport(uds=str(self._folder / url.removeprefix("unix:")))
             with httpx.Client(transport=transport, base_url="http://localhost") as client:
@@ -147,6 +152,14 @@ class Project:
         port = urlsplit(url).port
         with httpx.Client(base_url=f"{urlsplit(url).scheme}://127.0.0.1:{port}", verify=False) as c:
             return c.get(path)
+
+    def _ask_as_proxy(self, url: str, path: str) -> httpx.Response:
+        address = address_of(url)
+        if isinstance(address, str):
+            address = str(self._folder / address)
+        with connect(address) as client:
+            client.send(request(target=path))
+            return httpx.Response(client.reply().status)
 
     def _end(self, process: Process) -> None:
         assert process.wait() == 0, process.output

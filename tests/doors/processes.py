@@ -137,7 +137,7 @@ def replace(source: Path, old: str, new: str) -> None:
 def address_of(url: str) -> tuple[str, int] | str:
     """Where to connect to for a URL of the "listening on" line."""
     parts = urlsplit(url)
-    if parts.scheme == "unix":
+    if parts.scheme in ("unix", "uwsgi+unix"):
         return parts.path
     assert parts.hostname is not None
     assert parts.port is not None

@@ -66,6 +66,8 @@ class TestDebugger:
         [
             (["--host", "127.0.0.2"], ["127.0.0.2"]),
             (["--bind", "127.0.0.2:0", "--bind", "unix:socket"], ["127.0.0.2"]),
+            (["--bind", "127.0.0.2:0", "--bind", "uwsgi://127.0.0.3:0"], ["127.0.0.2"]),
+            (["--bind", "127.0.0.2:0", "--bind", "uwsgi+unix:socket"], ["127.0.0.2"]),
         ],
     )
     def test_it_may_be_used_at_the_hosts_that_were_asked_for(

@@ -14,6 +14,7 @@ import pytest
 from tests.client import connect
 from tests.doors.processes import address_of
 from tests.reloading.conftest import APP, BROKEN, Project, has_ended
+from tests.uwsgi.packets import request
 
 REAL_TIME_SIGNAL = signal.SIGRTMIN + 1
 """One without a name."""
@@ -26,6 +27,14 @@ class TestChangedCode:
         for version in ("two", "three"):
             project.reload(version)
             assert project.answers(version)
+
+    def test_takes_over_each_listener_in_what_it_speaks(self, project: Project) -> None:
+        project.serve("--bind", "127.0.0.1:0", "--bind", "uwsgi+unix:socket")
+        project.reload("two")
+        assert project.answers("two")
+        with connect(str(project.directory / "socket")) as client:
+            client.send(request())
+            assert client.reply().body == b"two"
 
     def test_ends_the_process_before(self, project: Project) -> None:
         project.serve()

@@ -35,6 +35,7 @@ def record(server: Server, journal: Journal) -> Callable[[], None]:
     """
     signals = ErrorSignals()
     server.connection_class = extend(server.connection_class, RecordingConnection)
+    server.uwsgi_connection_class = extend(server.uwsgi_connection_class, RecordingConnection)
     server.request_body_class = extend(server.request_body_class, RecordingBody)
     server.exchange_class = extend(
         server.exchange_class, RecordingExchange, journal=journal, signals=signals

@@ -115,8 +115,9 @@ class LiveServer(ServerThread):
     def _extend(self, server: Server) -> Callable[[], None]:
         # A browser opens connections ahead of requests; no test is to wait for those.
         server.arrival_timeout = 0.0
-        base = extend(server.connection_class, LiveConnection)
-        server.connection_class = extend(base, FaultyConnection, faults=self.faults)
+        for name in ("connection_class", "uwsgi_connection_class"):
+            base = extend(getattr(server, name), LiveConnection)
+            setattr(server, name, extend(base, FaultyConnection, faults=self.faults))
         return record(server, self._journal)
 
     # Life.

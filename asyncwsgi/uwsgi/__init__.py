@@ -1,0 +1,1 @@
+"""Bytes to requests of the uwsgi protocol, and these to environs. Pure."""
