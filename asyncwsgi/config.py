@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 
 from asyncwsgi.access_log import DEFAULT_FORMAT, check_format
 from asyncwsgi.errors import ConfigError
+from asyncwsgi.trusted_peers import TrustedPeers
 from asyncwsgi.words import with_article
 
 Loop = Literal["auto", "uvloop", "asyncio"]
@@ -47,6 +48,12 @@ _ELSEWHERE = {
 
 KIB = 1024
 LARGEST_PORT = 65535
+
+FORWARDED_HEADERS = (
+    "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port",
+    "x-forwarded-prefix", "forwarded",
+)  # fmt: skip
+"""The headers that `forwarded_headers` may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +194,19 @@ class Config:
     )
 
     root_path: str = _option("", "SCRIPT_NAME: the path at which a proxy mounts the application.")
+    forwarded_allow_ips: str = _option(
+        "",
+        "Proxies whose forwarding headers are believed: addresses, networks, 'unix' for whoever "
+        "connects to a Unix socket, '*' for everybody; separated by commas.",
+    )
+    forwarded_headers: str = _option(
+        "x-forwarded-for,x-forwarded-proto",
+        "The forwarding headers that these proxies write; only those are believed. "
+        f"Of {', '.join(FORWARDED_HEADERS)}; the last one excludes the others.",
+    )
+    strip_forwarded: bool = _option(
+        False, "Take forwarding headers that are not believed out of all requests."
+    )
     server_header: bool = _option(True, "Say in the header Server that this is asyncwsgi.")
     access_log: bool = _option(True, "Log every request.")
     access_log_format: str = _option(DEFAULT_FORMAT, "Format of an access line, %(name)s style.")
@@ -205,6 +225,7 @@ class Config:
         self._check_port()
         self._check_tls()
         self._check_root_path()
+        self._check_forwarding()
         self._check_executor()
         self._check_async_views()
         try:
@@ -271,6 +292,23 @@ class Config:
                 f"root_path must begin with a slash and not end with one, got {self.root_path!r}"
             )
 
+    def _check_forwarding(self) -> None:
+        try:
+            TrustedPeers(self.forwarded_allow_ips)
+        except ValueError as error:
+            raise ConfigError(f"forwarded_allow_ips: {error}") from None
+        names = [name.lower() for name in listed(self.forwarded_headers)]
+        for name in names:
+            if name not in FORWARDED_HEADERS:
+                known = ", ".join(FORWARDED_HEADERS)
+                raise ConfigError(f"forwarded_headers: {name!r} is none; expected some of {known}")
+        if "forwarded" in names and len(set(names)) > 1:
+            # Whoever writes one of them hands on what the client has sent of the other.
+            raise ConfigError(
+                "forwarded_headers: 'forwarded' says all that the others say, and excludes them; "
+                "name only what the proxy writes itself"
+            )
+
     def _check_executor(self) -> None:
         if isinstance(self.executor, ProcessPoolExecutor):
             raise ConfigError(
@@ -302,6 +340,11 @@ class Config:
         with contextlib.suppress(KeyError):
             values["bind"] = _as_tuple(values["bind"])
         return cls(**values)
+
+
+def listed(names: str) -> list[str]:
+    """What an option names that is a list, separated by commas."""
+    return [stripped for name in names.split(",") if (stripped := name.strip())]
 
 
 def _as_tuple(bind: object) -> object:

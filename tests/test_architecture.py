@@ -21,7 +21,17 @@ HANDBOOK = TESTS.parent / "docs" / "architecture.md"
 
 # From the ground up. A package stands for all of its modules.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("version", "clock", "errors", "words", "config", "access_log", "server_log", "greenlets"),
+    (
+        "version",
+        "clock",
+        "errors",
+        "words",
+        "config",
+        "access_log",
+        "server_log",
+        "greenlets",
+        "trusted_peers",
+    ),
     ("http1", "wsgi"),
     ("coroutines",),
     ("requests",),

@@ -43,6 +43,7 @@ from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.server_log import logger
 from asyncwsgi.wsgi.environ import EnvironBuilder
+from asyncwsgi.wsgi.forwarded import Forwarding
 
 RETRY_AFTER = ("Retry-After", "1")
 OPEN_FILES = "the limit of open files (ulimit -n, LimitNOFILE= of systemd) or max_connections"
@@ -60,6 +61,7 @@ class Frontend:
     registry: Registry
     limits: HeadLimits
     environ: dict[str, Any]
+    forwarding: Forwarding | None = None
     exchange_class: ExchangeFactory = Exchange
     responder_class: type[HttpResponder] = HttpResponder
     signature: Signature = field(default_factory=Signature)
@@ -148,7 +150,7 @@ class HttpConnection(asyncio.Protocol):
         size = self.dispatcher.high_water_size
         budget = self._registry.budget
         self.client = ClientTransport(cast("asyncio.Transport", transport), size, budget)
-        self._environs = EnvironBuilder({**self._frontend.environ, **self.client.environ_keys()})
+        self._environs = self._make_environs()
         self._registry.add(self)
         self._enter(State.IDLE, self._config.keep_alive_timeout)
         if self._registry.phase is DrainPhase.CLOSED:
@@ -158,6 +160,13 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(RequestRefused(503, f"too many connections; raise {cure}"))
         elif self._registry.budget.is_scarce:
             self.read_little(True)
+
+    def _make_environs(self) -> EnvironBuilder:
+        base = {**self._frontend.environ, **self.client.environ_keys()}
+        forwarding = self._frontend.forwarding
+        if forwarding is None:
+            return EnvironBuilder(base)
+        return forwarding.environs(base, self.client.peer_address)
 
     def data_received(self, data: bytes) -> None:
         state = self._state

@@ -23,6 +23,7 @@ from typing import Any
 from asyncwsgi.frontends.buffer_budget import BufferBudget
 from asyncwsgi.frontends.file_sender import FileSender
 from asyncwsgi.requests import forks
+from asyncwsgi.trusted_peers import UNIX
 from asyncwsgi.wsgi.environ import address_keys
 from asyncwsgi.wsgi.file_wrapper import FilePart
 
@@ -97,6 +98,17 @@ class ClientTransport:
     def peer(self) -> str:
         """The client's address for log lines. From any thread."""
         return peer_name(self._peername)
+
+    @property
+    def peer_address(self) -> str:
+        """The address of who has connected; `UNIX` on a Unix socket, empty if nobody knows it.
+
+        One that has left at once has none: the name of our own end says what kind of socket it is.
+        """
+        if isinstance(self._peername, tuple):
+            return str(self._peername[0])
+        is_unix = isinstance(self.transport.get_extra_info("sockname"), str | bytes)
+        return UNIX if is_unix else ""
 
     def environ_keys(self) -> dict[str, Any]:
         """What the transport tells the application: addresses, URL scheme, client certificate."""

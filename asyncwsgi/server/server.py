@@ -38,6 +38,7 @@ from asyncwsgi.server_log import logger
 from asyncwsgi.words import counted
 from asyncwsgi.wsgi.application import why_no_application
 from asyncwsgi.wsgi.environ import server_environ
+from asyncwsgi.wsgi.forwarded import forwarding_of
 
 if TYPE_CHECKING:
     import socket
@@ -442,6 +443,7 @@ class Server:
             environ=server_environ(
                 root_path=config.root_path, multithread=self._dispatcher.workers.limit != 1
             ),
+            forwarding=forwarding_of(config),
             exchange_class=self.exchange_class,
             responder_class=self.responder_class,
             signature=Signature() if config.server_header else Signature(server=""),

@@ -71,7 +71,7 @@ class EnvironBuilder:
         path, _, environ["QUERY_STRING"] = target.partition("?")
         if "%" in path:
             path = unquote_to_bytes(path).decode("latin-1")
-        environ["PATH_INFO"] = self._without_prefix(path) if self._prefix else path
+        environ["PATH_INFO"] = split_prefix(path, self._prefix) if self._prefix else path
         return environ
 
     def _with_headers(self, fields: HeaderFields) -> dict[str, Any]:
@@ -101,10 +101,11 @@ class EnvironBuilder:
         rest = rest[size:]
         return rest if rest.startswith("/") else f"/{rest}"
 
-    def _without_prefix(self, path: str) -> str:
-        # A proxy may or may not have taken the prefix off already.
-        rest = path.removeprefix(self._prefix)
-        return rest if rest != path and (not rest or rest[0] == "/") else path
+
+def split_prefix(path: str, prefix: str) -> str:
+    """PATH_INFO of `path` where SCRIPT_NAME is `prefix`, which a proxy may have taken off."""
+    rest = path.removeprefix(prefix)
+    return rest if rest != path and (not rest or rest[0] == "/") else path
 
 
 def _joined_keys(lines: Sequence[HeaderLine]) -> dict[str, str]:
