@@ -207,6 +207,16 @@ class Config:
     strip_forwarded: bool = _option(
         False, "Take forwarding headers that are not believed out of all requests."
     )
+    proxy_protocol: bool = _option(
+        False,
+        "Have every connection begin with a header of the PROXY protocol (v1 or v2), which tells "
+        "the client's address.",
+    )
+    proxy_protocol_allow_ips: str = _option(
+        "",
+        "Proxies that write these headers, in the form of forwarded_allow_ips; all others are "
+        "refused.",
+    )
     server_header: bool = _option(True, "Say in the header Server that this is asyncwsgi.")
     access_log: bool = _option(True, "Log every request.")
     access_log_format: str = _option(DEFAULT_FORMAT, "Format of an access line, %(name)s style.")
@@ -226,6 +236,7 @@ class Config:
         self._check_tls()
         self._check_root_path()
         self._check_forwarding()
+        self._check_proxy_protocol()
         self._check_executor()
         self._check_async_views()
         try:
@@ -293,10 +304,7 @@ class Config:
             )
 
     def _check_forwarding(self) -> None:
-        try:
-            TrustedPeers(self.forwarded_allow_ips)
-        except ValueError as error:
-            raise ConfigError(f"forwarded_allow_ips: {error}") from None
+        self._check_peers("forwarded_allow_ips")
         names = [name.lower() for name in listed(self.forwarded_headers)]
         for name in names:
             if name not in FORWARDED_HEADERS:
@@ -308,6 +316,23 @@ class Config:
                 "forwarded_headers: 'forwarded' says all that the others say, and excludes them; "
                 "name only what the proxy writes itself"
             )
+
+    def _check_proxy_protocol(self) -> None:
+        is_named = self._check_peers("proxy_protocol_allow_ips")
+        if self.proxy_protocol and not is_named:
+            raise ConfigError(
+                "proxy_protocol needs proxy_protocol_allow_ips, which names the proxies: anybody "
+                "else could claim any address"
+            )
+        if is_named and not self.proxy_protocol:
+            raise ConfigError("proxy_protocol_allow_ips is for proxy_protocol, which is off")
+
+    def _check_peers(self, name: str) -> bool:
+        """Whether the option names any peers."""
+        try:
+            return bool(TrustedPeers(getattr(self, name)))
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}") from None
 
     def _check_executor(self) -> None:
         if isinstance(self.executor, ProcessPoolExecutor):

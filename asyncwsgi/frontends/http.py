@@ -30,6 +30,7 @@ from asyncwsgi.errors import RequestBodyError, RequestRefused, WorkersBusy
 from asyncwsgi.frontends.buffer_budget import UNCLAIMED_SIZE, Claim
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.little_reads import LittleReads, ReadBuffers
+from asyncwsgi.frontends.proxy_protocol import Ends
 from asyncwsgi.frontends.registry import ConnectionSnapshot, DrainPhase, Registry
 from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.frontends.states import State
@@ -114,6 +115,8 @@ class HttpConnection(asyncio.Protocol):
         self.dispatcher = frontend.dispatcher
         self.exchange: Exchange | None = None
         """The one whose request was received and whose response has not ended."""
+        self.ends: Ends | None = None
+        """Those of which a proxy has told by the PROXY protocol; to be set before it connects."""
         self._frontend = frontend
         self._config = frontend.dispatcher.config
         self._registry = frontend.registry
@@ -149,7 +152,9 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         size = self.dispatcher.high_water_size
         budget = self._registry.budget
-        self.client = ClientTransport(cast("asyncio.Transport", transport), size, budget)
+        self.client = ClientTransport(
+            cast("asyncio.Transport", transport), size, budget, ends=self.ends
+        )
         self._environs = self._make_environs()
         self._registry.add(self)
         self._enter(State.IDLE, self._config.keep_alive_timeout)

@@ -22,6 +22,7 @@ from typing import Any
 
 from asyncwsgi.frontends.buffer_budget import BufferBudget
 from asyncwsgi.frontends.file_sender import FileSender
+from asyncwsgi.frontends.proxy_protocol import Ends
 from asyncwsgi.requests import forks
 from asyncwsgi.trusted_peers import UNIX
 from asyncwsgi.wsgi.environ import address_keys
@@ -42,22 +43,29 @@ class ClientTransport:
         transport: as asyncio made it.
         buffer_size: unsent bytes from which on `is_writable` is false.
         budget: is told of what is unsent.
+        ends: those of the client's own connection, if a proxy hands that on.
     """
 
     __slots__ = (
-        "_budget", "_buffer_size", "_counted_size", "_file", "_is_reset", "_peername",
+        "_budget", "_buffer_size", "_counted_size", "_ends", "_file", "_is_reset", "_peername",
         "_unsent_since", "_unsent_size", "can_send_files", "is_reading", "is_writable",
         "transport",
     )  # fmt: skip
 
     def __init__(
-        self, transport: asyncio.Transport, buffer_size: int, budget: BufferBudget
+        self,
+        transport: asyncio.Transport,
+        buffer_size: int,
+        budget: BufferBudget,
+        *,
+        ends: Ends | None = None,
     ) -> None:
         transport.set_write_buffer_limits(high=buffer_size)
         self.transport = transport
         """What is underneath, for whoever takes the connection over."""
         # Asked once: uvloop makes a socket for each look, and can make none behind the end.
-        self._peername = transport.get_extra_info("peername")
+        self._peername = transport.get_extra_info("peername") if ends is None else ends.peer
+        self._ends = ends
         self._unsent_size = 0
         self._unsent_since = 0.0
         self._buffer_size = buffer_size
@@ -107,13 +115,17 @@ class ClientTransport:
         """
         if isinstance(self._peername, tuple):
             return str(self._peername[0])
-        is_unix = isinstance(self.transport.get_extra_info("sockname"), str | bytes)
-        return UNIX if is_unix else ""
+        return UNIX if isinstance(self._sockname, str | bytes) else ""
+
+    @property
+    def _sockname(self) -> object:
+        ends = self._ends
+        return self.transport.get_extra_info("sockname") if ends is None else ends.local
 
     def environ_keys(self) -> dict[str, Any]:
         """What the transport tells the application: addresses, URL scheme, client certificate."""
         info = self.transport.get_extra_info
-        keys: dict[str, Any] = {**address_keys(info("sockname"), self._peername)}
+        keys: dict[str, Any] = {**address_keys(self._sockname, self._peername)}
         keys["wsgi.url_scheme"] = "https" if self.is_tls else "http"
         certificate = info("ssl_object").getpeercert(binary_form=True) if self.is_tls else None
         if certificate:

@@ -19,6 +19,7 @@ from asyncwsgi.coroutines.watch import LoopWatch
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.frontends.http import Frontend, HttpConnection
 from asyncwsgi.frontends.http_response import HttpResponder
+from asyncwsgi.frontends.proxy_protocol import Ends
 from asyncwsgi.frontends.registry import DrainPhase, Registry
 from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.http1.parser import HeadLimits
@@ -27,14 +28,16 @@ from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.worker_threads import ExecutorWorkers, Workers, WorkerThreads
-from asyncwsgi.server.accepting import Acceptor
+from asyncwsgi.server.accepting import Acceptor, Proxied
 from asyncwsgi.server.descriptors import default_max_connections
 from asyncwsgi.server.lifespan import Lifespan
 from asyncwsgi.server.listeners import Address, Listener, open_listeners
+from asyncwsgi.server.proxied import ProxyHeaders
 from asyncwsgi.server.snapshot import EMPTY, Snapshot, take_snapshot
 from asyncwsgi.server.ticker import Ticker
 from asyncwsgi.server.tls import server_context
 from asyncwsgi.server_log import logger
+from asyncwsgi.trusted_peers import TrustedPeers
 from asyncwsgi.words import counted
 from asyncwsgi.wsgi.application import why_no_application
 from asyncwsgi.wsgi.environ import server_environ
@@ -124,7 +127,9 @@ class Server:
         )
         self._dispatcher = self._make_dispatcher()
         self._frontend = self.make_frontend()
-        self._acceptor = Acceptor(self.make_connection, self._registry, self._tls_options())
+        self._acceptor = Acceptor(
+            self.make_connection, self._registry, self._tls_options(), self._proxied()
+        )
         self._listeners = self.open_listeners()
         self._was_started = True
         self._stop_asked: asyncio.Future[DrainPhase] = self._loop.create_future()
@@ -480,6 +485,20 @@ class Server:
             # time for both; a connection looks itself how long the second takes.
             "ssl_shutdown_timeout": self.config.send_timeout + self.config.drain_timeout,
         }
+
+    def _proxied(self) -> Proxied | None:
+        config = self.config
+        if not config.proxy_protocol:
+            return None
+        trusted = TrustedPeers(config.proxy_protocol_allow_ips)
+        headers = ProxyHeaders(trusted, config.head_timeout, self._registry)
+        return Proxied(headers, self._make_proxied)
+
+    def _make_proxied(self, ends: Ends | None) -> asyncio.Protocol:
+        connection = self.make_connection()
+        if isinstance(connection, HttpConnection):
+            connection.ends = ends
+        return connection
 
     def _close_listeners(self, *, takes_backlog: bool = False) -> None:
         if not self._loop.is_closed():

@@ -23,12 +23,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from asyncwsgi.config import FORWARDED_HEADERS, LARGEST_PORT, Config, listed
 from asyncwsgi.http1.head import RequestHead, is_host
-from asyncwsgi.trusted_peers import IPAddress, TrustedPeers, address_of
+from asyncwsgi.trusted_peers import TrustedPeers, address_of
 from asyncwsgi.wsgi.environ import EnvironBuilder, split_prefix
 
 Environ = dict[str, Any]
@@ -69,17 +70,21 @@ _MOST_COMMAS = 16
 """Commas within one element, in quoted strings, behind which it is given up."""
 
 
-class Node(NamedTuple):
-    """Who is named in a list of hops."""
+_MOST_HOPS = 1024
+_LONGEST_HOP = 100
+"""How many are remembered, since clients come again, and of what length the text of one may be."""
 
-    address: IPAddress | None
-    """None if it is not told, or there is none."""
+
+class Hop(NamedTuple):
+    """Who is named in a list of those by whom a request has come."""
+
+    address: str = ""
+    """Empty if it is not told, or there is none."""
     port: str = ""
-    """Empty if it is not told."""
-    is_unix: bool = False
+    is_trusted: bool = False
 
 
-UNKNOWN = Node(None)
+UNKNOWN = Hop()
 
 
 class Forwarding:
@@ -96,6 +101,7 @@ class Forwarding:
         self, trusted: TrustedPeers, headers: frozenset[str], *, strips: bool, root_path: str = ""
     ) -> None:
         self._trusted = trusted
+        self._read_hop = lru_cache(_MOST_HOPS)(partial(_read_hop, trusted))
         self._believed = frozenset(
             key for key, name in zip(_CHOICES, FORWARDED_HEADERS, strict=True) if name in headers
         )
@@ -141,25 +147,25 @@ class Forwarding:
             environ["PATH_INFO"] = split_prefix(environ["PATH_INFO"], prefix)
 
     def _apply_list(self, environ: Environ, value: str) -> None:
-        node = None
+        hop = None
         for text in _from_the_end(value):
-            node = _read_node(text)
-            if not self._is_trusted(node):
+            hop = self._read(text)
+            if not hop.is_trusted:
                 break
-        _set_client(environ, node)
+        _set_client(environ, hop)
 
     def _apply_forwarded(self, environ: Environ, value: str) -> None:
-        node, site = None, dict[str, str]()
+        hop, site = None, dict[str, str]()
         for element in _elements_from_the_end(value):
-            node = _read_node(element.get("for", ""))
+            hop = self._read(element.get("for", ""))
             site = {**element, **site}  # the last value counts
-            if not self._is_trusted(node):
+            if not hop.is_trusted:
                 break
-        _set_client(environ, node)
+        _set_client(environ, hop)
         _set_site(environ, site.get("proto", ""), site.get("host", ""), "")
 
-    def _is_trusted(self, node: Node) -> bool:
-        return (node.address is not None or node.is_unix) and self._trusted.trusts_hop(node.address)
+    def _read(self, text: str) -> Hop:
+        return self._read_hop(text) if len(text) <= _LONGEST_HOP else UNKNOWN
 
 
 def forwarding_of(config: Config) -> Forwarding | None:
@@ -266,33 +272,37 @@ def _parameters(element: str) -> dict[str, str] | None:
 # What they say.
 
 
-def _read_node(text: str) -> Node:
+def _read_hop(trusted: TrustedPeers, text: str) -> Hop:
     """Who is named by an address, with or without a port; or nobody (RFC 7239 6)."""
+    if text == _UNIX_NODE:
+        return Hop(is_trusted=trusted.trusts_hop(None))
     match = _NODE.fullmatch(text)
     if match is None or int(match["port"] or 0) > LARGEST_PORT:
-        return Node(None, is_unix=text == _UNIX_NODE)
+        return UNKNOWN
     try:
         address = address_of(match["ipv6"] or match["ipv4"] or match["bare"])
     except ValueError:
         return UNKNOWN
-    return Node(address, match["port"] or "")
+    return Hop(str(address), match["port"] or "", trusted.trusts_hop(address))
 
 
-def _set_client(environ: Environ, node: Node | None) -> None:
+def _set_client(environ: Environ, hop: Hop | None) -> None:
     """Set the client; None is nobody named, which is the peer itself."""
-    if node is None:
+    if hop is None:
         return
-    environ["REMOTE_ADDR"] = "" if node.address is None else str(node.address)
-    if node.port:
-        environ["REMOTE_PORT"] = node.port
+    environ["REMOTE_ADDR"] = hop.address
+    if hop.port:
+        environ["REMOTE_PORT"] = hop.port
     else:
         environ.pop("REMOTE_PORT", None)  # it is the proxy's
 
 
 def _set_site(environ: Environ, proto: str, host: str, port: str) -> None:
     """Set scheme, host and port to what is told of them; what makes no sense is not told."""
-    scheme: str = _SCHEMES.get(proto.lower(), environ["wsgi.url_scheme"])
+    scheme: str = _SCHEMES.get(proto.lower()) or environ["wsgi.url_scheme"]
     environ["wsgi.url_scheme"] = scheme
+    if not host and not port:
+        return
     host = host if is_host(host.encode("latin-1")) else ""
     authority = _AUTHORITY.fullmatch(host or environ.get("HTTP_HOST", ""))
     told_port = port if _is_port(port) else ""

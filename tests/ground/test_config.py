@@ -294,3 +294,16 @@ class TestForwarding:
 
     def test_names_may_have_spaces_and_capitals(self) -> None:
         Config(forwarded_allow_ips=" ::1 , unix", forwarded_headers=" X-Forwarded-For ,")
+
+
+class TestProxyProtocol:
+    def test_it_needs_the_proxies_names(self) -> None:
+        assert "needs proxy_protocol_allow_ips" in refusal(proxy_protocol=True)
+        Config(proxy_protocol=True, proxy_protocol_allow_ips="*")
+
+    def test_their_names_are_for_nothing_else(self) -> None:
+        assert "is for proxy_protocol, which is off" in refusal(proxy_protocol_allow_ips="::1")
+
+    def test_they_are_addresses(self) -> None:
+        message = refusal(proxy_protocol=True, proxy_protocol_allow_ips="haproxy")
+        assert message.startswith("proxy_protocol_allow_ips: 'haproxy' does not")
