@@ -104,6 +104,8 @@ class Server:
         self._has_stopped = asyncio.Event()
         self.before_cut: Callable[[], object] | None = None
         """Called on the loop when requests in flight are about to be cut at a shutdown."""
+        self.on_shutdown: Callable[[], object] | None = None
+        """Called on the loop when a shutdown begins, whoever has asked for it; once."""
 
     # Life.
 
@@ -207,6 +209,8 @@ class Server:
             RuntimeError: it is called elsewhere.
         """
         self._require_own_loop()
+        if self.on_shutdown is not None and not self._was_shut_down:
+            self.on_shutdown()
         self._was_shut_down = True
         self._lifespan.give_up()
         if not self._was_started:

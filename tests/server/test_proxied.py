@@ -110,7 +110,7 @@ def test_a_header_precedes_the_tls_handshake(
 ) -> None:
     certificates = Certificates(tmp_path)
     server = proxied(certfile=certificates.files.both)
-    sock = socket.create_connection(server.addresses[0])
+    sock = socket.create_connection(("127.0.0.1", server.port))
     sock.sendall(header)
     tls = certificates.client_context().wrap_socket(sock, server_hostname="localhost")
     with Client(tls) as client:
