@@ -299,8 +299,10 @@ def _set_client(environ: Environ, hop: Hop | None) -> None:
 
 def _set_site(environ: Environ, proto: str, host: str, port: str) -> None:
     """Set scheme, host and port to what is told of them; what makes no sense is not told."""
-    scheme: str = _SCHEMES.get(proto.lower()) or environ["wsgi.url_scheme"]
-    environ["wsgi.url_scheme"] = scheme
+    own_scheme: str = environ["wsgi.url_scheme"]
+    environ["wsgi.url_scheme"] = scheme = _SCHEMES.get(proto.lower(), own_scheme)
+    if environ["SERVER_PORT"] == _DEFAULT_PORTS[own_scheme]:
+        environ["SERVER_PORT"] = _DEFAULT_PORTS[scheme]  # on a Unix socket there is no other
     if not host and not port:
         return
     host = host if is_host(host.encode("latin-1")) else ""

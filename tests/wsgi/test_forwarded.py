@@ -38,7 +38,10 @@ def environ_of(
     assert forwarding is not None
     base = {
         **server_environ(root_path=root_path, multithread=True),
-        **address_keys(("192.0.2.1", 8000), None if peer in ("", UNIX) else (peer, 4321)),
+        **address_keys(
+            None if peer == UNIX else ("192.0.2.1", 8000),
+            (peer, 4321) if peer not in ("", UNIX) else None,
+        ),
         "wsgi.url_scheme": "http",
     }
     headers = [*([("Host", host)] if host is not None else []), *lines]
@@ -278,6 +281,11 @@ class TestSite:
         plain = environ_of(root_path="/mount", target="/mount/x")
         told = environ_of((f"X-Forwarded-{name}", value), root_path="/mount", target="/mount/x")
         assert (site_of(told), told["PATH_INFO"]) == (site_of(plain), "/x")
+
+    def test_the_port_of_a_unix_socket_is_that_of_the_scheme(self) -> None:
+        line = ("X-Forwarded-Proto", "https")
+        environ = environ_of(line, peer=UNIX, host=None, forwarded_allow_ips="unix")
+        assert request_uri(environ) == "https://localhost/"
 
     def test_a_request_without_a_host_gets_the_one_that_is_told(self) -> None:
         environ = environ_of(("X-Forwarded-Host", "a.example"), host=None)
