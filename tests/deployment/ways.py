@@ -135,6 +135,7 @@ def seen_through(way: Way) -> list[str]:
 
     app = Flask(__name__)
     app.add_url_rule("/x", view_func=view)
+    app.add_url_rule("/health", "health", lambda: "")  # HAProxy asks
     with tempfile.TemporaryDirectory(prefix="asyncwsgi-") as name, lines:
         Path(name).chmod(0o755)
         with way(app, Path(name)) as entrance:
@@ -175,7 +176,7 @@ class _Lines(logging.Handler):
         self._logger = logging.getLogger("asyncwsgi.access")
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.__dict__["target"] == "/x":  # HAProxy looks at the application, too
+        if record.__dict__["target"] == "/x":
             self.clients.append(record.__dict__["client"])
 
     def __enter__(self) -> None:
