@@ -21,6 +21,7 @@ from asyncwsgi.reloading.options import DEVELOPMENT_OPTIONS, Development
 from asyncwsgi.reloading.supervisor import supervise
 from asyncwsgi.running import run
 from asyncwsgi.server_log import logger
+from asyncwsgi.socket_activation import take_listeners
 from asyncwsgi.standard_streams import hold_standard_descriptors
 from asyncwsgi.version import __version__
 
@@ -142,6 +143,8 @@ def _serve(app: str, **options: Any) -> NoReturn:
         )
         _check_flags(_flags_given(), reloads=development.reload)
         bad_port = _take_port(options)
+        if not _options_given() & {"host", "port", "bind"}:
+            options["bind"] = take_listeners()
         if options["lifespan"] is not None:
             options["lifespan"] = NamedLifespan(options["lifespan"])
         config = Config.from_options(options)
@@ -175,6 +178,12 @@ def _flags_given() -> set[str]:
     """The names of the options that stand on the command line itself."""
     ctx = click.get_current_context()
     return {n for n in ctx.params if ctx.get_parameter_source(n) is ParameterSource.COMMANDLINE}
+
+
+def _options_given() -> set[str]:
+    """The names of the options that the command line or a variable has given."""
+    ctx = click.get_current_context()
+    return {n for n in ctx.params if ctx.get_parameter_source(n) is not ParameterSource.DEFAULT}
 
 
 def _check_flags(given: set[str], *, reloads: bool) -> None:

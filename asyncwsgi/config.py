@@ -49,6 +49,12 @@ _ELSEWHERE = {
 KIB = 1024
 LARGEST_PORT = 65535
 
+FORWARDED_HEADERS = (
+    "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port",
+    "x-forwarded-prefix", "forwarded",
+)  # fmt: skip
+"""The headers that `forwarded_headers` may name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -214,6 +220,29 @@ class Config:
     )
 
     root_path: str = _option("", "SCRIPT_NAME: the path at which a proxy mounts the application.")
+    forwarded_allow_ips: str = _option(
+        "",
+        "Proxies whose forwarding headers are believed: addresses, networks, 'unix' for whoever "
+        "connects to a Unix socket, '*' for everybody; separated by commas.",
+    )
+    forwarded_headers: str = _option(
+        "x-forwarded-for,x-forwarded-proto",
+        "The forwarding headers that these proxies write; only those are believed. "
+        f"Of {', '.join(FORWARDED_HEADERS)}; the last one excludes the others.",
+    )
+    strip_forwarded: bool = _option(
+        False, "Take forwarding headers that are not believed out of all requests."
+    )
+    proxy_protocol: bool = _option(
+        False,
+        "Have every connection begin with a header of the PROXY protocol (v1 or v2), which tells "
+        "the client's address.",
+    )
+    proxy_protocol_allow_ips: str = _option(
+        "",
+        "Proxies that write these headers, in the form of forwarded_allow_ips; all others are "
+        "refused.",
+    )
     server_header: bool = _option(True, "Say in the header Server that this is asyncwsgi.")
     access_log: bool = _option(True, "Log every request.")
     access_log_format: str = _option(DEFAULT_FORMAT, "Format of an access line, %(name)s style.")
@@ -234,6 +263,8 @@ class Config:
         self._check_tls()
         self._check_root_path()
         self._check_observation()
+        self._check_forwarding()
+        self._check_proxy_protocol()
         self._check_executor()
         self._check_async_views()
         try:
@@ -323,6 +354,37 @@ class Config:
                 "metrics to this machine alone"
             )
 
+    def _check_forwarding(self) -> None:
+        self._check_peers("forwarded_allow_ips")
+        names = [name.lower() for name in listed(self.forwarded_headers)]
+        for name in names:
+            if name not in FORWARDED_HEADERS:
+                known = ", ".join(FORWARDED_HEADERS)
+                raise ConfigError(f"forwarded_headers: {name!r} is none; expected some of {known}")
+        if "forwarded" in names and len(set(names)) > 1:
+            # Whoever writes one of them hands on what the client has sent of the other.
+            raise ConfigError(
+                "forwarded_headers: 'forwarded' says all that the others say, and excludes them; "
+                "name only what the proxy writes itself"
+            )
+
+    def _check_proxy_protocol(self) -> None:
+        is_named = self._check_peers("proxy_protocol_allow_ips")
+        if self.proxy_protocol and not is_named:
+            raise ConfigError(
+                "proxy_protocol needs proxy_protocol_allow_ips, which names the proxies: anybody "
+                "else could claim any address"
+            )
+        if is_named and not self.proxy_protocol:
+            raise ConfigError("proxy_protocol_allow_ips is for proxy_protocol, which is off")
+
+    def _check_peers(self, name: str) -> bool:
+        """Whether the option names any peers."""
+        try:
+            return bool(TrustedPeers(getattr(self, name)))
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}") from None
+
     def _check_executor(self) -> None:
         if isinstance(self.executor, ProcessPoolExecutor):
             raise ConfigError(
@@ -354,6 +416,11 @@ class Config:
         with contextlib.suppress(KeyError):
             values["bind"] = _as_tuple(values["bind"])
         return cls(**values)
+
+
+def listed(names: str) -> list[str]:
+    """What an option names that is a list, separated by commas."""
+    return [stripped for name in names.split(",") if (stripped := name.strip())]
 
 
 def _as_tuple(bind: object) -> object:

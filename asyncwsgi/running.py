@@ -17,6 +17,7 @@ from asyncwsgi.greenlets import patching_library
 from asyncwsgi.log_setup import configure_logging, flush_log, is_logging_configured
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.server.server import Server
+from asyncwsgi.service_manager import ServiceManager
 from asyncwsgi.signals import StopSignals
 from asyncwsgi.standard_streams import hold_standard_descriptors
 
@@ -61,7 +62,7 @@ def run(application: WSGIApplication, config: Config | None = None, **options: A
         try:
             with runner:
                 try:
-                    runner.run(_serve(server))
+                    runner.run(_serve_process(server))
                 finally:
                     signals.has_served = True
         except RuntimeError as error:
@@ -125,6 +126,19 @@ def _new_asyncio_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     loop.time = clock.monotonic  # type: ignore[method-assign]
     return loop
+
+
+async def _serve_process(server: Server) -> None:
+    """Serve, and tell the service manager, whose process this is."""
+    manager = ServiceManager()
+    server.on_shutdown = manager.stopping
+    telling = asyncio.create_task(manager.keep_telling())
+    try:
+        async with server:
+            manager.ready()
+            await server.serve_forever()
+    finally:
+        telling.cancel()
 
 
 async def _serve(server: Server) -> None:

@@ -44,6 +44,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "event_stream",
         "running",
         "signals",
+        "socket_activation",
+        "service_manager",
         "own_process",
         "standard_streams",
         "app_loading",

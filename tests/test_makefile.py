@@ -30,6 +30,11 @@ fi
 """
 
 
+PROGRAMS = (
+    "chromium", "chromedriver", "git", "nginx", "haproxy", "systemd-socket-activate"
+)  # fmt: skip
+
+
 class Clone:
     """A clone of the project, on a machine whose Python writes down what it is to install."""
 
@@ -39,7 +44,7 @@ class Clone:
             shutil.copy(ROOT / name, folder)
         for python in ("python3", "pypy3"):
             self._write_program(python, PYTHON)
-        for program in ("chromium", "chromedriver", "git"):
+        for program in PROGRAMS:
             self._write_program(program, "#!/bin/sh\n")
 
     def _write_program(self, name: str, source: str) -> None:

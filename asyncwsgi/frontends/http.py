@@ -33,6 +33,7 @@ from asyncwsgi.frontends.client_socket import ClientSocket, status_of
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.little_reads import LittleReads, ReadBuffers
 from asyncwsgi.frontends.probes import Probes
+from asyncwsgi.frontends.proxy_protocol import Ends
 from asyncwsgi.frontends.registry import ConnectionSnapshot, DrainPhase, Registry
 from asyncwsgi.frontends.relay import Relay
 from asyncwsgi.frontends.signature import Signature
@@ -49,6 +50,7 @@ from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.server_log import logger
 from asyncwsgi.trusted_peers import TrustedPeers
 from asyncwsgi.wsgi.environ import EnvironBuilder
+from asyncwsgi.wsgi.forwarded import Forwarding
 
 RETRY_AFTER = ("Retry-After", "1")
 ALLOW_PROBES = ("Allow", "GET, HEAD")
@@ -67,6 +69,7 @@ class Frontend:
     registry: Registry
     limits: HeadLimits
     environ: dict[str, Any]
+    forwarding: Forwarding | None = None
     exchange_class: ExchangeFactory = Exchange
     responder_class: type[HttpResponder] = HttpResponder
     signature: Signature = field(default_factory=Signature)
@@ -144,6 +147,8 @@ class HttpConnection(asyncio.Protocol):
         self.dispatcher = frontend.dispatcher
         self.exchange: Exchange | None = None
         """The one whose request was received and whose response has not ended."""
+        self.ends: Ends | None = None
+        """Those of which a proxy has told by the PROXY protocol; to be set before it connects."""
         self._frontend = frontend
         self._config = frontend.dispatcher.config
         self._registry = frontend.registry
@@ -181,7 +186,9 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         size = self.dispatcher.high_water_size
         budget = self._registry.budget
-        self.client = ClientTransport(cast("asyncio.Transport", transport), size, budget)
+        self.client = ClientTransport(
+            cast("asyncio.Transport", transport), size, budget, ends=self.ends
+        )
         base = {**self._frontend.environ, **self.client.environ_keys()}
         self._environs = self.make_environs(base)
         self._registry.add(self)
@@ -314,7 +321,10 @@ class HttpConnection(asyncio.Protocol):
 
     def make_environs(self, base: dict[str, Any]) -> Environs:
         """What makes environs of them; `base` is what all of the connection share. Called once."""
-        return EnvironBuilder(base)
+        forwarding = self._frontend.forwarding
+        if forwarding is None:
+            return EnvironBuilder(base)
+        return forwarding.environs(base, self.client.peer_address)
 
     def make_exchange(self, head: RequestHead, environ: dict[str, Any]) -> Exchange:
         """The exchange of a request whose head has arrived."""

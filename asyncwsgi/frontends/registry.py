@@ -13,6 +13,8 @@ from asyncwsgi.wsgi.file_wrapper import open_parts
 
 MOST_LINGERING = 32
 """Clients of a full server that are refused and may wait for their own end of the connection."""
+UNANSWERED = 0
+"""In place of the status of who was refused by closing the connection, and got none."""
 DESCRIPTORS_OF_FILE = 3
 """What a file that is being sent takes besides its client's: the application's, another one of the
 file and another one of the socket (see `asyncwsgi.frontends.file_sender`)."""

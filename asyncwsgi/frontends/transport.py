@@ -22,7 +22,9 @@ from typing import Any
 
 from asyncwsgi.frontends.buffer_budget import BufferBudget
 from asyncwsgi.frontends.file_sender import FileSender
+from asyncwsgi.frontends.proxy_protocol import Ends
 from asyncwsgi.requests import forks
+from asyncwsgi.trusted_peers import UNIX
 from asyncwsgi.wsgi.environ import address_keys
 from asyncwsgi.wsgi.file_wrapper import FilePart
 
@@ -41,6 +43,7 @@ class ClientTransport:
         transport: as asyncio made it.
         buffer_size: unsent bytes from which on `is_writable` is false.
         budget: is told of what is unsent.
+        ends: those of the client's own connection, if a proxy hands that on.
     """
 
     __slots__ = (
@@ -50,14 +53,20 @@ class ClientTransport:
     )  # fmt: skip
 
     def __init__(
-        self, transport: asyncio.Transport, buffer_size: int, budget: BufferBudget
+        self,
+        transport: asyncio.Transport,
+        buffer_size: int,
+        budget: BufferBudget,
+        *,
+        ends: Ends | None = None,
     ) -> None:
         transport.set_write_buffer_limits(high=buffer_size)
         self.transport = transport
         """What is underneath, for whoever takes the connection over."""
         # Asked once: uvloop makes a socket for each look, and can make none behind the end.
-        self.peername: Any = transport.get_extra_info("peername")
-        self.sockname: Any = transport.get_extra_info("sockname")
+        info = transport.get_extra_info
+        self.peername: Any = info("peername") if ends is None else ends.peer
+        self.sockname: Any = info("sockname") if ends is None else ends.local
         self._unsent_size = 0
         self._unsent_since = 0.0
         self._buffer_size = buffer_size
@@ -98,6 +107,16 @@ class ClientTransport:
     def peer(self) -> str:
         """The client's address for log lines. From any thread."""
         return peer_name(self.peername)
+
+    @property
+    def peer_address(self) -> str:
+        """The address of who has connected; `UNIX` on a Unix socket, empty if nobody knows it.
+
+        One that has left at once has none: the name of our own end says what kind of socket it is.
+        """
+        if isinstance(self.peername, tuple):
+            return str(self.peername[0])
+        return UNIX if isinstance(self.sockname, str | bytes) else ""
 
     def environ_keys(self) -> dict[str, Any]:
         """What the transport tells the application: addresses, URL scheme, client certificate."""

@@ -21,11 +21,15 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
+from asyncwsgi.errors import ConfigError
+from asyncwsgi.frontends.proxy_protocol import Ends
 from asyncwsgi.frontends.registry import Registry
 from asyncwsgi.frontends.transport import peer_name
 from asyncwsgi.server.descriptors import descriptor_limit
+from asyncwsgi.server.proxied import ProxyHeaders
 from asyncwsgi.server.tls import handshake_failure
 from asyncwsgi.server_log import logger
 
@@ -50,6 +54,17 @@ def most_at_once(connected: int) -> int:
     return max(16, min(connected // 16, 256))
 
 
+MakeProtocol = Callable[[], asyncio.BaseProtocol]
+
+
+class Proxied(NamedTuple):
+    """How clients are served of whom a proxy tells by the PROXY protocol."""
+
+    headers: ProxyHeaders
+    make_protocol: Callable[[Ends | None], asyncio.BaseProtocol]
+    """Called for each, with what its proxy has told."""
+
+
 class Acceptor:
     """Accepts the clients of listeners and hands them to the running loop.
 
@@ -60,18 +75,22 @@ class Acceptor:
         make_protocol: called for each client.
         registry: is told of clients that have no transport yet.
         tls: the options of ``connect_accepted_socket``; none for plain HTTP.
+        proxied: how clients are served of whom a proxy tells by the PROXY protocol; None where none
+            does.
     """
 
     def __init__(
         self,
-        make_protocol: Callable[[], asyncio.BaseProtocol],
+        make_protocol: MakeProtocol,
         registry: Registry,
         tls: Mapping[str, Any],
+        proxied: Proxied | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._make_protocol = make_protocol
         self._registry = registry
         self._tls = tls
+        self._proxied = proxied
         self._listeners: list[socket.socket] = []
         self._servers: list[asyncio.AbstractServer] = []
         self._backlog = 0
@@ -91,6 +110,11 @@ class Acceptor:
             try:
                 self._watch(listener)
             except NotImplementedError:  # Windows' proactor has only operations, no readiness
+                if self._proxied is not None:
+                    raise ConfigError(
+                        "proxy_protocol needs a loop that watches sockets, and this one (the "
+                        "proactor of Windows) does not; take a SelectorEventLoop"
+                    ) from None
                 self._servers.append(await self._serve_by_loop(listener))
             else:
                 self._listeners.append(listener)
@@ -147,7 +171,17 @@ class Acceptor:
         return None
 
     def _open(self, client: socket.socket, address: object) -> None:
-        connecting = self._loop.connect_accepted_socket(self._make_protocol, client, **self._tls)
+        if self._proxied is None:
+            self._connect(client, address, self._make_protocol)
+        else:
+            self._proxied.headers.read(client, address, self._open_proxied)
+
+    def _open_proxied(self, client: socket.socket, address: object, ends: Ends | None) -> None:
+        assert self._proxied is not None
+        self._connect(client, address, partial(self._proxied.make_protocol, ends))
+
+    def _connect(self, client: socket.socket, address: object, make_protocol: MakeProtocol) -> None:
+        connecting = self._loop.connect_accepted_socket(make_protocol, client, **self._tls)
         _Opening(connecting, client, address, self._loop, self._registry).begin()
 
     async def _serve_by_loop(self, listener: socket.socket) -> asyncio.AbstractServer:

@@ -68,7 +68,7 @@ class _Collector:
         )
         yield _counter("request_body_bytes", "Bytes of request bodies.", (), stats.received_size)
         yield _counter("response_bytes", "Bytes of responses, heads included.", (), stats.sent_size)
-        refusals = {(str(status),): count for status, count in stats.refusals.items()}
+        refusals = {(str(status or "none"),): count for status, count in stats.refusals.items()}
         yield _counter("refusals", "Answered in the application's place.", ("status",), refusals)
         yield _counter("connections_accepted", "Connections.", (), stats.accepted_count)
         yield _counter("worker_restarts", "Processes replaced.", (), stats.worker_restarts)

@@ -17,6 +17,7 @@ from asyncwsgi.errors import ConfigError
 from asyncwsgi.frontends.http import Frontend, HttpConnection
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.probes import Probes
+from asyncwsgi.frontends.proxy_protocol import Ends
 from asyncwsgi.frontends.registry import DrainPhase, Registry
 from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.frontends.uwsgi import UwsgiConnection
@@ -27,11 +28,12 @@ from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.statistics import RequestStatistics
 from asyncwsgi.requests.worker_threads import WorkerThreads
-from asyncwsgi.server.accepting import Acceptor
+from asyncwsgi.server.accepting import Acceptor, Proxied
 from asyncwsgi.server.descriptors import default_max_connections
 from asyncwsgi.server.lifespan import Lifespan
 from asyncwsgi.server.listeners import Address, Listener, open_listeners
 from asyncwsgi.server.metrics import metrics_application
+from asyncwsgi.server.proxied import ProxyHeaders
 from asyncwsgi.server.snapshot import EMPTY, Snapshot, take_snapshot
 from asyncwsgi.server.stats import Stats
 from asyncwsgi.server.ticker import Ticker
@@ -41,6 +43,7 @@ from asyncwsgi.trusted_peers import TrustedPeers
 from asyncwsgi.words import counted
 from asyncwsgi.wsgi.application import why_no_application
 from asyncwsgi.wsgi.environ import server_environ
+from asyncwsgi.wsgi.forwarded import forwarding_of
 
 if TYPE_CHECKING:
     import socket
@@ -108,6 +111,8 @@ class Server:
         self._has_stopped = asyncio.Event()
         self.before_cut: Callable[[], object] | None = None
         """Called on the loop when requests in flight are about to be cut at a shutdown."""
+        self.on_shutdown: Callable[[], object] | None = None
+        """Called on the loop when a shutdown begins, whoever has asked for it; once."""
 
     # Life.
 
@@ -131,7 +136,9 @@ class Server:
         )
         self._dispatcher = self._make_dispatcher()
         self._frontend = self.make_frontend()
-        self._acceptor = Acceptor(self.make_connection, self._registry, self._tls_options())
+        self._acceptor = Acceptor(
+            self.make_connection, self._registry, self._tls_options(), self._proxied()
+        )
         self._uwsgi_acceptor = Acceptor(self.make_uwsgi_connection, self._registry, {})
         self._listeners = self.open_listeners()
         self._was_started = True
@@ -224,6 +231,8 @@ class Server:
             RuntimeError: it is called elsewhere.
         """
         self._require_own_loop()
+        if self.on_shutdown is not None and not (self._was_shut_down or self._delayed_stop):
+            self.on_shutdown()
         self._probes.is_ready = has_successor
         if delay and self._is_accepting and self._delayed_stop is None:
             self._delayed_stop = self._loop.call_later(delay, self.begin_shutdown)
@@ -490,6 +499,7 @@ class Server:
             environ=server_environ(
                 root_path=config.root_path, multithread=self._dispatcher.workers.limit != 1
             ),
+            forwarding=forwarding_of(config),
             exchange_class=self.exchange_class,
             responder_class=self.responder_class,
             signature=Signature() if config.server_header else Signature(server=""),
@@ -532,6 +542,20 @@ class Server:
             # time for both; a connection looks itself how long the second takes.
             "ssl_shutdown_timeout": self.config.send_timeout + self.config.drain_timeout,
         }
+
+    def _proxied(self) -> Proxied | None:
+        config = self.config
+        if not config.proxy_protocol:
+            return None
+        trusted = TrustedPeers(config.proxy_protocol_allow_ips)
+        headers = ProxyHeaders(trusted, config.head_timeout, self._registry)
+        return Proxied(headers, self._make_proxied)
+
+    def _make_proxied(self, ends: Ends | None) -> asyncio.Protocol:
+        connection = self.make_connection()
+        if isinstance(connection, HttpConnection):
+            connection.ends = ends
+        return connection
 
     def _close_listeners(self, *, takes_backlog: bool = False) -> None:
         if not self._loop.is_closed():

@@ -43,6 +43,25 @@ def test_log_lines_tell_the_address_of_a_client_from_its_port(address: Any, name
     assert peer_name(address) == name
 
 
+@pytest.mark.parametrize(
+    ("sockname", "peername", "address"),
+    [
+        pytest.param(("127.0.0.1", 80), ("192.0.2.7", 1234), "192.0.2.7", id="TCP"),
+        pytest.param(("::1", 80, 0, 0), ("2001:db8::7", 1, 0, 0), "2001:db8::7", id="IPv6"),
+        pytest.param("/run/spam.sock", "", "unix", id="a Unix socket"),
+        pytest.param(b"\0spam", b"", "unix", id="an abstract Unix socket"),
+        pytest.param("/run/spam.sock", None, "unix", id="a Unix socket, left"),
+        # Not a peer on a Unix socket, which may be trusted.
+        pytest.param(("127.0.0.1", 80), None, "", id="TCP, left"),
+        pytest.param(None, None, "", id="nothing known"),
+    ],
+)
+def test_a_peer_that_has_left_is_nobody(sockname: Any, peername: Any, address: str) -> None:
+    transport = FakeTransport()
+    transport._extra = {"sockname": sockname, "peername": peername}  # type: ignore[attr-defined]
+    assert ClientTransport(transport, 1, BufferBudget()).peer_address == address
+
+
 class TlsTransport(FakeTransport):
     """One that says nothing of what it holds."""
 

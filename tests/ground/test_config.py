@@ -296,3 +296,35 @@ class TestObservation:
 def test_a_refusal_is_an_error_of_this_package_and_a_value_error() -> None:
     assert issubclass(ConfigError, AsyncWSGIError)
     assert issubclass(ConfigError, ValueError)
+
+
+class TestForwarding:
+    def test_who_is_trusted_is_an_address(self) -> None:
+        assert refusal(forwarded_allow_ips="10.0.0.0/8,proxy").startswith(
+            "forwarded_allow_ips: 'proxy' does not appear to be an IPv4 or IPv6 network; expected"
+        )
+
+    def test_a_header_that_is_none_is_named_with_those_that_are(self) -> None:
+        assert refusal(forwarded_headers="x-forwarded-for,x-real-ip").startswith(
+            "forwarded_headers: 'x-real-ip' is none; expected some of x-forwarded-for, "
+        )
+
+    def test_forwarded_excludes_the_others(self) -> None:
+        assert "excludes them" in refusal(forwarded_headers="Forwarded, X-Forwarded-For")
+        Config(forwarded_headers="Forwarded")
+
+    def test_names_may_have_spaces_and_capitals(self) -> None:
+        Config(forwarded_allow_ips=" ::1 , unix", forwarded_headers=" X-Forwarded-For ,")
+
+
+class TestProxyProtocol:
+    def test_it_needs_the_proxies_names(self) -> None:
+        assert "needs proxy_protocol_allow_ips" in refusal(proxy_protocol=True)
+        Config(proxy_protocol=True, proxy_protocol_allow_ips="*")
+
+    def test_their_names_are_for_nothing_else(self) -> None:
+        assert "is for proxy_protocol, which is off" in refusal(proxy_protocol_allow_ips="::1")
+
+    def test_they_are_addresses(self) -> None:
+        message = refusal(proxy_protocol=True, proxy_protocol_allow_ips="haproxy")
+        assert message.startswith("proxy_protocol_allow_ips: 'haproxy' does not")

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from asyncwsgi import Server
+from asyncwsgi import ConfigError, Server
 from asyncwsgi.config import Loop
 from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.server.accepting import most_at_once
@@ -444,4 +444,14 @@ def test_a_transport_may_take_as_many_steps_as_the_loop_likes() -> None:
             assert (await aget(server.addresses[0])).status == 200
 
     with asyncio.Runner(loop_factory=LoopThatTakesItsTime) as runner:
+        runner.run(main())
+
+
+def test_a_loop_that_cannot_watch_a_listener_reads_no_proxy_headers() -> None:
+    async def main() -> None:
+        server = Server(hello, port=0, proxy_protocol=True, proxy_protocol_allow_ips="*")
+        with pytest.raises(ConfigError, match="proxy_protocol needs a loop that watches sockets"):
+            await server.start()
+
+    with asyncio.Runner(loop_factory=LoopWithoutReadiness) as runner:
         runner.run(main())

@@ -1,0 +1,1 @@
+"""Real neighbours: nginx, HAProxy and systemd, by the files of examples/deployment."""
