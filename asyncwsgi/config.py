@@ -317,6 +317,6 @@ def _nearest(name: str, known: set[str]) -> str:
     return f"did you mean {matches[0]!r}?" if matches else "see docs/options.md"
 
 
-def option_fields() -> list[tuple[dataclasses.Field[Any], Option]]:
-    """Every field of `Config` with its `Option`, in order: what the doors are generated from."""
-    return [(field, field.metadata["option"]) for field in dataclasses.fields(Config)]
+def option_fields(options: Any = Config) -> list[tuple[dataclasses.Field[Any], Option]]:
+    """Every field of `options` with its `Option`, in order: what the doors are generated from."""
+    return [(field, field.metadata["option"]) for field in dataclasses.fields(options)]

@@ -10,10 +10,8 @@ from concurrent.futures import FIRST_COMPLETED
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from asyncwsgi.clock import clock
-from asyncwsgi.config import Config, Loop
-from asyncwsgi.errors import ConfigError
-from asyncwsgi.greenlets import patching_library
+from asyncwsgi.config import Config
+from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.log_setup import configure_logging, flush_log, is_logging_configured
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.server.server import Server
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
     from asyncwsgi.server.listeners import Address
-
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 SIGNAL_INTERVAL = 0.5
 """Seconds after which a wait of the main thread begins anew. Python looks for signals between two
@@ -88,43 +84,6 @@ def serve_in_thread(application: WSGIApplication, **options: Any) -> ServerThrea
     Args and errors are those of `Server`; errors are raised on entry.
     """
     return ServerThread(Server(application, **options))
-
-
-def loop_factory(loop: Loop) -> LoopFactory:
-    """What makes event loops of the kind asked for.
-
-    Raises:
-        ConfigError: uvloop is asked for and not installed, or would keep greenlets from running.
-    """
-    if loop == "asyncio":
-        return _new_asyncio_loop
-    if library := patching_library():
-        if loop == "uvloop":
-            raise ConfigError(
-                f"loop is 'uvloop', which waits in C, and {library} has patched this process: its "
-                "greenlets would not run meanwhile; take loop 'asyncio', which it has patched, too"
-            )
-        return _new_asyncio_loop
-    try:
-        import uvloop
-    except ImportError:
-        if loop == "uvloop":
-            raise ConfigError(
-                "loop is 'uvloop', which is not installed; install it or take loop 'asyncio'"
-            ) from None
-        return _new_asyncio_loop
-    return uvloop.new_event_loop
-
-
-def _new_asyncio_loop() -> asyncio.AbstractEventLoop:
-    """A loop of asyncio's own, by a clock that no test stops.
-
-    asyncio asks `time.monotonic`, which freezegun and others replace for the application. A loop
-    whose clock stands still has no timers any more, nor has it timeouts; uvloop has a clock in C.
-    """
-    loop = asyncio.new_event_loop()
-    loop.time = clock.monotonic  # type: ignore[method-assign]
-    return loop
 
 
 async def _serve(server: Server) -> None:
