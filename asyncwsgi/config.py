@@ -27,8 +27,8 @@ LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
 _SEVERAL_PROCESSES = (
-    "one process serves; start several behind a proxy, or raise 'threads', which is how many "
-    "requests the application works on at a time"
+    "a server is one process; several are asyncwsgi.run('module:app', workers=N), or the command "
+    "line's: asyncwsgi --workers N APP"
 )
 _FLAGS = {
     **{name: name for name in ("reload", "debug", "debugger", "extra_files", "exclude_patterns")},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +14,7 @@ from asyncwsgi.import_variables import answering
 from asyncwsgi.log_setup import enable_loggers
 from asyncwsgi.reloading.options import Development
 from asyncwsgi.server_log import logger
-from asyncwsgi.supervision.options import ProcessOptions
+from asyncwsgi.supervision.options import PROCESS_OPTIONS, ProcessOptions
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -90,6 +91,30 @@ class Service:
             Development(**development),
             ProcessOptions(**values["processes"]),
         )
+
+
+def named_service(app: str, config: Config | None, options: Mapping[str, Any]) -> Service:
+    """Make one of the keyword arguments of a program.
+
+    Raises:
+        ConfigError: options that cannot be served.
+    """
+    own = {name: value for name, value in options.items() if name in SERVICE_OPTIONS}
+    others = {name: value for name, value in options.items() if name not in SERVICE_OPTIONS}
+    if config is not None and others:
+        raise ConfigError("give either config or options, not both")
+    if isinstance(others.get("lifespan"), str):
+        others["lifespan"] = NamedLifespan(others["lifespan"])
+    reload = own.pop("reload", False)
+    processes = ProcessOptions.from_options(own, reads_environment=False)
+    development = Development.from_options({**_NO_DEVELOPMENT, "reload": reload})
+    return Service(app, config or Config.from_options(others), development, processes)
+
+
+_NO_DEVELOPMENT = {"debug": False, "debugger": False, "extra_files": "", "exclude_patterns": ""}
+
+SERVICE_OPTIONS = ("reload", *PROCESS_OPTIONS)
+"""What a program may give besides the fields of `Config`, if it names its application."""
 
 
 def _as_json(config: Config) -> dict[str, Any]:
