@@ -61,7 +61,7 @@ class NamedLifespan:
     """
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
         self._factory: Callable[[], AbstractAsyncContextManager[object]] | None = None
 
     def load(self) -> Callable[[], AbstractAsyncContextManager[object]]:
@@ -71,15 +71,15 @@ class NamedLifespan:
             AppImportError: it cannot be found or imported, or is nothing to call.
         """
         if self._factory is None:
-            place, expression = _split(self._name)
+            place, expression = _split(self.name)
             if not expression:
                 raise AppImportError(
-                    f"{self._name!r} names no lifespan; expected module:attribute or FILE.py:NAME"
+                    f"{self.name!r} names no lifespan; expected module:attribute or FILE.py:NAME"
                 )
-            found = _attribute(_import(place), _parse(expression), self._name)
+            found = _attribute(_import(place), _parse(expression), self.name)
             if not callable(found):
                 raise AppImportError(
-                    f"{self._name!r} is {with_article(type(found))}, no lifespan; name a function "
+                    f"{self.name!r} is {with_article(type(found))}, no lifespan; name a function "
                     "decorated with contextlib.asynccontextmanager"
                 )
             self._factory = cast("Callable[[], AbstractAsyncContextManager[object]]", found)

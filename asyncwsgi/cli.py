@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -14,28 +15,18 @@ from click.core import ParameterSource
 from asyncwsgi.app_loading import NamedLifespan, format_error
 from asyncwsgi.config import LARGEST_PORT, Config, Option, option_fields
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
-from asyncwsgi.import_variables import answering
-from asyncwsgi.log_setup import configure_logging, enable_loggers, finish_log, write_error
-from asyncwsgi.reloading.child import serve_for_supervisor, take_inheritance
+from asyncwsgi.log_setup import configure_logging, finish_log, write_error
 from asyncwsgi.reloading.options import DEVELOPMENT_OPTIONS, Development
-from asyncwsgi.reloading.supervisor import supervise
 from asyncwsgi.running import run
 from asyncwsgi.server_log import logger
 from asyncwsgi.socket_activation import take_listeners
 from asyncwsgi.standard_streams import hold_standard_descriptors
+from asyncwsgi.supervision.inheritance import take_inheritance
+from asyncwsgi.supervision.options import PROCESS_OPTIONS, ProcessOptions
+from asyncwsgi.supervision.service import Service
+from asyncwsgi.supervision.supervisor import supervise
+from asyncwsgi.supervision.worker import serve_for_supervisor
 from asyncwsgi.version import __version__
-
-if TYPE_CHECKING:
-    from wsgiref.types import WSGIApplication
-
-
-IMPORT_VARIABLES = {
-    # As with Flask's own command: app.run() starts no other server.
-    "FLASK_RUN_FROM_CLI": "true",
-    # Werkzeug's name for the process that serves: its debugger tells the PIN in no other, and
-    # applications start their background work in no other.
-    "WERKZEUG_RUN_MAIN": "true",
-}
 
 ENVIRONMENT_PREFIX = "ASYNCWSGI"
 
@@ -82,6 +73,7 @@ def _command() -> click.Command:
     params += [
         _click_option(field, option) for field, option in option_fields() if option.on_command_line
     ]
+    params += [_click_option(field, option) for field, option in option_fields(ProcessOptions)]
     params += _development_options()
     return click.Command(
         "asyncwsgi",
@@ -137,25 +129,31 @@ def _development_options() -> list[click.Option]:
 
 
 def _serve(app: str, **options: Any) -> NoReturn:
-    try:
-        development = Development.from_options(
-            {name: options.pop(name) for name in DEVELOPMENT_OPTIONS}
-        )
-        _check_flags(_flags_given(), reloads=development.reload)
-        bad_port = _take_port(options)
-        if not _options_given() & {"host", "port", "bind"}:
-            options["bind"] = take_listeners()
-        if options["lifespan"] is not None:
-            options["lifespan"] = NamedLifespan(options["lifespan"])
-        config = Config.from_options(options)
-        configure_logging(config)
-        if bad_port:
-            logger.warning("ignored PORT, which is %r and no port", bad_port)
-        code = _run(app, config, development)
-    except AsyncWSGIError as error:
-        write_error(format_error(error))
-        code = EXIT_CODES.get(type(error), 1)
-    sys.exit(code)
+    sys.exit(_exit_code_of(lambda: _run(_service(app, options))))
+
+
+def _service(app: str, options: dict[str, Any]) -> Service:
+    development = Development.from_options(_take(options, DEVELOPMENT_OPTIONS))
+    processes = ProcessOptions.from_options(
+        _take(options, PROCESS_OPTIONS), reads_environment=not development.debug
+    )
+    _check_flags(
+        _flags_given(), reloads=development.reload, has_workers=processes.workers is not None
+    )
+    bad_port = _take_port(options)
+    if not _options_given() & {"host", "port", "bind"}:
+        options["bind"] = take_listeners()
+    if options["lifespan"] is not None:
+        options["lifespan"] = NamedLifespan(options["lifespan"])
+    config = Config.from_options(options)
+    configure_logging(config)
+    if bad_port:
+        logger.warning("ignored PORT, which is %r and no port", bad_port)
+    return Service(app, config, development, processes)
+
+
+def _take(options: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: options.pop(name) for name in names}
 
 
 def _take_port(options: dict[str, Any]) -> str:
@@ -186,7 +184,7 @@ def _options_given() -> set[str]:
     return {n for n in ctx.params if ctx.get_parameter_source(n) is not ParameterSource.DEFAULT}
 
 
-def _check_flags(given: set[str], *, reloads: bool) -> None:
+def _check_flags(given: set[str], *, reloads: bool, has_workers: bool) -> None:
     # Of flags alone: a variable may be set for many programs, of which this is one.
     for name in sorted(given & {"host", "port"}):
         if "bind" in given:
@@ -198,46 +196,38 @@ def _check_flags(given: set[str], *, reloads: bool) -> None:
         if not reloads:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} is for --reload, which is off; give --reload or --debug")
+    for name in sorted(given & set(PROCESS_OPTIONS)):
+        if not has_workers:
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag} is for --workers, which is not given; give --workers N")
 
 
-def _run(app: str, config: Config, development: Development) -> int:
-    load = functools.partial(_load, app, config, development)
-    inheritance = take_inheritance()
-    if inheritance is not None:
-        shows_errors = development.debugger
-        return serve_for_supervisor(load, config, inheritance, shows_errors=shows_errors)
-    if development.reload:
-        for path in development.missing_files:
-            logger.warning("--extra-files: there is no %s; it counts when it is made", path)
-        return supervise(config, development)
-    return run(load(), config)
+def _run(service: Service) -> int:
+    if not service.has_supervisor:
+        return run(service.load(), service.config)
+    for path in service.development.missing_files if service.development.reload else ():
+        logger.warning("--extra-files: there is no %s; it counts when it is made", path)
+    return supervise(service)
 
 
-def _load(app: str, config: Config, development: Development) -> WSGIApplication:
-    with answering(IMPORT_VARIABLES) as asked:
-        try:
-            application = development.load(app, config)
-            if isinstance(config.lifespan, NamedLifespan):
-                config.lifespan.load()
-        finally:
-            enable_loggers()
-    # Extensions look for it, too: Flask-SocketIO chooses its mode by it.
-    if ("FLASK_RUN_FROM_CLI", "flask.app") in asked:
-        logger.warning(
-            "ignored run(), which was called while %s was imported: call it below "
-            'if __name__ == "__main__"',
-            app,
-        )
-    return application
+def _exit_code_of(serve: Callable[[], int]) -> int:
+    try:
+        return serve()
+    except AsyncWSGIError as error:
+        write_error(format_error(error))
+        return EXIT_CODES.get(type(error), 1)
 
 
 command = click.version_option(__version__, message="asyncwsgi %(version)s")(_command())
 
 
 def main() -> None:
-    """The entry point of the ``asyncwsgi`` command."""
+    """The entry point of the ``asyncwsgi`` command, and of the children of a supervisor."""
     hold_standard_descriptors()
     try:
+        if (inheritance := take_inheritance()) is not None:
+            configure_logging(inheritance.service.config)
+            sys.exit(_exit_code_of(lambda: serve_for_supervisor(inheritance)))
         command(prog_name="asyncwsgi")
     finally:
         finish_log()

@@ -28,8 +28,8 @@ LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
 _SEVERAL_PROCESSES = (
-    "one process serves; start several behind a proxy, or raise 'threads', which is how many "
-    "requests the application works on at a time"
+    "a server is one process; several are asyncwsgi.run('module:app', workers=N), or the command "
+    "line's: asyncwsgi --workers N APP"
 )
 _FLAGS = {
     **{name: name for name in ("reload", "debug", "debugger", "extra_files", "exclude_patterns")},
@@ -436,6 +436,6 @@ def _nearest(name: str, known: set[str]) -> str:
     return f"did you mean {matches[0]!r}?" if matches else "see docs/options.md"
 
 
-def option_fields() -> list[tuple[dataclasses.Field[Any], Option]]:
-    """Every field of `Config` with its `Option`, in order: what the doors are generated from."""
-    return [(field, field.metadata["option"]) for field in dataclasses.fields(Config)]
+def option_fields(options: Any = Config) -> list[tuple[dataclasses.Field[Any], Option]]:
+    """Every field of `options` with its `Option`, in order: what the doors are generated from."""
+    return [(field, field.metadata["option"]) for field in dataclasses.fields(options)]

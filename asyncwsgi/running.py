@@ -5,28 +5,27 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from asyncwsgi.clock import clock
-from asyncwsgi.config import Config, Loop
+from asyncwsgi.config import Config
 from asyncwsgi.errors import ConfigError
-from asyncwsgi.greenlets import patching_library
+from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.log_setup import configure_logging, flush_log, is_logging_configured
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.server.server import Server
 from asyncwsgi.service_manager import ServiceManager
 from asyncwsgi.signals import StopSignals
 from asyncwsgi.standard_streams import hold_standard_descriptors
+from asyncwsgi.supervision.service import SERVICE_OPTIONS, Service, named_service
+from asyncwsgi.supervision.supervisor import supervise
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
     from asyncwsgi.server.listeners import Address
-
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 SIGNAL_INTERVAL = 0.5
 """Seconds after which a wait of the main thread begins anew. Python looks for signals between two
@@ -34,15 +33,19 @@ instructions; one that comes when the last look is over and the wait has not beg
 be seen when the wait is over, which may be never."""
 
 
-def run(application: WSGIApplication, config: Config | None = None, **options: Any) -> int:
+def run(application: WSGIApplication | str, config: Config | None = None, **options: Any) -> int:
     """Serve until SIGINT or SIGTERM, then drain; a second signal cuts what is still in flight.
 
     Owns the process: it makes the loop, handles the signals (in the main thread) and, unless the
     program has configured logging, writes the log to standard error.
 
     Args:
-        application: the WSGI application.
-        config: all options at once; or give them by name (see `Config`).
+        application: the WSGI application; or its name, such as ``"module:app"``, as the command
+            line takes it.
+        config: all options at once; or give them by name (see `Config`). With the name of an
+            application there are besides those of processes (see `ProcessOptions`), such as
+            `workers`, and `reload`. Processes import the application for themselves, so their
+            options have to be such as can be written as text.
 
     Returns:
         The exit code: 0 after a graceful stop, 128 plus the signal's number after a forced one.
@@ -50,11 +53,39 @@ def run(application: WSGIApplication, config: Config | None = None, **options: A
     Raises:
         BindError: an address cannot be had.
         ConfigError: options that cannot be served.
+        AppImportError: the application that is named cannot be imported.
     """
-    server = Server(application, config, **options)
+    if isinstance(application, str):
+        return _run_service(named_service(application, config, options))
+    _refuse_options_of_processes(options)
+    return run_server(Server(application, config, **options))
+
+
+def _run_service(service: Service) -> int:
+    if not service.has_supervisor:
+        return run_server(Server(service.load(), service.config))
+    _begin_log(service.config)
+    return supervise(service)
+
+
+def _refuse_options_of_processes(options: Mapping[str, Any]) -> None:
+    for name in SERVICE_OPTIONS:
+        if name in options:
+            raise ConfigError(
+                f"{name} is for processes that import the application: name it as on the command "
+                f"line, asyncwsgi.run('module:app', {name}=...)"
+            )
+
+
+def _begin_log(config: Config) -> None:
     hold_standard_descriptors()
     if not is_logging_configured():
-        configure_logging(server.config)
+        configure_logging(config)
+
+
+def run_server(server: Server) -> int:
+    """As `run`, with a server that has not started."""
+    _begin_log(server.config)
     runner = asyncio.Runner(loop_factory=loop_factory(server.config.loop))
     # Before the server starts: whoever reads that it listens may send a signal at once. Until the
     # loop is closed: that waits for the threads of `asyncio.to_thread`.
@@ -89,43 +120,6 @@ def serve_in_thread(application: WSGIApplication, **options: Any) -> ServerThrea
     Args and errors are those of `Server`; errors are raised on entry.
     """
     return ServerThread(Server(application, **options))
-
-
-def loop_factory(loop: Loop) -> LoopFactory:
-    """What makes event loops of the kind asked for.
-
-    Raises:
-        ConfigError: uvloop is asked for and not installed, or would keep greenlets from running.
-    """
-    if loop == "asyncio":
-        return _new_asyncio_loop
-    if library := patching_library():
-        if loop == "uvloop":
-            raise ConfigError(
-                f"loop is 'uvloop', which waits in C, and {library} has patched this process: its "
-                "greenlets would not run meanwhile; take loop 'asyncio', which it has patched, too"
-            )
-        return _new_asyncio_loop
-    try:
-        import uvloop
-    except ImportError:
-        if loop == "uvloop":
-            raise ConfigError(
-                "loop is 'uvloop', which is not installed; install it or take loop 'asyncio'"
-            ) from None
-        return _new_asyncio_loop
-    return uvloop.new_event_loop
-
-
-def _new_asyncio_loop() -> asyncio.AbstractEventLoop:
-    """A loop of asyncio's own, by a clock that no test stops.
-
-    asyncio asks `time.monotonic`, which freezegun and others replace for the application. A loop
-    whose clock stands still has no timers any more, nor has it timeouts; uvloop has a clock in C.
-    """
-    loop = asyncio.new_event_loop()
-    loop.time = clock.monotonic  # type: ignore[method-assign]
-    return loop
 
 
 async def _serve_process(server: Server) -> None:

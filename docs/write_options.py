@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from asyncwsgi.cli import ENVIRONMENT_PREFIX, command
-from asyncwsgi.config import KIB, Option, option_fields
+from asyncwsgi.config import KIB, Config, Option, option_fields
+from asyncwsgi.supervision.options import ProcessOptions
 
 TARGET = Path(__file__).with_name("options.md")
 SMALLEST_SIZE = 16 * KIB
@@ -39,11 +40,26 @@ make a loop: the command line, `run` and `serve_in_thread`.
 """
 
 
+PROCESSES = """
+## Processes
+
+These are options of the command line, and of `asyncwsgi.run("module:app", ...)`; see
+[workers.md](workers.md).
+
+| option | command line | environment | default | meaning |
+|---|---|---|---|---|
+"""
+
+
 def render() -> str:
     """The whole page."""
+    return PREFACE + _table(Config) + PROCESSES + _table(ProcessOptions)
+
+
+def _table(options: Any) -> str:
     flags = {parameter.name: parameter for parameter in command.params}
-    rows = [_row(field, option, flags.get(field.name)) for field, option in option_fields()]
-    return PREFACE + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    rows = [_row(field, option, flags.get(field.name)) for field, option in option_fields(options)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def _row(

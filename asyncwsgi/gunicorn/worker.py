@@ -25,13 +25,13 @@ from gunicorn import sock as gunicorn_sock
 from gunicorn.workers import base
 
 from asyncwsgi.errors import ConfigError
+from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.frontends.http import Frontend, HttpConnection
 from asyncwsgi.frontends.uwsgi import UwsgiConnection
 from asyncwsgi.gunicorn.exchange import HookedExchange, WorkerResponder
 from asyncwsgi.gunicorn.settings import config_of, speaks_uwsgi
 from asyncwsgi.own_process import own_process
 from asyncwsgi.requests import forks
-from asyncwsgi.running import loop_factory
 from asyncwsgi.server.server import Server
 
 if TYPE_CHECKING:

@@ -29,11 +29,11 @@ DEVELOPMENT_OPTIONS = ("reload", "debug", "debugger", "extra_files", "exclude_pa
 class Development:
     """Whether to reload, what to watch besides the code, and whether to debug."""
 
-    reload: bool
-    debug: bool
-    debugger: bool
-    extra_files: tuple[str, ...]
-    exclude_patterns: tuple[str, ...]
+    reload: bool = False
+    debug: bool = False
+    debugger: bool = False
+    extra_files: tuple[str, ...] = ()
+    exclude_patterns: tuple[str, ...] = ()
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:

@@ -82,6 +82,12 @@ class Server:
     access_logger_class: type[AccessLogger] = AccessLogger
     arrival_timeout: float = 0.5
     """Seconds that a request which is on its way when the server stops may take to arrive."""
+    idle_timeout_with_successor: float | None = None
+    """Seconds for which connections that wait for their next request stay open, if the server stops
+    and has a successor: so long their clients may send one, whose answer says that the connection
+    is closed. None is `arrival_timeout`."""
+    is_multiprocess: bool = False
+    """Whether other processes serve the same application: ``wsgi.multiprocess`` (PEP 3333)."""
 
     def __init__(
         self, application: WSGIApplication, config: Config | None = None, **options: Any
@@ -307,7 +313,7 @@ class Server:
         self._dispatcher.cut_endless()
         self._registry.close_idle(phase)
         began = self._loop.time()
-        await self._drain()
+        await self._drain(phase)
         left = self.config.graceful_timeout - (self._loop.time() - began)
         await self._dispatcher.tasks.drain(left, self._was_cut, CUT_TIMEOUT)
 
@@ -333,14 +339,19 @@ class Server:
             finally:
                 self._has_stopped.set()
 
-    async def _drain(self) -> None:
+    async def _drain(self, phase: DrainPhase) -> None:
         timeout = self.config.graceful_timeout
-        grace = min(self.arrival_timeout, timeout)
+        grace = self.idle_timeout_with_successor if phase is DrainPhase.OPEN else None
+        grace = min(self.arrival_timeout if grace is None else grace, timeout)
         waited = self._loop.call_later(grace, self._registry.close_idle, DrainPhase.CLOSED)
         over = self._loop.create_task(self._wait_until_over())
         cut = self._loop.create_task(self._was_cut.wait())
         first = asyncio.FIRST_COMPLETED
         done, _ = await asyncio.wait({over, cut}, timeout=timeout, return_when=first)
+        if not done and grace == timeout and not self._dispatcher.exchanges:
+            # Nothing but connections that were kept for requests which did not come.
+            self._registry.close_idle(DrainPhase.CLOSED)
+            done, _ = await asyncio.wait({over}, timeout=CUT_TIMEOUT)
         if not done:
             if self.before_cut is not None:
                 self.before_cut()
@@ -497,7 +508,9 @@ class Server:
             registry=self._registry,
             limits=HeadLimits(config.max_head_size, config.max_headers, config.max_target_size),
             environ=server_environ(
-                root_path=config.root_path, multithread=self._dispatcher.workers.limit != 1
+                root_path=config.root_path,
+                multithread=self._dispatcher.workers.limit != 1,
+                multiprocess=self.is_multiprocess,
             ),
             forwarding=forwarding_of(config),
             exchange_class=self.exchange_class,

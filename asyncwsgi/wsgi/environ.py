@@ -18,7 +18,9 @@ _AUTHORITY = re.compile(r"[^/?#]*")
 SERVER_SOFTWARE = f"asyncwsgi/{__version__}"
 
 
-def server_environ(*, root_path: str, multithread: bool) -> dict[str, Any]:
+def server_environ(
+    *, root_path: str, multithread: bool, multiprocess: bool = False
+) -> dict[str, Any]:
     """The keys that are the same for every request of a server."""
     return {
         "GATEWAY_INTERFACE": "CGI/1.1",
@@ -27,7 +29,7 @@ def server_environ(*, root_path: str, multithread: bool) -> dict[str, Any]:
         "SCRIPT_NAME": root_path.encode("utf-8").decode("latin-1"),
         "wsgi.version": (1, 0),
         "wsgi.multithread": multithread,
-        "wsgi.multiprocess": False,
+        "wsgi.multiprocess": multiprocess,
         "wsgi.run_once": False,
         "wsgi.file_wrapper": FileWrapper,
     }

@@ -6,6 +6,7 @@ import runpy
 from pathlib import Path
 
 from asyncwsgi.config import option_fields
+from asyncwsgi.supervision.options import ProcessOptions
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -19,4 +20,5 @@ def test_the_table_is_up_to_date() -> None:
 def test_every_option_is_in_the_table() -> None:
     lines = (DOCS / "options.md").read_text(encoding="utf-8").splitlines()
     rows = [line.split(" | ")[0] for line in lines if line.startswith("| `")]
-    assert rows == [f"| `{field.name}`" for field, _ in option_fields()]
+    fields = [*option_fields(), *option_fields(ProcessOptions)]
+    assert rows == [f"| `{field.name}`" for field, _ in fields]

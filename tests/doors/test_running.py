@@ -16,7 +16,7 @@ import pytest
 
 from asyncwsgi import BindError, Config, ConfigError, Server, ServerThread, serve_in_thread
 from asyncwsgi.config import Loop
-from asyncwsgi.running import loop_factory
+from asyncwsgi.event_loops import loop_factory
 from tests.apps import Held, hello
 from tests.client import TIMEOUT, Reply, connect, reserved_port
 from tests.doors.conftest import Start

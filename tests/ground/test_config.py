@@ -256,8 +256,8 @@ class TestFromOptions:
             ("extra_files", "the command line has it: asyncwsgi --extra-files ... APP"),
             ("use_reloader", "the command line has it: asyncwsgi --reload ... APP"),
             ("use_debugger", "the command line has it: asyncwsgi --debug ... APP"),
-            ("workers", "'workers'; one process serves; start several behind a proxy"),
-            ("processes", "'processes'; one process serves; start several behind a proxy"),
+            ("workers", "'workers'; a server is one process; several are asyncwsgi.run("),
+            ("processes", "'processes'; a server is one process; several are asyncwsgi.run("),
         ],
     )
     def test_an_unknown_option_is_refused_with_the_nearest_one(

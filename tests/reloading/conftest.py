@@ -92,7 +92,10 @@ class Project:
     def start(self, *options: str, app: str = "web:app", **more: Any) -> Process:
         """Run the command line on a free port, unless the options say where."""
         port = () if "--bind" in options else ("--port", "0")
-        arguments = ("-m", "asyncwsgi", *port, *options, app)
+        return self.run("-m", "asyncwsgi", *port, *options, app, **more)
+
+    def run(self, *arguments: str, **more: Any) -> Process:
+        """Run a Python program in the directory."""
         self.process = Process(*arguments, **{"directory": self.directory, **more})
         self._stack.callback(self.process.close)
         return self.process

@@ -13,8 +13,8 @@ from typing import Any, TypeVarTuple
 import pytest
 
 from asyncwsgi.config import Loop
+from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.requests.mailbox import Mailbox
-from asyncwsgi.running import loop_factory
 from tests.client import TIMEOUT
 from tests.loops import LOOPS
 from tests.requests.helpers import broken_logging

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from asyncwsgi.running import loop_factory
+from asyncwsgi.event_loops import loop_factory
 from tests.conftest import Serve, serve_on
 from tests.loops import LOOPS
 

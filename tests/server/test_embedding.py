@@ -71,7 +71,7 @@ loop = sys.argv[1]
 before = state()
 
 from asyncwsgi import Server, serve_in_thread
-from asyncwsgi.running import loop_factory
+from asyncwsgi.event_loops import loop_factory
 
 compare("by the import")
 with serve_in_thread(app, port=0, loop=loop) as server:

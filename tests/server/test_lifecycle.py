@@ -20,7 +20,8 @@ import pytest
 from asyncwsgi import BindError, Config, ConfigError, Server, from_thread, serve
 from asyncwsgi.access_log import AccessLogger
 from asyncwsgi.config import Loop
-from asyncwsgi.running import ServerThread, loop_factory
+from asyncwsgi.event_loops import loop_factory
+from asyncwsgi.running import ServerThread
 from asyncwsgi.server.ticker import Ticker
 from tests.apps import Held, echo, hello, show_environ
 from tests.client import TIMEOUT, Client, connect, reserved_port
@@ -355,7 +356,7 @@ class TestACut:
         program = f"""
 import asyncio, gc, logging
 from asyncwsgi import Server
-from asyncwsgi.running import loop_factory
+from asyncwsgi.event_loops import loop_factory
 from tests.server.helpers import refuses
 
 logging.getLogger("asyncio").disabled = True  # it says of each task that it was thrown away

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from asyncwsgi.reloading.channel import Channel, encode
-from asyncwsgi.reloading.process import Child
-from asyncwsgi.reloading.sources import Sources
-from asyncwsgi.reloading.supervisor import Supervisor
+from asyncwsgi.config import Config
+from asyncwsgi.reloading.options import Development
+from asyncwsgi.supervision.channel import Channel, encode
+from asyncwsgi.supervision.process import Child
+from asyncwsgi.supervision.service import Service
+from asyncwsgi.supervision.supervisor import Supervisor
 from tests.client import TIMEOUT
 
 
@@ -28,6 +30,11 @@ class ToldOfChanges:
     def close(self) -> None: ...
 
 
+def have_children_run(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    command = [sys.executable, "-c", code]
+    monkeypatch.setattr("asyncwsgi.supervision.process.child_command", lambda *_: command)
+
+
 def blocked_signals() -> set[int]:
     return set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
@@ -35,11 +42,12 @@ def blocked_signals() -> set[int]:
 def test_children_that_start_at_once_leave_no_signal_blocked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("asyncwsgi.reloading.supervisor.Watcher", ToldOfChanges)
-    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", "pass"])
+    monkeypatch.setattr("asyncwsgi.reloading.reloader.Watcher", ToldOfChanges)
+    have_children_run(monkeypatch, "pass")
 
     async def supervise() -> int:
-        return await Supervisor([], Sources(), graceful_timeout=1.0).run()
+        service = Service("app", Config(graceful_timeout=1.0), Development(reload=True))
+        return await Supervisor(service, []).run()
 
     before = blocked_signals()
     try:
@@ -52,15 +60,15 @@ def test_children_that_start_at_once_leave_no_signal_blocked(
 async def test_a_later_command_gives_a_child_no_more_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", "import signal; signal.pause()"])
-    child = Child([], str(tmp_path), graceful_timeout=0)
+    have_children_run(monkeypatch, "import signal; signal.pause()")
+    child = Child(Service("app", Config(graceful_timeout=0)), [], str(tmp_path))
     asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, child.reap)
     try:
         child.has_imported = True
         child.serve()
-        monkeypatch.setattr("asyncwsgi.reloading.process.EXIT_TIMEOUT", 0)
+        monkeypatch.setattr("asyncwsgi.supervision.process.EXIT_TIMEOUT", 0)
         child.stop(has_successor=True)
-        monkeypatch.setattr("asyncwsgi.reloading.process.EXIT_TIMEOUT", 1000)
+        monkeypatch.setattr("asyncwsgi.supervision.process.EXIT_TIMEOUT", 1000)
         child.stop(has_successor=False)
         child.abort()
         async with asyncio.timeout(TIMEOUT):

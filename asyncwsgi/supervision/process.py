@@ -7,15 +7,15 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
-from asyncwsgi.reloading.channel import Channel
-from asyncwsgi.reloading.child import Inheritance, inheritance_variables
+from asyncwsgi.clock import clock
 from asyncwsgi.server.listeners import Listener
 from asyncwsgi.server_log import logger
+from asyncwsgi.supervision.channel import Channel
+from asyncwsgi.supervision.inheritance import LEFT_TO_SUPERVISOR, child_command, pass_on
+from asyncwsgi.supervision.service import Service
 
 EXIT_TIMEOUT = 5.0
 """Seconds that a process gets to end when its server has stopped, and its messages to arrive."""
@@ -25,43 +25,64 @@ class Child:
     """A process that imports the application and serves it. It is started by making one.
 
     Args:
-        listeners: what it serves.
+        service: what it serves.
+        listeners: where.
         directory: where it runs.
-        graceful_timeout: seconds that its requests in flight get when it is stopped.
 
     Raises:
         OSError: no process can be started, or not there.
+        ConfigError: an option that cannot be written as text.
     """
 
-    def __init__(
-        self, listeners: Sequence[Listener], directory: str, graceful_timeout: float
-    ) -> None:
+    def __init__(self, service: Service, listeners: Sequence[Listener], directory: str) -> None:
         self.started_at = time.time()
         self.traceback: str | None = None
         """Why it could not serve, if it said so."""
+        self.reason = ""
+        """Why it wants to be replaced, if it does."""
+        self.state = ""
+        """What it does, as it said last."""
         self.roots: list[str] = []
         """Where its code is; empty before it has told."""
         self.found_at = self.started_at
         """When it began to import from those of which it has told last."""
+        self.began_at = clock.monotonic()
+        """When it was started, monotonic."""
+        self.served_at = 0.0
+        """When it began to serve, monotonic."""
+        self.heard_at = self.began_at
+        """When it said something last, monotonic."""
+        self.is_hanging = False
+        """Whether it was ended since its loop did not answer."""
         self.has_imported = False
         """Whether it listens to its channel, and not to signals alone."""
         self.may_serve = False
         """Whether it was told to accept clients, so that it may have some."""
-        self._graceful_timeout = graceful_timeout
-        self._process, self._control = _start(listeners, directory)
+        self._graceful_timeout = service.config.graceful_timeout
+        self._process, self._control = _start(service, listeners, directory)
         self._channel: Channel | None = None
         self._killer: asyncio.TimerHandle | None = None
         self._has_ended = asyncio.Event()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     async def events(self) -> AsyncIterator[str]:
         """The names of what it reports, until it has ended; what they carry is kept here."""
         self._channel = await Channel.open(self._control)
         async for message in self._channel.messages():
+            event = message["event"]
+            self.heard_at = clock.monotonic()
             self.roots += message.get("watch", ())
             self.found_at = message.get("since", self.started_at)
             self.traceback = message.get("traceback")
-            self.has_imported |= message["event"] == "imported"
-            yield message["event"]
+            self.reason = message.get("reason", self.reason)
+            self.state = message.get("state", self.state)
+            self.has_imported |= event == "imported"
+            if event == "serving":
+                self.served_at = self.heard_at
+            yield event
 
     def reap(self) -> None:
         """See whether it has ended; to be called on SIGCHLD."""
@@ -77,6 +98,11 @@ class Child:
         """Have it accept clients."""
         self.may_serve = True
         self._send(command="serve")
+
+    def ask_for_state(self) -> None:
+        """Have it say what it does."""
+        self.state = ""
+        self._send(command="state")
 
     def tell_broken(self, traceback: str) -> None:
         """Say why newer code does not serve."""
@@ -98,6 +124,12 @@ class Child:
         else:
             self.kill()
 
+    def abort_hanging(self) -> None:
+        """Have it say where its threads stand, and end; its loop hears of nothing."""
+        self.is_hanging = True
+        self._process.send_signal(signal.SIGABRT)
+        self._kill_after(EXIT_TIMEOUT)
+
     def kill(self) -> None:
         """End it now."""
         self._process.kill()
@@ -111,7 +143,7 @@ class Child:
         else:
             self._control.close()
 
-    def _send(self, **message: Any) -> None:
+    def _send(self, **message: object) -> None:
         if self._channel is not None:
             self._channel.send(**message)
 
@@ -138,9 +170,9 @@ class Child:
 
 
 def _start(
-    listeners: Sequence[Listener], directory: str
+    service: Service, listeners: Sequence[Listener], directory: str
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Run this process's command line again; the process and our end of its channel.
+    """Start a process that serves; the process and our end of its channel.
 
     From its first moment on, Ctrl+C is its supervisor's: it inherits a mask that blocks SIGINT,
     until it has a handler of its own (see `take_inheritance`). The mask is the thread's, whatever
@@ -149,14 +181,17 @@ def _start(
     supervisor deaf to Ctrl+C. That is why this is `Popen`, and not asyncio's coroutine.
     """
     ours, theirs = socket.socketpair()
-    inheritance = Inheritance(theirs, tuple(listener.bind for listener in listeners))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    binds = [listener.bind for listener in listeners]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_SUPERVISOR)
     try:
         process = subprocess.Popen(
-            [sys.executable, *sys.orig_argv[1:]],
+            child_command(service.app, directory),
             cwd=directory,
-            env={**os.environ, **inheritance_variables(inheritance)},
-            pass_fds=(theirs.fileno(), *inheritance.descriptors),
+            env={
+                **os.environ,
+                **pass_on(service, theirs.fileno(), [listener.bind for listener in listeners]),
+            },
+            pass_fds=(theirs.fileno(), *(listener.sock.fileno() for listener in listeners)),
         )
     except BaseException:
         ours.close()

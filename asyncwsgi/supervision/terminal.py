@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from typing import Any
 
 STANDARD_INPUT = 0
@@ -23,6 +24,13 @@ class Terminal:
 
     def __init__(self) -> None:
         self._settings = _settings()
+        # Who has SIGHUP ignored (nohup) wants what it starts to outlive the terminal.
+        is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        self._ends_with_own = not is_nohup and _has_controlling_terminal()
+
+    def has_hung_up(self) -> bool:
+        """Whether the terminal that it had is gone, which is what SIGHUP says otherwise."""
+        return self._ends_with_own and not _has_controlling_terminal()
 
     def restore(self) -> None:
         """Undo what was changed since."""
@@ -32,6 +40,14 @@ class Terminal:
             return
         with contextlib.suppress(termios.error):  # it was closed this moment
             termios.tcsetattr(STANDARD_INPUT, termios.TCSANOW, self._settings)
+
+
+def _has_controlling_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _settings() -> list[Any] | None:

@@ -11,31 +11,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
+import faulthandler
 import signal
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asyncwsgi.app_loading import format_error
 from asyncwsgi.errors import AsyncWSGIError
+from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.log_setup import flush_log
 from asyncwsgi.own_process import own_process
-from asyncwsgi.reloading.channel import Channel, encode
 from asyncwsgi.reloading.error_page import ErrorPage
 from asyncwsgi.reloading.imports import LateImports, SourceRoots
-from asyncwsgi.running import loop_factory
 from asyncwsgi.server.server import Server
+from asyncwsgi.supervision.channel import Channel, encode
+from asyncwsgi.supervision.inheritance import Inheritance
+from asyncwsgi.supervision.recycling import Wear
+from asyncwsgi.supervision.service import Service
+from asyncwsgi.supervision.state import describe
 
-if TYPE_CHECKING:
-    from wsgiref.types import WSGIApplication
-
-    from asyncwsgi.config import Config
-
-CONTROL_VARIABLE = "ASYNCWSGI_CONTROL_FD"
-LISTEN_VARIABLE = "ASYNCWSGI_LISTEN_FDS"
+WEAR_INTERVAL = 0.5
+"""Seconds between looks at how many requests it has served, and at its memory."""
 
 
 class _Superseded(BaseException):
@@ -44,57 +42,6 @@ class _Superseded(BaseException):
     No `Exception`, and no `SystemExit` either: what is imported may take both for a failure of
     something that it can do without, and go on.
     """
-
-
-@dataclass(frozen=True, slots=True)
-class Inheritance:
-    """What a supervisor passes to its child."""
-
-    control: socket.socket
-    binds: tuple[str, ...]
-    """The listening sockets, each as ``bind`` names an inherited one."""
-
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """Their numbers."""
-        return tuple(int(bind.rpartition("/")[2]) for bind in self.binds)
-
-
-def inheritance_variables(inheritance: Inheritance) -> dict[str, str]:
-    """The environment variables by which a child finds its inheritance."""
-    return {
-        CONTROL_VARIABLE: str(inheritance.control.fileno()),
-        LISTEN_VARIABLE: ",".join(inheritance.binds),
-    }
-
-
-def take_inheritance() -> Inheritance | None:
-    """What the supervisor has passed to this process; None if it has none.
-
-    It is not passed on: what the application starts is no child of the supervisor.
-    """
-    control = os.environ.pop(CONTROL_VARIABLE, "")
-    binds = os.environ.pop(LISTEN_VARIABLE, "")
-    if not control:
-        return None
-    inheritance = Inheritance(socket.socket(fileno=int(control)), tuple(binds.split(",")))
-    for descriptor in (inheritance.control.fileno(), *inheritance.descriptors):
-        os.set_inheritable(descriptor, False)
-    own_process.keep(lambda: [inheritance.control, *map(_socket, inheritance.descriptors)])
-    _leave_interrupts_to_supervisor()
-    return inheritance
-
-
-def _socket(descriptor: int) -> socket.socket:
-    return socket.socket(fileno=descriptor)
-
-
-def _leave_interrupts_to_supervisor() -> None:
-    # Ctrl+C reaches this process, too, but it is the supervisor that says what to do (see
-    # `Supervisor`). A handler that does nothing, and not SIG_IGN: programs that the application
-    # starts would inherit that, and run on. The supervisor has blocked the signal up to here.
-    own_process.give_back(signal.SIGINT, signal.signal(signal.SIGINT, lambda *_: None))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _end_when_superseded() -> None:
@@ -116,45 +63,49 @@ def _is_superseded() -> bool:
     return signal.getsignal(signal.SIGTERM) is _stay_superseded
 
 
-def serve_for_supervisor(
-    load: Callable[[], WSGIApplication],
-    config: Config,
-    inheritance: Inheritance,
-    *,
-    shows_errors: bool,
-) -> int:
+def serve_for_supervisor(inheritance: Inheritance) -> int:
     """Import the application and serve it on the inherited listeners until told to stop.
-
-    Args:
-        load: imports the application.
-        config: as the command line gave it.
-        inheritance: see `take_inheritance`.
-        shows_errors: whether browsers shall see why newer code does not serve.
 
     Raises:
         AsyncWSGIError: the application, or the options, cannot be served; the supervisor knows.
     """
+    service, control = inheritance.service, inheritance.control
     _end_when_superseded()
     try:
         try:
-            page = ErrorPage(load())
+            page = ErrorPage(service.load())
         finally:
             if _is_superseded():
                 raise _Superseded
-        application = page if shows_errors else page.application
-        server = Server(application, dataclasses.replace(config, bind=inheritance.binds))
-        with asyncio.Runner(loop_factory=loop_factory(config.loop)) as runner:
-            runner.run(_SupervisedServer(server, page).serve(inheritance.control))
+        # Whether browsers shall see why newer code does not serve.
+        application = page if service.development.debugger else page.application
+        server = Server(application, dataclasses.replace(service.config, bind=inheritance.binds))
+        if service.processes.workers is not None:
+            _make_one_of_several(server, service)
+        with asyncio.Runner(loop_factory=loop_factory(service.config.loop)) as runner:
+            runner.run(_SupervisedServer(server, service, page).serve(control))
     except AsyncWSGIError as error:
-        _report_failure(inheritance.control, error)
+        _report_failure(control, error, watches=service.development.reload)
         raise
     except _Superseded:
         return 128 + signal.SIGTERM
     return 0
 
 
-def _report_failure(control: socket.socket, error: AsyncWSGIError) -> None:
-    event = {"event": "failed", "traceback": format_error(error), "watch": SourceRoots().new()}
+def _make_one_of_several(server: Server, service: Service) -> None:
+    server.is_multiprocess = True
+    if not service.development.reload:
+        # A proxy may send the next request by any connection that it keeps, and would answer 502 if
+        # that were closed in this moment. So it hears by an answer that a connection will be.
+        server.idle_timeout_with_successor = service.config.graceful_timeout
+    if service.processes.worker_timeout and sys.__stderr__ is not None:
+        # The supervisor ends a worker that hangs by SIGABRT; then it says where it stands.
+        faulthandler.enable(sys.__stderr__)
+
+
+def _report_failure(control: socket.socket, error: AsyncWSGIError, *, watches: bool) -> None:
+    watched = SourceRoots().new() if watches else []
+    event = {"event": "failed", "traceback": format_error(error), "watch": watched}
     control.setblocking(True)  # a loop may have had it, and has ended
     with contextlib.suppress(OSError):  # the supervisor has died: it is for the log alone
         control.sendall(encode(event))
@@ -173,8 +124,11 @@ class _SupervisedServer:
     From that leave on it may have some, so that it has to be told to drain.
     """
 
-    def __init__(self, server: Server, page: ErrorPage) -> None:
+    def __init__(self, server: Server, service: Service, page: ErrorPage) -> None:
         self._server = server
+        self._watches = service.development.reload
+        self._processes = service.processes
+        self._wear = Wear(service.processes)
         self._page = page
         self._stopping: asyncio.Task[None] | None = None
         self._has_leave = asyncio.Event()
@@ -189,29 +143,56 @@ class _SupervisedServer:
         end = control.dup()
         own_process.keep(lambda: [end])
         channel = await Channel.open(end)
-        roots = SourceRoots()
-        with contextlib.closing(LateImports(partial(_report_new, roots, channel))):
-            channel.send(event="imported", watch=roots.new())
+        with contextlib.ExitStack() as stack:
+            channel.send(event="imported", watch=self._watch(channel, stack))
             obeying = asyncio.create_task(self._obey(channel))
             await self._has_leave.wait()
             if self._stopping is None:
                 await self._serve(channel)
             obeying.cancel()
 
+    def _watch(self, channel: Channel, stack: contextlib.ExitStack) -> list[str]:
+        """Where the code is, if that is watched; what is found later is reported."""
+        if not self._watches:
+            return []
+        roots = SourceRoots()
+        late = LateImports(partial(_report_new, roots, channel))
+        stack.enter_context(contextlib.closing(late))
+        return roots.new()
+
     async def _serve(self, channel: Channel) -> None:
+        reports = [asyncio.create_task(self._say_alive(channel))]
         async with self._server:
             if self._stopping is None:  # else its lifespan was given up
                 flush_log()  # what other processes have to say of it comes behind that
                 channel.send(event="serving")
+                reports.append(asyncio.create_task(self._look_at_wear(channel)))
             await self._server.serve_forever()
+        for report in reports:
+            report.cancel()
+
+    async def _say_alive(self, channel: Channel) -> None:
+        """Tell the supervisor that the loop comes round."""
+        timeout = self._processes.worker_timeout
+        while timeout:
+            channel.send(event="alive")
+            await asyncio.sleep(timeout / 4)
+
+    async def _look_at_wear(self, channel: Channel) -> None:
+        reason = ""
+        while self._wear.has_limits and not reason:
+            await asyncio.sleep(WEAR_INTERVAL)
+            reason = self._wear.why_over(self._server.snapshot().submitted_count)
+        if reason:
+            channel.send(event="recycle", reason=reason)
 
     async def _obey(self, channel: Channel) -> None:
         async for message in channel.messages():
-            await self._do(message)
+            await self._do(message, channel)
         # The channel ends when the supervisor has died, and nobody else would stop this process.
         self._stop()
 
-    async def _do(self, message: dict[str, Any]) -> None:
+    async def _do(self, message: dict[str, Any], channel: Channel) -> None:
         match message["command"]:
             case "serve":
                 self._has_leave.set()
@@ -221,6 +202,8 @@ class _SupervisedServer:
                 self._stop()
                 await asyncio.sleep(0)  # first it stops, then what it waits for is cut
                 self._server.abort()
+            case "state":
+                channel.send(event="state", state=describe(self._server.snapshot(stacks=True)))
             case "broken":
                 self._page.traceback = message["traceback"]
 

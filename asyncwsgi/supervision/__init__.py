@@ -1,0 +1,1 @@
+"""Processes that serve the same listeners: started, replaced and stopped by a supervisor."""

@@ -1,0 +1,142 @@
+"""What is served, and how: all that a child has to be told, and can be told as text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from asyncwsgi.app_loading import NamedLifespan
+from asyncwsgi.config import Config, option_fields
+from asyncwsgi.errors import ConfigError
+from asyncwsgi.import_variables import answering
+from asyncwsgi.log_setup import enable_loggers
+from asyncwsgi.reloading.options import Development
+from asyncwsgi.server_log import logger
+from asyncwsgi.supervision.options import PROCESS_OPTIONS, ProcessOptions
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+IMPORT_VARIABLES = {
+    # As with Flask's own command: app.run() starts no other server.
+    "FLASK_RUN_FROM_CLI": "true",
+    # Werkzeug's name for the process that serves: its debugger tells the PIN in no other, and
+    # applications start their background work in no other.
+    "WERKZEUG_RUN_MAIN": "true",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An application by its name, and all options."""
+
+    app: str
+    """As on the command line (see `asyncwsgi.app_loading`)."""
+    config: Config = field(default_factory=Config)
+    development: Development = field(default_factory=Development)
+    processes: ProcessOptions = field(default_factory=ProcessOptions)
+
+    @property
+    def has_supervisor(self) -> bool:
+        """Whether children serve, and not this process."""
+        return self.processes.worker_count is not None or self.development.reload
+
+    def load(self) -> WSGIApplication:
+        """Import the application, and the lifespan.
+
+        Raises:
+            AppImportError: see `load_application`.
+        """
+        lifespan = self.config.lifespan
+        with answering(IMPORT_VARIABLES) as asked:
+            try:
+                application = self.development.load(self.app, self.config)
+                if isinstance(lifespan, NamedLifespan):
+                    lifespan.load()
+            finally:
+                enable_loggers()
+        # Extensions look for it, too: Flask-SocketIO chooses its mode by it.
+        if ("FLASK_RUN_FROM_CLI", "flask.app") in asked:
+            logger.warning(
+                "ignored run(), which was called while %s was imported: call it below "
+                'if __name__ == "__main__"',
+                self.app,
+            )
+        return application
+
+    def as_json(self) -> dict[str, Any]:
+        """What `from_json` makes the same of.
+
+        Raises:
+            ConfigError: an option that cannot be written as text.
+        """
+        return {
+            "app": self.app,
+            "config": _as_json(self.config),
+            "development": dataclasses.asdict(self.development),
+            "processes": dataclasses.asdict(self.processes),
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        config, development = dict(values["config"]), dict(values["development"])
+        if config.get("lifespan") is not None:
+            config["lifespan"] = NamedLifespan(config["lifespan"])
+        for name in ("extra_files", "exclude_patterns"):
+            development[name] = tuple(development[name])
+        return cls(
+            values["app"],
+            Config.from_options(config),
+            Development(**development),
+            ProcessOptions(**values["processes"]),
+        )
+
+
+def named_service(app: str, config: Config | None, options: Mapping[str, Any]) -> Service:
+    """Make one of the keyword arguments of a program.
+
+    Raises:
+        ConfigError: options that cannot be served.
+    """
+    own = {name: value for name, value in options.items() if name in SERVICE_OPTIONS}
+    others = {name: value for name, value in options.items() if name not in SERVICE_OPTIONS}
+    if config is not None and others:
+        raise ConfigError("give either config or options, not both")
+    if isinstance(others.get("lifespan"), str):
+        others["lifespan"] = NamedLifespan(others["lifespan"])
+    reload = own.pop("reload", False)
+    processes = ProcessOptions.from_options(own, reads_environment=False)
+    development = Development.from_options({**_NO_DEVELOPMENT, "reload": reload})
+    return Service(app, config or Config.from_options(others), development, processes)
+
+
+_NO_DEVELOPMENT = {"debug": False, "debugger": False, "extra_files": "", "exclude_patterns": ""}
+
+SERVICE_OPTIONS = ("reload", *PROCESS_OPTIONS)
+"""What a program may give besides the fields of `Config`, if it names its application."""
+
+
+def _as_json(config: Config) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for each, option in option_fields():
+        value = getattr(config, each.name)
+        if isinstance(value, NamedLifespan):
+            value = value.name
+        elif callable(value) or (value is not None and not option.on_command_line):
+            raise ConfigError(
+                f"{each.name} cannot be written as text, and several processes are told their "
+                f"options so; {_CURES[each.name]}"
+            )
+        values[each.name] = value
+    return values
+
+
+_CURES = {
+    "lifespan": "name it: lifespan='module:name'",
+    "executor": "leave requests to the worker threads",
+    "context": "set context variables where the application is imported",
+    "ssl_context": "name the files: certfile, keyfile, ca_certs",
+}
+"""For each option that need not be text."""

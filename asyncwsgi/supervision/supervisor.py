@@ -1,0 +1,410 @@
+"""Owns the listeners, and sees to it that as many processes serve them as shall, with new code.
+
+New code is imported beside the old, and takes over when it accepts. Code that cannot be imported
+never takes over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from asyncwsgi.clock import clock
+from asyncwsgi.reloading.reloader import Reloader
+from asyncwsgi.reloading.sources import Sources
+from asyncwsgi.server.listeners import Listener, open_listeners
+from asyncwsgi.server.ticker import Ticker
+from asyncwsgi.server_log import logger
+from asyncwsgi.supervision.generations import Generations
+from asyncwsgi.supervision.process import EXIT_TIMEOUT, Child
+from asyncwsgi.supervision.service import Service
+from asyncwsgi.supervision.terminal import Terminal
+from asyncwsgi.words import counted
+
+SHORTEST_LIFE = 1.0
+"""Seconds that a worker has to serve; one that has ended earlier is not replaced at once."""
+SHORTEST_PAUSE = 0.5
+"""Seconds until a worker is started behind one that has failed; each further failure doubles it."""
+LONGEST_PAUSE = 30.0
+MOST_FAILURES = 5
+"""Workers in a row that may fail to start while none serves."""
+ANSWER_TIMEOUT = 1.0
+"""Seconds that a worker gets to say what it does."""
+LONGEST_LOOK = 1.0
+"""Seconds between looks at workers that may hang; fewer if `worker_timeout` is short."""
+
+
+def supervise(service: Service) -> int:
+    """Serve by children until SIGINT or SIGTERM; a second signal cuts.
+
+    Returns:
+        The exit code: as `asyncwsgi.run`, or that of the first child if it could not serve.
+
+    Raises:
+        BindError: an address cannot be had.
+        ConfigError: a ``bind`` that is none of the known forms, or an option that cannot be written
+            as text.
+    """
+    service.as_json()  # what cannot be told to a child is an error of the start
+    listeners = open_listeners(service.config)
+    try:
+        # Not the loop of the option: that is for serving, and this one must know child processes.
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(Supervisor(service, listeners).run())
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+class Supervisor:
+    """Children that serve, one or several that import, and old ones that drain.
+
+    Each child begins as an importing one. When it has imported it is given leave to serve, and once
+    it accepts clients it is a serving one: that is the moment in which another, whose place it
+    takes, is told to drain, so that no client finds nobody. For a while both may accept on the same
+    listeners. Any number of children may drain, each at its own pace. `Generations` says whose
+    place is taken, and who is missing.
+
+    A change of the code, or a signal, begins a new generation. It supersedes children that import,
+    however far they have come: even one that has leave to serve, and perhaps its first clients, is
+    told to drain and never becomes a serving one. So reports of a child count only while it is an
+    importing one, and its end calls for something only if it is an importing or a serving one.
+
+    What becomes of a child that has ended depends on who may make it better. Where `workers` are
+    wanted, another one is started, the later the more have failed; it ends all if none can be had.
+    Where a reloader alone asks for a child, what has failed waits for a change of the code.
+
+    Args:
+        service: what the children serve.
+        listeners: where; they stay their owner's.
+    """
+
+    def __init__(self, service: Service, listeners: list[Listener]) -> None:
+        self._service = service
+        self._listeners = listeners
+        # By name: when it is deleted and comes back, new code has to be looked for in the new one.
+        self._directory = str(Path.cwd())
+        self._terminal = Terminal()
+        self._reloader = _reloader(service, self._directory, self._code_changed)
+        self._has_workers = service.processes.worker_count is not None
+        self._children: dict[Child, asyncio.Task[None]] = {}
+        """All of them, with the task that attends to each."""
+        self._generations = Generations[Child](service.processes.worker_count or 1)
+        self._has_served = False
+        """Whether any child ever has: before that there is nothing to fall back to."""
+        self._waits_for_change = False
+        """Whether nothing is to be started before the code changes."""
+        self._failures = 0
+        """How many children in a row have failed."""
+        self._pause: asyncio.TimerHandle | None = None
+        """Until the next one is started behind one that has failed."""
+        self._signals = 0
+        """How many have asked it to stop."""
+        self._is_ending = False
+        self._exit_code = 0
+        self._is_over = asyncio.Event()
+
+    async def run(self) -> int:
+        """Serve until a signal; the exit code."""
+        self._handle_signals(asyncio.get_running_loop())
+        ticker = self._watch_loops()
+        try:
+            self._begin_generation()
+            await self._is_over.wait()
+        finally:
+            if self._reloader is not None:
+                self._reloader.close()
+            if ticker is not None:
+                ticker.stop()
+        return self._exit_code
+
+    # Signals. A terminal sends SIGINT to its whole foreground group, and children stay in that
+    # group, since a debugger in a view could not read from the terminal otherwise. What a signal
+    # means is decided here alone: children ignore SIGINT and are told by their channels, at the
+    # first signal to drain, at the second to cut. A third kills them: what keeps one alive behind
+    # its cut, such as a thread of the application, is nothing to wait for. SIGTERM has a child
+    # drain, too, because a service manager may send it to every process of a service; to be told so
+    # twice does no harm.
+
+    def _handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop, number)
+        loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        if self._has_workers:
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+            loop.add_signal_handler(signal.SIGTTIN, self._want, 1)
+            loop.add_signal_handler(signal.SIGTTOU, self._want, -1)
+            loop.add_signal_handler(signal.SIGUSR1, self._ask_for_states)
+
+    def _stop(self, number: int) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            self._exit_code = 128 + number
+            for child in self._children:
+                if self._signals == 2:
+                    child.abort()
+                else:
+                    child.kill()
+            return
+        self._end()
+
+    def _end(self) -> None:
+        """Have all children drain, and end behind them."""
+        self._is_ending = True
+        self._generations.importing.clear()
+        if self._reloader is not None:
+            self._reloader.close()
+        self._end_pause()
+        for child in self._children:
+            child.stop(has_successor=False)
+        self._end_if_alone()
+
+    def _reap(self) -> None:
+        for child in self._children:  # one signal may stand for several of them
+            child.reap()
+
+    def _end_if_alone(self) -> None:
+        if not self._children:
+            self._is_over.set()
+
+    def _hang_up(self) -> None:
+        if self._terminal.has_hung_up():
+            self._stop(signal.SIGHUP)
+        elif not self._is_ending:
+            logger.info("replacing all workers")
+            self._begin_generation()
+
+    def _want(self, more: int) -> None:
+        if self._is_ending:
+            return
+        generations = self._generations
+        generations.wanted = max(1, generations.wanted + more)
+        logger.info("%s shall serve", counted(generations.wanted, "worker"))
+        self._balance()
+
+    # Generations.
+
+    def _code_changed(self) -> None:
+        self._waits_for_change = False
+        self._begin_generation()
+
+    def _begin_generation(self) -> None:
+        self._failures = 0
+        self._end_pause()
+        for child in self._generations.begin():
+            child.stop(has_successor=True)
+        self._balance()
+
+    def _balance(self) -> None:
+        """Start and stop children, until there are as many as there shall be."""
+        generations = self._generations
+        for child in generations.surplus():
+            generations.ended(child)
+            child.stop(has_successor=True)
+        if self._pause is None and not self._waits_for_change:
+            for _ in range(generations.missing()):
+                if not self._start():
+                    break
+        if self._reloader is not None:
+            self._reloader.is_importing = bool(generations.importing)
+
+    def _start(self) -> bool:
+        try:
+            child = Child(self._service, self._listeners, self._directory)
+        except OSError as error:  # the limit of processes is reached, or the directory is gone
+            logger.error("no new process can be started: %s", error)
+            self._go_on_without(f"No new process can be started: {error}.", exit_code=1)
+            return False
+        self._generations.started(child)
+        self._children[child] = asyncio.get_running_loop().create_task(self._attend(child))
+        return True
+
+    async def _attend(self, child: Child) -> None:
+        """The life of a child."""
+        listening = asyncio.create_task(self._listen(child))
+        code = await child.wait()
+        # Its last words are there already, unless what it started holds the channel, too.
+        await asyncio.wait({listening}, timeout=EXIT_TIMEOUT)
+        listening.cancel()
+        child.close()
+        self._terminal.restore()
+        del self._children[child]
+        self._ended(child, code)
+
+    async def _listen(self, child: Child) -> None:
+        async for event in child.events():
+            if self._reloader is not None and child in self._generations.importing:
+                await self._reloader.look()
+            importing = self._generations.importing
+            if event == "state":
+                logger.info("worker %d: %s", child.pid, child.state)
+            elif child in importing and event == "imported":  # still
+                child.serve()
+            elif event == "imported":  # it handles SIGTERM itself, and was told by nothing else
+                child.stop(has_successor=not self._is_ending)
+            elif child in importing and event == "serving":
+                self._take_over(child)
+            elif event == "found":
+                self._watch(child, child.found_at)
+            elif event == "recycle" and child in self._generations.serving:
+                self._recycle(child)
+
+    def _take_over(self, child: Child) -> None:
+        self._generations.serves(child)
+        self._has_served = True
+        self._failures = 0
+        if self._reloader is not None:
+            self._reloader.served()
+        self._balance()
+        self._watch(child, child.started_at)
+
+    def _watch(self, child: Child, since: float) -> None:
+        if self._reloader is not None and child in self._generations.serving:
+            self._reloader.watch(child.roots, since)
+
+    def _recycle(self, child: Child) -> None:
+        logger.info("worker %d is replaced: %s", child.pid, child.reason)
+        self._generations.outdates(child)
+        self._balance()
+
+    # Ends.
+
+    def _ended(self, child: Child, code: int) -> None:
+        if self._is_ending:
+            self._end_if_alone()
+        elif child in self._generations.importing:
+            self._give_up(child, code)
+        elif child in self._generations.serving:
+            self._generations.ended(child)
+            self._go_on_behind(child, code)
+
+    def _go_on_behind(self, child: Child, code: int) -> None:
+        """Go on without a child that has served, and ended of its own."""
+        if not self._has_workers or self._waits_for_change:
+            logger.error("the process that served %s; waiting for a change", _words(code))
+            self._waits_for_change = True
+            return
+        logger.error("worker %d %s", child.pid, _words(code))
+        if clock.monotonic() - child.served_at < SHORTEST_LIFE:
+            self._start_later()
+        self._balance()
+
+    def _give_up(self, child: Child, code: int) -> None:
+        """Go on without a child that has ended before it served."""
+        self._generations.ended(child)
+        if child.traceback is None:
+            logger.error("the new process %s before it served", _words(code))
+        if self._has_served and self._reloader is not None:
+            self._reloader.watch(child.roots, child.started_at)  # the cure may be a change there
+        reason = child.traceback or f"The new process {_words(code)}."
+        self._go_on_without(reason, exit_code=_exit_code(code))
+        if not self._is_over.is_set():
+            self._balance()
+
+    def _go_on_without(self, reason: str, *, exit_code: int) -> None:
+        """Go on without new code, if any ever served; end otherwise."""
+        generations = self._generations
+        if not self._has_served:
+            self._exit_code = exit_code
+            self._is_over.set()
+            return
+        if not generations.is_proven:
+            self._give_up_generation(reason)
+        if self._waits_for_change or not generations.missing():
+            return
+        if not generations.serving and self._failures + 1 >= MOST_FAILURES:
+            logger.error("no worker can be started, and none is left; giving up")
+            self._exit_code = exit_code
+            self._end()
+            return
+        self._start_later()
+
+    def _give_up_generation(self, reason: str) -> None:
+        generations = self._generations
+        generations.give_up()
+        self._waits_for_change = self._reloader is not None
+        if generations.serving:
+            logger.error("the new code does not serve; the code from before goes on")
+        elif self._waits_for_change:
+            logger.error("the new code does not serve, and no other is left; waiting for a change")
+        if self._reloader is not None:
+            for child in generations.serving:
+                child.tell_broken(reason)
+
+    def _start_later(self) -> None:
+        pause = min(SHORTEST_PAUSE * 2**self._failures, LONGEST_PAUSE)
+        self._failures += 1
+        if self._pause is None:
+            logger.info("another worker is started in %g s", pause)
+            self._pause = asyncio.get_running_loop().call_later(pause, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._balance()
+
+    def _end_pause(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+
+    # What they do.
+
+    def _ask_for_states(self) -> None:
+        now = clock.monotonic()
+        for child in self._children:
+            if child.may_serve:
+                child.ask_for_state()
+            else:
+                logger.info("worker %d has imported for %.1f s", child.pid, now - child.began_at)
+        asyncio.get_running_loop().call_later(ANSWER_TIMEOUT, self._name_silent_ones, now)
+
+    def _name_silent_ones(self, since: float) -> None:
+        for child in self._children:
+            if child.may_serve and child.heard_at < since:
+                silence = clock.monotonic() - child.heard_at
+                logger.warning("worker %d has not answered for %.1f s", child.pid, silence)
+
+    def _watch_loops(self) -> Ticker | None:
+        timeout = self._service.processes.worker_timeout
+        if not timeout:
+            return None
+        interval = min(LONGEST_LOOK, timeout / 4)
+        ticker = Ticker(asyncio.get_running_loop(), interval, self._end_hanging)
+        ticker.start()
+        return ticker
+
+    def _end_hanging(self, now: float) -> None:
+        """End those whose loops do not answer. One that imports has no loop yet."""
+        timeout = self._service.processes.worker_timeout
+        for child in self._children:
+            if child.may_serve and not child.is_hanging and now - child.heard_at > timeout:
+                logger.error(
+                    "the loop of worker %d has not answered for worker_timeout of %g s; killed",
+                    child.pid,
+                    timeout,
+                )
+                child.abort_hanging()
+
+
+def _reloader(service: Service, directory: str, changed: Callable[[], None]) -> Reloader | None:
+    development = service.development
+    if not development.reload:
+        return None
+    sources = Sources(development.extra_files, development.exclude_patterns)
+    return Reloader(sources, directory, changed)
+
+
+def _words(code: int) -> str:
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # one of the real-time signals, which have no names
+        return f"was killed by signal {-code}"
+
+
+def _exit_code(code: int) -> int:
+    # It was to serve: ending without a complaint is one, too.
+    return 128 - code if code < 0 else code or 1
