@@ -31,6 +31,7 @@ from asyncwsgi.server.accepting import Acceptor
 from asyncwsgi.server.descriptors import default_max_connections
 from asyncwsgi.server.lifespan import Lifespan
 from asyncwsgi.server.listeners import Address, Listener, open_listeners
+from asyncwsgi.server.parking import parking_threads
 from asyncwsgi.server.snapshot import EMPTY, Snapshot, take_snapshot
 from asyncwsgi.server.ticker import Ticker
 from asyncwsgi.server.tls import server_context
@@ -424,6 +425,8 @@ class Server:
             return ExecutorWorkers(
                 config.executor, queue_size=config.queue_size, asgiref_loop=asgiref_loop
             )
+        if config.park_async_views and asgiref_loop is not None:
+            return parking_threads(mailbox, config, asgiref_loop)
         return self.worker_threads_class(
             mailbox,
             limit=config.threads,
