@@ -74,21 +74,16 @@ class AsgirefLoop:
 
         return announce
 
-    def set_aside(self) -> dict[str, Any] | None:
-        """Take away what asgiref has noted in the current thread, for `put_back`; None: nothing."""
-        local = _thread_local()
-        if local is None:
-            return None
-        noted: dict[str, Any] = local.__dict__.copy()
-        local.__dict__.clear()
-        return noted
+    def notes(self) -> dict[str, Any]:
+        """What asgiref has noted in the current thread of the code that runs there.
 
-    def put_back(self, noted: dict[str, Any] | None) -> None:
-        """Have asgiref find what `set_aside` took away, and nothing else."""
-        if noted is not None:
-            found = _thread_local().__dict__
-            found.clear()
-            found.update(noted)
+        Whoever lets other code run in the middle of it puts that aside, and back.
+        """
+        with contextlib.suppress(Exception):
+            if (local := _thread_local()) is not None:
+                noted: dict[str, Any] = local.__dict__
+                return noted
+        return {}
 
     def run(self, call: Callable[[], None]) -> None:
         """Run `call` in a thread that is not the server's, and leave the thread as it was."""

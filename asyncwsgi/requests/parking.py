@@ -14,7 +14,7 @@ new one. If what a job waits for has come, whoever works at that time makes itse
 the job's greenlet go on, which works from then on. So a job that never waits costs no switch.
 
 A greenlet shares the stack of its thread. What stands where another one wants to stand is copied
-aside, so new ones begin near the bottom: the thread's first greenlet, which runs no job, makes them.
+aside, so new ones begin near its bottom: the thread's first greenlet makes them, and runs no job.
 
 Whoever waits shares its thread with others, and is seen by `threading.local` as one with them; the
 Context is its own, since a greenlet has the one that it was left in. What asgiref keeps in a
@@ -22,8 +22,8 @@ thread-local is put aside for it.
 
 Who wakes whom. Jobs wait in a deque of all threads, `_Jobs`, and each hub has an inbox: a queue of
 parked requests that can go on, in which None says that there is something else to look at. An idle
-hub says that it is idle, looks for jobs once more, and then waits at its inbox; whoever brings a job
-puts it into the deque first, and looks for an idle hub then. One of the two sees the other.
+hub says that it is idle, looks for jobs once more, and then waits at its inbox; whoever brings a
+job puts it into the deque first, and looks for an idle hub then. One of the two sees the other.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ class ParkingThreads(WorkerThreads):
     # In a worker thread.
 
     def _work(self) -> None:
-        hub = Hub(self._jobs, self._places, self._asgiref, self._run_jobs, self._has_taken)
+        notes = self._asgiref.notes()
+        hub = Hub(self._jobs, self._places, notes, self._run_jobs, self._has_taken)
         self._hubs.add(hub)
         try:
             hub.run()
@@ -192,6 +193,11 @@ class _Jobs:
                 return  # the last one has found something else
             hub.inbox.put(None)
             return
+
+    def pass_on(self) -> None:
+        """Have another hub look at what one was woken for that has something else to do."""
+        if self.waiting:
+            self.wake_one()
 
     def idle(self, hub: Hub) -> bool:
         """Say that `hub` is idle, if there is no job for it; whether that is so."""
@@ -258,32 +264,31 @@ class Parked:
     # In its thread.
 
     def acquire(self, *, timeout: float = -1) -> bool:
-        hub = self.hub
         deadline = None if timeout < 0 else clock.monotonic() + timeout
         self.request = current_request()
-        noted = hub.asgiref_loop.set_aside()
+        notes = self.hub.notes
+        noted = notes.copy()
         try:
-            while not self._has_come:
-                if self._calls:
-                    self._run_calls(noted)
-                elif deadline is not None and clock.monotonic() >= deadline:
-                    break
-                else:
-                    hub.park(self, deadline)
+            while not (self._has_come or self._is_late(deadline)):
+                self._run_calls()
+                notes.clear()
+                self.hub.park(self, deadline)
+                notes.clear()
+                notes.update(noted)
         finally:
             self.is_over = True
-            self._run_calls(noted)
-            hub.asgiref_loop.put_back(noted)
+            self._run_calls()
+            notes.clear()
+            notes.update(noted)
             self.request = None
         return self._has_come
 
-    def _run_calls(self, noted: dict[str, Any] | None) -> None:
+    def _is_late(self, deadline: float | None) -> bool:
+        return deadline is not None and clock.monotonic() >= deadline
+
+    def _run_calls(self) -> None:
         while self._calls:
-            self.hub.asgiref_loop.put_back(noted)
-            try:
-                self._calls.popleft()()
-            finally:
-                self.hub.asgiref_loop.set_aside()
+            self._calls.popleft()()
 
     # From any thread.
 
@@ -314,8 +319,10 @@ class Parked:
 
     @property
     def frame(self) -> FrameType | None:
-        """Where it stands, if it is left at this moment."""
+        """Where it stands, if it is left at this moment: who called `acquire`."""
         frame: FrameType | None = getattr(self.greenlet, "gr_frame", None)
+        while frame is not None and frame.f_code in _OWN:
+            frame = frame.f_back
         return frame
 
     def _go_on(self) -> None:
@@ -329,7 +336,7 @@ class Hub:
     Args:
         jobs: where it takes jobs.
         places: says whether it may take more of them while one is parked.
-        asgiref_loop: what asgiref notes of the thread.
+        notes: what asgiref notes of the thread.
         run_jobs: runs what a function returns until that is None.
         has_taken: is called when a job was taken, before it runs.
     """
@@ -338,11 +345,11 @@ class Hub:
         self,
         jobs: _Jobs,
         places: _Places,
-        asgiref_loop: AsgirefLoop,
+        notes: dict[str, Any],
         run_jobs: Callable[[Callable[[], Job | None]], None],
         has_taken: Callable[[], None],
     ) -> None:
-        self.asgiref_loop = asgiref_loop
+        self.notes = notes
         self.inbox: SimpleQueue[Parked | None] = SimpleQueue()
         self.parked: dict[Parked, None] = {}
         """What is parked here. Changed by its thread."""
@@ -446,28 +453,26 @@ class Hub:
         while not self._is_over:
             parked = None
             if not self.inbox.empty() or self._deadlines:
-                parked = self._next_parked()  # before new ones
+                parked = self._next_parked()  # they go before new ones
             if parked is None:
-                if self.kept_by or self._is_to_end:
-                    if not self.parked:
-                        self._is_over = True
-                        break
+                if not waiting or self.kept_by or self._is_to_end:
                     parked = self._sleep()
-                elif waiting:
-                    try:
-                        job = waiting.popleft()
-                    except IndexError:
-                        continue
-                    if job is not None:
-                        self._begin()
-                        self._has_taken()
-                        return job
-                    self._is_to_end = True
-                elif self._jobs.idle(self):
-                    parked = self._sleep()
+                elif (job := self._next_job()) is not None:
+                    self._begin()
+                    self._has_taken()
+                    return job
             if parked is not None and not self._leave_to(parked):
                 break
         return None
+
+    def _next_job(self) -> Job | None:
+        """The oldest job, if it still is there and is one."""
+        try:
+            job = self._jobs.waiting.popleft()
+        except IndexError:
+            return None
+        self._is_to_end = job is None
+        return job
 
     def _begin(self) -> None:
         self.since = clock.monotonic()
@@ -502,6 +507,12 @@ class Hub:
 
     def _sleep(self) -> Parked | None:
         """Wait until there is something to look at; one that can go on, if it is that."""
+        if self._is_to_end and not self.parked:
+            self._is_over = True
+            return None
+        takes_jobs = not (self._is_to_end or self.kept_by)
+        if takes_jobs and not self._jobs.idle(self):
+            return None
         timeout = None
         if self._deadlines:
             timeout = max(0.0, self._deadlines[0][0] - clock.monotonic())
@@ -509,9 +520,9 @@ class Hub:
             parked = self.inbox.get(timeout=timeout)
         except queue.Empty:
             parked = None
-        if not self._jobs.not_idle(self) and parked is not None and self._jobs.waiting:
+        if takes_jobs and not self._jobs.not_idle(self) and parked is not None:
             # Somebody brought a job meanwhile, and thinks that it is looked at here.
-            self._jobs.wake_one()
+            self._jobs.pass_on()
         return parked
 
     def _add_deadline(self, deadline: float, parked: Parked) -> None:
@@ -521,3 +532,7 @@ class Hub:
             deadlines[:] = [entry for entry in deadlines if entry[2].greenlet is not None]
             heapq.heapify(deadlines)
         heapq.heappush(deadlines, (deadline, next(_counter), parked))
+
+
+_OWN = (Parked.acquire.__code__, Hub.park.__code__)
+"""What runs between a wait of the application's and the leaving of its greenlet."""

@@ -40,10 +40,16 @@ class WatchedExchange(Protocol):
 
 
 class SaturationWatch:
-    """One warning per episode: it is over when no request waits for long any more."""
+    """One warning per episode: it is over when no request waits for long any more.
 
-    def __init__(self, thread_limit: int | None) -> None:
+    Args:
+        thread_limit: most threads, if known.
+        parks: whether threads run other requests while theirs wait.
+    """
+
+    def __init__(self, thread_limit: int | None, *, parks: bool = False) -> None:
         self._thread_limit = thread_limit
+        self._cure = "raise threads or max_parked" if parks else "raise threads"
         self._has_warned = False
 
     def look(self, exchanges: Collection[WatchedExchange], now: float) -> None:
@@ -62,7 +68,7 @@ class SaturationWatch:
             "%s, or make these requests faster",
             _all_threads(limit), PATIENCE, counted(waiting, "request"),
             _holders(exchanges, now),
-            "raise threads" if limit else "give the executor more workers",
+            self._cure if limit else "give the executor more workers",
         )  # fmt: skip
 
 
