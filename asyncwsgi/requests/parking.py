@@ -20,15 +20,18 @@ Whoever waits shares its thread with others, and is seen by `threading.local` as
 Context is its own, since a greenlet has the one that it was left in. What asgiref keeps in a
 thread-local is put aside for it.
 
-Who wakes whom. Jobs wait in a deque of all threads, `_Jobs`, and each hub has an inbox: a queue of
-parked requests that can go on, in which None says that there is something else to look at. An idle
-hub says that it is idle, looks for jobs once more, and then waits at its inbox; whoever brings a
-job puts it into the deque first, and looks for an idle hub then. One of the two sees the other.
+Who wakes whom. A thread that has parked nothing waits where all worker threads wait, at the queue
+of jobs. One that has waits at an inbox of its own: a queue of parked requests that can go on, in
+which None says that there is something else to look at. It says before that it is idle, and looks
+at the jobs once more. Whoever brings a job puts it into the queue first, and looks then whether there are
+more jobs than threads at the queue, and an idle one to wake. One of the two sees the other; and so
+do a thread that leaves the queue and who brings the next job while it still seems to be there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import queue
@@ -85,7 +88,7 @@ class ParkingThreads(WorkerThreads):
             asgiref_loop=asgiref_loop,
         )
         self._places = _Places(max_parked)
-        self._queue = self._jobs = _Jobs(self._places)
+        self._queue = self._jobs = _Jobs()
         self._hubs: set[Hub] = set()
         """One for each thread that has begun and not left. Changed by the threads."""
         self._asgiref = asgiref_loop
@@ -99,8 +102,8 @@ class ParkingThreads(WorkerThreads):
         # that went on; so it is asked of each thread for how long it has been at the same.
         if self._unfinished - self._places.taken <= len(self._threads) - self._ending:
             return False
-        now = clock.monotonic()
-        return all(hub.keeps_waiting or now - hub.since > PATIENCE for hub in self._hubs.copy())
+        then = clock.monotonic() - PATIENCE
+        return all(hub.keeps_waiting or hub.since < then for hub in self._hubs.copy())
 
     def submit(self, job: Job) -> None:
         waiting_or_running = self._unfinished - self._places.taken
@@ -116,8 +119,14 @@ class ParkingThreads(WorkerThreads):
 
     def expire_idle(self, now: float) -> None:
         super().expire_idle(now)
+        for hub in self._hubs.copy():
+            hub.look(now)
         if self._places.taken:
             self._look_for_held(now)
+
+    async def stop(self) -> None:
+        self._jobs.is_stopping = True
+        await super().stop()
 
     def parked(self) -> Iterator[Parked]:
         for hub in self._hubs.copy():
@@ -128,7 +137,8 @@ class ParkingThreads(WorkerThreads):
         return bool(self._places.taken) and all(hub.parked for hub in self._hubs.copy())
 
     def _held_count(self) -> int:
-        return sum(hub.has_unfinished for hub in self._hubs.copy())
+        # A thread whose job has ended, as the loop knows, may not have come back from it.
+        return min(self._unfinished, sum(hub.has_unfinished for hub in self._hubs.copy()))
 
     def _look_for_held(self, now: float) -> None:
         """Warn, once while it is so, of each thread that keeps those waiting which could go on."""
@@ -156,57 +166,66 @@ class ParkingThreads(WorkerThreads):
 
     def _has_taken(self) -> None:
         """A job was taken that a stop may not have seen in any thread's hands."""
-        if self._is_stopping:
-            self._mailbox.post(self._look_again, None)
+        self._mailbox.post(self._look_again, None)
 
     def _look_again(self, _: None) -> None:
         self._has_one_left.set()
 
 
 class _Jobs:
-    """The jobs that no thread has taken, and the hubs that have nothing to do."""
+    """The jobs that no thread has taken, and the threads that wait for some."""
 
-    def __init__(self, places: _Places) -> None:
-        self.waiting: deque[Job | None] = deque()
-        """The oldest first; who takes None ends."""
-        self._places = places
+    def __init__(self) -> None:
+        self.queue: SimpleQueue[Job | None] = SimpleQueue()
+        """Who takes None ends."""
+        self.is_stopping = False
+        self._at_queue: dict[Hub, None] = {}
         self._idle: dict[Hub, None] = {}
+        """Those that have parked something, and nothing to do."""
 
     def put(self, job: Job | None) -> None:
         """Have a thread take `job`; None tells one to end. On the loop."""
-        self.waiting.append(job)
-        self.wake_one()
+        self.queue.put(job)
+        # Rather not by one that has parked something: the job may hold its thread for long.
+        if self._idle and self.queue.qsize() > len(self._at_queue):
+            self._wake_one()
 
-    def wake_one(self) -> None:
-        """Have a hub look for jobs, if one is idle. From any thread."""
-        idle = self._idle
-        while idle:
-            try:
-                if self._places.taken:
-                    # The job may hold its thread for long, and what is parked there.
-                    hub = min(idle.copy(), key=_parked_count)
-                    if not self.not_idle(hub):
-                        continue
-                else:
-                    hub, _ = idle.popitem()
-            except (KeyError, ValueError):
-                return  # the last one has found something else
-            hub.inbox.put(None)
-            return
+    def wait(self, hub: Hub) -> Job | None:
+        """The next job, whenever it comes, for a hub that has parked nothing."""
+        queue = self.queue
+        if queue.empty():
+            self._at_queue[hub] = None
+            job = queue.get()
+            del self._at_queue[hub]
+        else:
+            job = queue.get()
+        if self._idle:
+            self.pass_on()
+        return job
 
     def pass_on(self) -> None:
-        """Have another hub look at what one was woken for that has something else to do."""
-        if self.waiting:
-            self.wake_one()
+        """Have an idle hub look, if there are jobs that it may have left to the one that calls."""
+        if not self.queue.empty():
+            self._wake_one()
 
     def idle(self, hub: Hub) -> bool:
         """Say that `hub` is idle, if there is no job for it; whether that is so."""
         self._idle[hub] = None
-        return not (self.waiting and self.not_idle(hub))
+        return self.queue.empty() or not self.not_idle(hub)
 
     def not_idle(self, hub: Hub) -> bool:
         """Say that `hub` is not idle; False if it is not said to be, or somebody wakes it."""
         return self._idle.pop(hub, hub) is None
+
+    def _wake_one(self) -> None:
+        while self._idle:
+            try:
+                hub = min(self._idle.copy(), key=_parked_count)
+            except ValueError:
+                return  # the last one has found something else
+            if self.not_idle(hub):
+                hub.inbox.put(None)
+                return
 
 
 def _parked_count(hub: Hub) -> int:
@@ -338,7 +357,7 @@ class Hub:
         places: says whether it may take more of them while one is parked.
         notes: what asgiref notes of the thread.
         run_jobs: runs what a function returns until that is None.
-        has_taken: is called when a job was taken, before it runs.
+        has_taken: is called when a job was taken during a stop.
     """
 
     def __init__(
@@ -355,9 +374,12 @@ class Hub:
         """What is parked here. Changed by its thread."""
         self.kept_by: set[Parked] = set()
         """Those for which there was no place: while there are any, it takes no jobs."""
-        self.since = clock.monotonic()
-        """When it took up what it is at, or was at last."""
         self.is_at_work = False
+        self.turns = 0
+        """How often it has taken something up. Cheaper for each job than when that was."""
+        self.since = clock.monotonic()
+        """When it was first seen at what it is at. On the loop."""
+        self._seen_turns = 0
         thread = threading.current_thread()
         self.name = thread.name
         self.ident = thread.ident
@@ -368,6 +390,7 @@ class Hub:
         self._main = getcurrent()
         self._spare: list[Any] = []
         self._following: Any = None
+        self._woken_by: Parked | None = None
         self._deadlines: list[tuple[float, int, Parked]] = []
         self._is_to_end = False
         self._is_over = False
@@ -406,6 +429,14 @@ class Hub:
             return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
         finally:
             del frame  # it belongs to a thread that runs on
+
+    # On the loop.
+
+    def look(self, now: float) -> None:
+        """Note whether it is at something else than at the last look."""
+        if self._seen_turns != self.turns:
+            self._seen_turns = self.turns
+            self.since = now
 
     # In its thread.
 
@@ -449,41 +480,47 @@ class Hub:
     def _take(self) -> Job | None:
         """The next job, for the greenlet that works; None ends that, and another one works."""
         self.is_at_work = False
-        waiting = self._jobs.waiting
         while not self._is_over:
-            parked = None
-            if not self.inbox.empty() or self._deadlines:
+            if self.parked:
                 parked = self._next_parked()  # they go before new ones
-            if parked is None:
-                if not waiting or self.kept_by or self._is_to_end:
-                    parked = self._sleep()
-                elif (job := self._next_job()) is not None:
-                    self._begin()
-                    self._has_taken()
-                    return job
-            if parked is not None and not self._leave_to(parked):
+                job = self._next_job() if parked is None else None
+                if parked is not None and not self._leave_to(parked):
+                    break
+            elif self._is_to_end:
+                self._is_over = True
                 break
+            else:
+                job = self._jobs.wait(self)
+                self._is_to_end = job is None
+            if job is not None:
+                self.is_at_work = True
+                self.turns += 1
+                if self._jobs.is_stopping:
+                    self._has_taken()
+                return job
         return None
 
     def _next_job(self) -> Job | None:
-        """The oldest job, if it still is there and is one."""
-        try:
-            job = self._jobs.waiting.popleft()
-        except IndexError:
-            return None
-        self._is_to_end = job is None
-        return job
-
-    def _begin(self) -> None:
-        self.since = clock.monotonic()
-        self.is_at_work = True
+        """The oldest job; None if there is none, behind a wait for something to look at."""
+        takes_jobs = not (self._is_to_end or self.kept_by)
+        if takes_jobs and not self._jobs.queue.empty():
+            try:
+                job = self._jobs.queue.get_nowait()
+            except queue.Empty:
+                return None
+            self._is_to_end = job is None
+            return job
+        if not takes_jobs or self._jobs.idle(self):
+            self._sleep(takes_jobs)
+        return None
 
     def _leave_to(self, parked: Parked) -> bool:
         """Have the greenlet of `parked` go on; whether this one has to work again."""
         following = parked.greenlet
         if following is None:
             return True  # it was woken twice
-        self._begin()
+        self.is_at_work = True
+        self.turns += 1
         if len(self._spare) >= MOST_SPARE:
             self._following = following
             return False
@@ -495,8 +532,8 @@ class Hub:
     def _next_parked(self) -> Parked | None:
         """One that can go on, or whose time is up."""
         inbox, deadlines = self.inbox, self._deadlines
-        while not inbox.empty():
-            parked = inbox.get()
+        while self._woken_by is not None or not inbox.empty():
+            parked, self._woken_by = self._woken_by or inbox.get(), None
             if parked is not None and parked.greenlet is not None:
                 return parked
         while deadlines and deadlines[0][0] <= clock.monotonic():
@@ -505,25 +542,16 @@ class Hub:
                 return parked
         return None
 
-    def _sleep(self) -> Parked | None:
-        """Wait until there is something to look at; one that can go on, if it is that."""
-        if self._is_to_end and not self.parked:
-            self._is_over = True
-            return None
-        takes_jobs = not (self._is_to_end or self.kept_by)
-        if takes_jobs and not self._jobs.idle(self):
-            return None
+    def _sleep(self, is_idle: bool) -> None:
+        """Wait until there is something to look at; `is_idle`: so it was said."""
         timeout = None
         if self._deadlines:
             timeout = max(0.0, self._deadlines[0][0] - clock.monotonic())
-        try:
-            parked = self.inbox.get(timeout=timeout)
-        except queue.Empty:
-            parked = None
-        if takes_jobs and not self._jobs.not_idle(self) and parked is not None:
+        with contextlib.suppress(queue.Empty):
+            self._woken_by = self.inbox.get(timeout=timeout)
+        if is_idle and not self._jobs.not_idle(self) and self._woken_by is not None:
             # Somebody brought a job meanwhile, and thinks that it is looked at here.
             self._jobs.pass_on()
-        return parked
 
     def _add_deadline(self, deadline: float, parked: Parked) -> None:
         deadlines = self._deadlines

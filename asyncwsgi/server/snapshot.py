@@ -45,8 +45,8 @@ class RequestSnapshot:
     age: float
     """Seconds since it was complete enough to be handed to a worker thread."""
     state: RequestState
-    """Whether it waits for a thread, runs in one, waits for a coroutine while its thread runs others
-    (``park_async_views``), or its body is iterated by the loop."""
+    """Whether it waits for a thread, runs in one, waits for a coroutine while its thread runs
+    others (``park_async_views``), or its body is iterated by the loop."""
     is_answered: bool
     """Whether the last byte of its response was handed over; its thread may still be at work."""
     has_disconnected: bool
