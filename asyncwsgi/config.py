@@ -113,6 +113,17 @@ class Config:
         "Run async views (what asgiref runs for Flask and Django) on the server's loop; off: each "
         "on a loop of its own.",
     )
+    park_async_views: bool = _option(
+        False,
+        "Let the threads of requests that wait for a coroutine run others meanwhile (needs "
+        "greenlet).",
+    )
+    max_parked: int = _option(
+        10000,
+        "Most requests that wait without a thread (park_async_views); beyond it each keeps its "
+        "thread while it waits.",
+        minimum=0,
+    )
     lifespan: Callable[[], contextlib.AbstractAsyncContextManager[object]] | None = _option(
         None,
         "Makes the async context manager inside which the server serves: MODULE:NAME, or the "
@@ -398,6 +409,16 @@ class Config:
                 "cancel_on_disconnect cancels views that run on the server's loop, and "
                 "async_views_on_loop is off; turn it on, or decorate views with "
                 "@asyncwsgi.cancel_on_disconnect"
+            )
+        if self.park_async_views and not self.async_views_on_loop:
+            raise ConfigError(
+                "park_async_views frees the threads of requests that wait for the server's loop, "
+                "and async_views_on_loop is off; turn it on"
+            )
+        if self.park_async_views and self.executor is not None:
+            raise ConfigError(
+                "park_async_views needs threads of the server's own, and executor replaces them; "
+                "leave one of the two out"
             )
 
     @classmethod

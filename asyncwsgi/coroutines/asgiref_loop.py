@@ -12,13 +12,18 @@ import asyncio
 import contextlib
 import functools
 import os
-import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from asyncwsgi.coroutines.asgiref_parking import (
+    current_executor,
+    release_of_asgiref,
+    wait_for_task,
+)
 from asyncwsgi.coroutines.cancellation import until_disconnect
 from asyncwsgi.coroutines.current import current_request
 from asyncwsgi.coroutines.tasks import LoopTasks, stopped
+from asyncwsgi.coroutines.waiting import parking_wait
 
 FIRST_RELEASE = (3, 3, 2)
 """Before it a coroutine's KeyboardInterrupt, and its cancellation, left the caller waiting for ever
@@ -29,11 +34,11 @@ and the former ended the loop, too; such releases are left alone."""
 def _thread_local() -> Any:
     """Where asgiref looks; None without asgiref, or if it is too old."""
     try:
-        from asgiref import __version__
         from asgiref.sync import SyncToAsync
+
+        if release_of_asgiref() < FIRST_RELEASE:
+            return None
     except ImportError:
-        return None
-    if tuple(int(part) for part in re.findall(r"\d+", __version__)[:3]) < FIRST_RELEASE:
         return None
     return getattr(SyncToAsync, "threadlocal", None)
 
@@ -68,6 +73,17 @@ class AsgirefLoop:
                 local.main_event_loop_pid = pid  # asgiref's guard against forks
 
         return announce
+
+    def notes(self) -> dict[str, Any]:
+        """What asgiref has noted in the current thread of the code that runs there.
+
+        Whoever lets other code run in the middle of it puts that aside, and back.
+        """
+        with contextlib.suppress(Exception):
+            if (local := _thread_local()) is not None:
+                noted: dict[str, Any] = local.__dict__
+                return noted
+        return {}
 
     def run(self, call: Callable[[], None]) -> None:
         """Run `call` in a thread that is not the server's, and leave the thread as it was."""
@@ -106,6 +122,11 @@ class _CountingLoop:
         request = current_request()
         if request is not None and not request.collect_body():
             raise RuntimeError("the request body is too large to be waited for")
+        if call == self.create_task and (wait := parking_wait()) is not None:
+            executor = current_executor()
+            if executor is not None:
+                wait_for_task(wait, executor, self._loop, self.create_task, *args)
+                return None
         return self._loop.call_soon_threadsafe(call, *args)
 
     def create_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

@@ -25,6 +25,7 @@ from contextvars import Context, copy_context
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from asyncwsgi.coroutines.loop_access import Mailbox
+from asyncwsgi.coroutines.waiting import Wait, parking_wait
 from asyncwsgi.coroutines.watch import LoopWatch
 from asyncwsgi.server_log import logger
 
@@ -314,8 +315,7 @@ class AwaitedCall(Generic[T]):
         self._result: T | None = None
         self._error: BaseException | None = None
         self._has_ended = False
-        self._ended = threading.Lock()
-        self._ended.acquire()
+        self._ended: Wait = parking_wait() or _held_lock()
 
     # In the thread that waits.
 
@@ -411,6 +411,12 @@ class BackgroundCall(Generic[T]):
         if future is None or not future.set_running_or_notify_cancel():
             return None
         return future
+
+
+def _held_lock() -> Wait:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
 
 
 def restore(context: Context) -> None:

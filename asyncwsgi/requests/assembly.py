@@ -13,6 +13,7 @@ from asyncwsgi.coroutines.tasks import LoopTasks
 from asyncwsgi.coroutines.watch import LoopWatch
 from asyncwsgi.requests.dispatcher import Dispatcher
 from asyncwsgi.requests.mailbox import Mailbox
+from asyncwsgi.requests.parkable import parking_threads
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.statistics import RequestStatistics
 from asyncwsgi.requests.worker_threads import ExecutorWorkers, Workers, WorkerThreads
@@ -65,6 +66,8 @@ def _make_workers(
         return ExecutorWorkers(
             config.executor, queue_size=config.queue_size, asgiref_loop=asgiref_loop
         )
+    if config.park_async_views and asgiref_loop is not None:
+        return parking_threads(mailbox, config, asgiref_loop)
     return worker_threads_class(
         mailbox,
         limit=config.threads,

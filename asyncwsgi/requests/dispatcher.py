@@ -121,7 +121,7 @@ class Dispatcher:
         """Exchanges so far."""
         self.high_water_size = max(1, config.response_buffer_size // 2)
         """Bytes posted ahead of the transport; the transport's own buffer may hold as many."""
-        self._saturation = SaturationWatch(workers.limit)
+        self._saturation = SaturationWatch(workers.limit, parks=config.park_async_views)
         self._is_idle = asyncio.Event()
         self._is_idle_awaited = False
 
@@ -185,7 +185,10 @@ class Dispatcher:
         # A thread that is there and was not let run yet is no reason to ask for more. Those that
         # were cut hold theirs until they notice.
         held = (*self.exchanges, *self.cut_exchanges) if self.workers.are_all_busy else ()
-        self._saturation.look([e for e in held if e.iteration is None], now)
+        if held:
+            free = {id(job.request) for job in self.workers.parked() if not job.keeps_thread}
+            held = tuple(e for e in held if e.iteration is None and id(e) not in free)
+        self._saturation.look(held, now)
 
     def _keep_alive(self, iteration: BodyIteration | FileTransfer, now: float) -> None:
         try:

@@ -44,10 +44,16 @@ class WatchedExchange(Protocol):
 
 
 class SaturationWatch:
-    """One warning per episode: it is over when no request waits for long any more."""
+    """One warning per episode: it is over when no request waits for long any more.
 
-    def __init__(self, thread_limit: int | None) -> None:
+    Args:
+        thread_limit: most threads, if known.
+        parks: whether threads run other requests while theirs wait.
+    """
+
+    def __init__(self, thread_limit: int | None, *, parks: bool = False) -> None:
         self._thread_limit = thread_limit
+        self._more = "raise threads or max_parked" if parks else "raise threads"
         self._has_warned = False
 
     def look(self, exchanges: Collection[WatchedExchange], now: float) -> None:
@@ -64,23 +70,23 @@ class SaturationWatch:
         logger.warning(
             "%s busy for more than %g s, with %s waiting; held by %s; %s",
             _all_threads(limit), PATIENCE, counted(waiting, "request"),
-            _holders(exchanges, now), _cure(exchanges, limit),
+            _holders(exchanges, now), self._cure(exchanges),
         )  # fmt: skip
+
+    def _cure(self, exchanges: Collection[WatchedExchange]) -> str:
+        more = self._more if self._thread_limit else "give the executor more workers"
+        if any(exchange.has_taken_socket for exchange in exchanges):
+            return (
+                f"{more}: each WebSocket whose library has taken its socket holds one while it is "
+                "open"
+            )
+        return f"{more}, or make these requests faster"
 
 
 def _all_threads(limit: int | None) -> str:
     if limit is None:
         return "all threads of the executor are"
     return "the only worker thread is" if limit == 1 else f"all {limit} worker threads are"
-
-
-def _cure(exchanges: Collection[WatchedExchange], limit: int | None) -> str:
-    more = "raise threads" if limit else "give the executor more workers"
-    if any(exchange.has_taken_socket for exchange in exchanges):
-        return (
-            f"{more}: each WebSocket whose library has taken its socket holds one while it is open"
-        )
-    return f"{more}, or make these requests faster"
 
 
 def _holders(exchanges: Collection[WatchedExchange], now: float) -> str:

@@ -24,8 +24,9 @@ import asyncio
 import contextlib
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
+from types import FrameType
 from typing import Any, Protocol
 
 from asyncwsgi.clock import clock
@@ -51,6 +52,26 @@ class Job(Protocol):
 
     def cancel(self) -> None:
         """Be told that `run` will never be called. From any thread."""
+
+
+class ParkedJob(Protocol):
+    """A job that was left in the middle, until what it waits for has come. From any thread."""
+
+    @property
+    def request(self) -> object:
+        """The request it belongs to; None if that goes on just now, or is not known."""
+
+    @property
+    def thread_id(self) -> int | None:
+        """The thread that has begun it and will go on with it."""
+
+    @property
+    def keeps_thread(self) -> bool:
+        """Whether that thread takes nothing new meanwhile."""
+
+    @property
+    def frame(self) -> FrameType | None:
+        """Where it stands; None if it goes on just now."""
 
 
 class Workers(Protocol):
@@ -80,6 +101,9 @@ class Workers(Protocol):
 
         It is cancelled if it cannot be run here.
         """
+
+    def parked(self) -> Iterable[ParkedJob]:
+        """The jobs that have begun and wait without a thread. From any thread."""
 
     def job_ended(self) -> None:
         """To be called once for each job that was submitted, when it has ended."""
@@ -120,7 +144,7 @@ class WorkerThreads:
         self._idle_timeout = idle_timeout
         self._is_stopping = False
         # None tells the thread that takes it to end.
-        self._queue = thread_queue()
+        self._queue: Any = thread_queue()
         self._threads: set[threading.Thread] = set()
         """Those that take jobs, or will, or were told to end and have not heard of it."""
         self._leaving: set[threading.Thread] = set()
@@ -174,6 +198,9 @@ class WorkerThreads:
             self._loop.call_soon(self._hand_over)
         self._batch.append(job)
 
+    def parked(self) -> Iterable[ParkedJob]:
+        return ()
+
     def _hand_over(self) -> None:
         for job in self._batch:
             self._queue.put(job)
@@ -194,10 +221,14 @@ class WorkerThreads:
         self._is_stopping = True
         self._hand_over()
         self._end(len(self._threads) - self._ending)
-        while len(self._threads) > self._unfinished:
+        while len(self._threads) > self._held_count():
             self._has_one_left.clear()
             await self._has_one_left.wait()
         await self._wait_for_end()
+
+    def _held_count(self) -> int:
+        """The threads for whose end a stop does not wait."""
+        return self._unfinished
 
     def _end(self, count: int) -> None:
         for _ in range(count):
@@ -218,13 +249,17 @@ class WorkerThreads:
             self._threads.add(thread)
 
     def _work(self) -> None:
+        """All that a thread does."""
+        self._run_jobs(self._queue.get)
+        self._mailbox.post(self._thread_left, threading.current_thread())
+
+    def _run_jobs(self, take: Callable[[], Job | None]) -> None:
         """Run jobs until told to end, whatever they raise.
 
         The loop counts on a thread that it has started: were it to die, jobs would be queued to
         nobody, and a stop would wait for ever. SystemExit, too, only ends its job; in a thread it
         has never ended the program. In a process that a view has forked it ends the child.
         """
-        take = self._queue.get
         forks_before = forks.count
         announce = self._announcer()
         while (job := take()) is not None:
@@ -241,7 +276,6 @@ class WorkerThreads:
                 if not has_begun:
                     job.cancel()
             del job  # an idle thread keeps no request alive
-        self._mailbox.post(self._thread_left, threading.current_thread())
 
     def _announcer(self) -> Callable[[], None] | None:
         if self._asgiref_loop is None:
@@ -328,6 +362,9 @@ class ExecutorWorkers:
         else:
             future.add_done_callback(submission.done)
         self._unfinished += 1
+
+    def parked(self) -> Iterable[ParkedJob]:
+        return ()
 
     def job_ended(self) -> None:
         self._unfinished -= 1

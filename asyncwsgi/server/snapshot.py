@@ -17,9 +17,15 @@ from asyncwsgi.clock import clock
 from asyncwsgi.frontends.registry import ConnectionSnapshot, Registry
 from asyncwsgi.requests.dispatcher import DispatchedExchange, Dispatcher
 from asyncwsgi.requests.exchange import Exchange
-from asyncwsgi.server.stacks import owners_of_threads, stack_of, stack_of_awaitable
+from asyncwsgi.requests.worker_threads import ParkedJob
+from asyncwsgi.server.stacks import (
+    owners_of_threads,
+    stack_of,
+    stack_of_awaitable,
+    stack_of_frame,
+)
 
-RequestState = Literal["queued", "running", "streaming"]
+RequestState = Literal["queued", "running", "parked", "streaming"]
 
 _RUNS = frozenset({Exchange.run.__code__, Exchange.run_rest.__code__})
 """Frames of these are the outermost of a request in its thread."""
@@ -39,7 +45,8 @@ class RequestSnapshot:
     age: float
     """Seconds since it was complete enough to be handed to a worker thread."""
     state: RequestState
-    """Whether it waits for a thread, runs in one, or its body is iterated by the loop."""
+    """Whether it waits for a thread, runs in one, waits for a coroutine while its thread runs
+    others (``park_async_views``), or its body is iterated by the loop."""
     is_answered: bool
     """Whether the last byte of its response was handed over; its thread may still be at work."""
     has_disconnected: bool
@@ -52,7 +59,8 @@ class RequestSnapshot:
     waits_for_client: bool
     """Whether its thread waits for the client, to send some of its body or to read on."""
     thread: str | None
-    """The name of its thread; None without one, or where no stacks were asked for."""
+    """The name of its thread, also of one that has parked it; None without one, or where no stacks
+    were asked for."""
     stack: str
     """Where it stands, the innermost frame last; empty where no stacks were asked for."""
 
@@ -91,6 +99,11 @@ class Snapshot:
         return sum(request.state == "queued" for request in self.requests)
 
     @property
+    def parked_count(self) -> int:
+        """Requests that wait for a coroutine while their threads run others."""
+        return sum(request.state == "parked" for request in self.requests)
+
+    @property
     def stream_count(self) -> int:
         """Responses whose bodies the loop iterates."""
         return sum(request.state == "streaming" for request in self.requests)
@@ -107,9 +120,10 @@ def take_snapshot(
     now = clock.monotonic()
     in_flight, cut = dispatcher.exchanges.copy(), dispatcher.cut_exchanges.copy()
     workers = dispatcher.workers
+    parked = {id(job.request): job for job in workers.parked()}
     return Snapshot(
         connections=tuple(c.snapshot(now) for c in registry.connections),
-        requests=tuple(_requests(in_flight, cut, now, stacks=stacks)),
+        requests=tuple(_requests(in_flight, cut, parked, now, stacks=stacks)),
         coroutines=_coroutines(dispatcher) if stacks else (),
         lifespan=stack_of_awaitable(leaving_lifespan) if stacks else "",
         thread_limit=workers.limit,
@@ -126,6 +140,7 @@ def take_snapshot(
 def _requests(
     in_flight: set[DispatchedExchange],
     cut: set[DispatchedExchange],
+    parked: dict[int, ParkedJob],
     now: float,
     *,
     stacks: bool,
@@ -138,6 +153,10 @@ def _requests(
         is_body_awaited = body is not None and body.is_awaited
         state: RequestState = "running" if exchange.started_at else "queued"
         stack = stack_of(thread_id) if thread_id is not None else ""
+        if (job := parked.get(id(exchange))) is not None:
+            state = "parked"
+            if stacks:
+                thread_id, stack = job.thread_id, stack_of_frame(job.frame)
         if iteration is not None:
             # The thread that left the body to the loop may still be on its way out.
             state, thread_id = "streaming", None

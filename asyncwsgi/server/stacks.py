@@ -30,7 +30,11 @@ _CARRIERS = (
 
 def stack_of(thread_id: int | None) -> str:
     """The stack of a thread, the innermost frame last; empty if it has ended."""
-    frame = sys._current_frames().get(thread_id or 0)
+    return stack_of_frame(sys._current_frames().get(thread_id or 0))
+
+
+def stack_of_frame(frame: FrameType | None) -> str:
+    """The stack whose innermost frame is `frame`, that one last; empty for None."""
     try:
         return "" if frame is None else _rendered(traceback.extract_stack(frame))
     finally:

@@ -187,10 +187,7 @@ def _start(
         process = subprocess.Popen(
             child_command(service.app, directory),
             cwd=directory,
-            env={
-                **os.environ,
-                **pass_on(service, theirs.fileno(), [listener.bind for listener in listeners]),
-            },
+            env={**os.environ, **pass_on(service, theirs.fileno(), binds)},
             pass_fds=(theirs.fileno(), *(listener.sock.fileno() for listener in listeners)),
         )
     except BaseException:

@@ -104,6 +104,9 @@ class RecordingWorkers:
     def resume(self, job: Job) -> None:
         self.jobs.append(job)
 
+    def parked(self) -> tuple[()]:
+        return ()
+
     def job_ended(self) -> None:
         pass
 

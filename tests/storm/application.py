@@ -28,9 +28,12 @@ class Storm:
 
     Each request names itself (`id`) and its client (`client`) in its query string, and the size of
     its body in a header. A view answers with the `id` once for each block that it sends.
+
+    Args:
+        local: holds what is of a request and its thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, local: Any = None) -> None:
         self.crossing = Crossing()
         self.mix_ups: list[str] = []
         self.steps: Counter[str] = Counter()
@@ -41,7 +44,7 @@ class Storm:
         """By request: how often its response was closed."""
         self.loop_threads: set[int] = set()
         """Those in which coroutines ran."""
-        self._local = threading.local()
+        self._local = threading.local() if local is None else local
         self._lock = threading.Lock()
         self.app = self._make_app()
 

@@ -27,7 +27,8 @@ class Load:
         requests: how many there are in all.
         clients: how many there are at a time.
         seed: of what they ask for.
-        few_are_left: called when the clients that are left would not complete a group.
+        few_are_left: called when the clients that are left may not complete a group.
+        few: how many those are.
     """
 
     port: int
@@ -35,6 +36,7 @@ class Load:
     clients: int
     seed: int
     few_are_left: Callable[[], None]
+    few: int = 3 * GROUP
     mix_ups: list[str] = field(default_factory=list)
     answered: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
@@ -68,7 +70,7 @@ class Load:
         finally:
             client.close()
             self._active -= 1
-            if self._active < 3 * GROUP:
+            if self._active < self.few:
                 self.few_are_left()
 
 

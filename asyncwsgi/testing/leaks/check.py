@@ -197,6 +197,8 @@ class LeakCheck:
             where = "and waits for a worker thread"
             if request.state == "streaming":
                 where = f"on the server's loop:\n{request.stack}"
+            elif request.state == "parked":
+                where = f"parked by the thread {request.thread}:\n{request.stack}"
             elif request.thread is not None:
                 where = f"in the thread {request.thread}:\n{request.stack}"
             self._hanging[request.key] = f"{_name(request)}, for {request.age:.1f} s, {where}"
