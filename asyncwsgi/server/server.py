@@ -489,12 +489,9 @@ class Server:
             statistics=RequestStatistics() if config.count_requests or self._metrics else None,
         )
 
-    def _make_metrics_server(self) -> _MetricsServer | None:
+    def _make_metrics_server(self) -> Server | None:
         bind = self.config.metrics_bind
-        if not bind:
-            return None
-        options = Config(bind=(bind,), threads=1, access_log=False, graceful_timeout=0)
-        return _MetricsServer(metrics_application(self.stats), options)
+        return metrics_server(bind, self.stats) if bind else None
 
     async def _close_metrics(self) -> None:
         if self._metrics is not None:
@@ -590,6 +587,20 @@ class Server:
     def _tick(self, now: float) -> None:
         self._registry.tick(now)
         self._dispatcher.tick(now)
+
+
+def metrics_server(bind: str, stats: Callable[[], Stats]) -> Server:
+    """What serves the figures of others, with a thread of its own.
+
+    Args:
+        bind: HOST:PORT.
+        stats: gives the figures. From any thread.
+
+    Raises:
+        ConfigError: prometheus_client is not installed.
+    """
+    options = Config(bind=(bind,), threads=1, access_log=False, graceful_timeout=0)
+    return _MetricsServer(metrics_application(stats), options)
 
 
 class _MetricsServer(Server):

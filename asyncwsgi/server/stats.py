@@ -106,9 +106,10 @@ class Stats:
         return total
 
     @classmethod
-    def none(cls) -> Self:
+    def none(cls, *, worker_restarts: int = 0) -> Self:
         """Those of a server that has done nothing."""
         return cls(
+            worker_restarts=worker_restarts,
             requests={},
             queue_time=Durations(),
             application_time=Durations(),

@@ -1,7 +1,8 @@
 """Between the supervisor and a child: one JSON object a line, over a pair of sockets.
 
 The child sends events (``imported``, ``serving``, ``failed``, ``alive``, ``recycle``, ``state``,
-``found``), the supervisor commands (``serve``, ``stop``, ``abort``, ``state``, ``broken``).
+``stats``, ``found``), the supervisor commands (``serve``, ``retire``, ``stop``, ``abort``,
+``state``, ``broken``).
 Sockets, and not pipes, because their end is the news that the process at the other end has died, in
 both directions and whatever it died of.
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from asyncwsgi.clock import clock
 from asyncwsgi.server.listeners import Listener
+from asyncwsgi.server.stats import Stats
 from asyncwsgi.server_log import logger
 from asyncwsgi.supervision.channel import Channel
 from asyncwsgi.supervision.inheritance import LEFT_TO_SUPERVISOR, child_command, pass_on
@@ -42,6 +43,8 @@ class Child:
         """Why it wants to be replaced, if it does."""
         self.state = ""
         """What it does, as it said last."""
+        self.stats = Stats.none()
+        """What it has done and does, as it said last."""
         self.roots: list[str] = []
         """Where its code is; empty before it has told."""
         self.found_at = self.started_at
@@ -80,6 +83,8 @@ class Child:
             self.reason = message.get("reason", self.reason)
             self.state = message.get("state", self.state)
             self.has_imported |= event == "imported"
+            if event == "stats":
+                self.stats = Stats.from_json(message["stats"])
             if event == "serving":
                 self.served_at = self.heard_at
             yield event
@@ -107,6 +112,13 @@ class Child:
     def tell_broken(self, traceback: str) -> None:
         """Say why newer code does not serve."""
         self._send(command="broken", traceback=traceback)
+
+    def retire(self) -> None:
+        """Have it say that it is not ready any more, and stop after its ``shutdown_delay``."""
+        if self.has_imported:
+            self._send(command="retire")
+        else:
+            self._process.terminate()
 
     def stop(self, *, has_successor: bool) -> None:
         """Have it drain and end, or end at once if it has no clients; kill it if it does not."""

@@ -17,7 +17,9 @@ from asyncwsgi.reloading.sources import Sources
 from asyncwsgi.server.listeners import Listener, open_listeners
 from asyncwsgi.server.ticker import Ticker
 from asyncwsgi.server_log import logger
+from asyncwsgi.service_manager import ServiceManager
 from asyncwsgi.supervision.generations import Generations
+from asyncwsgi.supervision.metrics import WorkerMetrics
 from asyncwsgi.supervision.process import EXIT_TIMEOUT, Child
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.terminal import Terminal
@@ -89,6 +91,8 @@ class Supervisor:
         self._terminal = Terminal()
         self._reloader = _reloader(service, self._directory, self._code_changed)
         self._has_workers = service.processes.worker_count is not None
+        self._manager = ServiceManager()
+        self._metrics = self._make_metrics()
         self._children: dict[Child, asyncio.Task[None]] = {}
         """All of them, with the task that attends to each."""
         self._generations = Generations[Child](service.processes.worker_count or 1)
@@ -102,6 +106,8 @@ class Supervisor:
         """Until the next one is started behind one that has failed."""
         self._signals = 0
         """How many have asked it to stop."""
+        self._delay: asyncio.TimerHandle | None = None
+        """Until children are told to stop, which know that they will be (``shutdown_delay``)."""
         self._is_ending = False
         self._exit_code = 0
         self._is_over = asyncio.Event()
@@ -110,10 +116,16 @@ class Supervisor:
         """Serve until a signal; the exit code."""
         self._handle_signals(asyncio.get_running_loop())
         ticker = self._watch_loops()
+        telling = asyncio.create_task(self._manager.keep_telling())
         try:
+            if self._metrics is not None:
+                await self._metrics.start()
             self._begin_generation()
             await self._is_over.wait()
         finally:
+            telling.cancel()
+            if self._metrics is not None:
+                await self._metrics.close()
             if self._reloader is not None:
                 self._reloader.close()
             if ticker is not None:
@@ -139,6 +151,13 @@ class Supervisor:
             loop.add_signal_handler(signal.SIGUSR1, self._ask_for_states)
 
     def _stop(self, number: int) -> None:
+        delay = self._service.config.shutdown_delay
+        if delay and number == signal.SIGTERM and not self._is_ending:
+            self._retire(delay)
+            return
+        if self._delay is not None:
+            self._stop_children()  # who signals once more does not want to wait
+            return
         self._signals += 1
         if self._signals > 1:
             self._exit_code = 128 + number
@@ -150,13 +169,32 @@ class Supervisor:
             return
         self._end()
 
+    def _retire(self, delay: float) -> None:
+        """Have children say that they are not ready any more, and end after `delay` seconds."""
+        self._begin_to_end()
+        for child in self._children:
+            child.retire()
+        self._delay = asyncio.get_running_loop().call_later(delay, self._stop_children)
+
     def _end(self) -> None:
         """Have all children drain, and end behind them."""
+        self._begin_to_end()
+        self._stop_children()
+
+    def _begin_to_end(self) -> None:
+        """Start no children any more."""
+        self._manager.stopping()
         self._is_ending = True
         self._generations.importing.clear()
         if self._reloader is not None:
             self._reloader.close()
         self._end_pause()
+
+    def _stop_children(self) -> None:
+        if self._delay is not None:
+            self._signals += 1
+            self._delay.cancel()
+            self._delay = None
         for child in self._children:
             child.stop(has_successor=False)
         self._end_if_alone()
@@ -231,6 +269,8 @@ class Supervisor:
         child.close()
         self._terminal.restore()
         del self._children[child]
+        if self._metrics is not None:
+            self._metrics.ended(child.pid)
         self._ended(child, code)
 
     async def _listen(self, child: Child) -> None:
@@ -238,7 +278,9 @@ class Supervisor:
             if self._reloader is not None and child in self._generations.importing:
                 await self._reloader.look()
             importing = self._generations.importing
-            if event == "state":
+            if event == "stats" and self._metrics is not None:
+                self._metrics.told(child.pid, child.stats)
+            elif event == "state":
                 logger.info("worker %d: %s", child.pid, child.state)
             elif child in importing and event == "imported":  # still
                 child.serve()
@@ -253,6 +295,8 @@ class Supervisor:
 
     def _take_over(self, child: Child) -> None:
         self._generations.serves(child)
+        if not self._has_served:
+            self._manager.ready()
         self._has_served = True
         self._failures = 0
         if self._reloader is not None:
@@ -267,6 +311,7 @@ class Supervisor:
     def _recycle(self, child: Child) -> None:
         logger.info("worker %d is replaced: %s", child.pid, child.reason)
         self._generations.outdates(child)
+        self._count_restart()
         self._balance()
 
     # Ends.
@@ -287,6 +332,7 @@ class Supervisor:
             self._waits_for_change = True
             return
         logger.error("worker %d %s", child.pid, _words(code))
+        self._count_restart()
         if clock.monotonic() - child.served_at < SHORTEST_LIFE:
             self._start_later()
         self._balance()
@@ -350,6 +396,14 @@ class Supervisor:
             self._pause = None
 
     # What they do.
+
+    def _make_metrics(self) -> WorkerMetrics | None:
+        bind = self._service.config.metrics_bind
+        return WorkerMetrics(bind) if bind else None
+
+    def _count_restart(self) -> None:
+        if self._metrics is not None:
+            self._metrics.restarted()
 
     def _ask_for_states(self) -> None:
         now = clock.monotonic()

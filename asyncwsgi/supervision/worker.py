@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from asyncwsgi.app_loading import format_error
+from asyncwsgi.config import Config
 from asyncwsgi.errors import AsyncWSGIError
 from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.log_setup import flush_log
@@ -28,6 +29,7 @@ from asyncwsgi.reloading.imports import LateImports, SourceRoots
 from asyncwsgi.server.server import Server
 from asyncwsgi.supervision.channel import Channel, encode
 from asyncwsgi.supervision.inheritance import Inheritance
+from asyncwsgi.supervision.metrics import STATS_INTERVAL
 from asyncwsgi.supervision.recycling import Wear
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.state import describe
@@ -79,7 +81,7 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
                 raise _Superseded
         # Whether browsers shall see why newer code does not serve.
         application = page if service.development.debugger else page.application
-        server = Server(application, dataclasses.replace(service.config, bind=inheritance.binds))
+        server = Server(application, _own_config(service.config, inheritance.binds))
         if service.processes.workers is not None:
             _make_one_of_several(server, service)
         with asyncio.Runner(loop_factory=loop_factory(service.config.loop)) as runner:
@@ -90,6 +92,12 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
     except _Superseded:
         return 128 + signal.SIGTERM
     return 0
+
+
+def _own_config(config: Config, binds: tuple[str, ...]) -> Config:
+    """`config` for one of the processes: the supervisor serves the figures of all."""
+    counts = config.count_requests or bool(config.metrics_bind)
+    return dataclasses.replace(config, bind=binds, metrics_bind="", count_requests=counts)
 
 
 def _make_one_of_several(server: Server, service: Service) -> None:
@@ -128,8 +136,11 @@ class _SupervisedServer:
         self._server = server
         self._watches = service.development.reload
         self._processes = service.processes
+        self._tells_stats = bool(service.config.metrics_bind)
         self._wear = Wear(service.processes)
         self._page = page
+        self._is_retiring = False
+        """Whether it was told that it will stop."""
         self._stopping: asyncio.Task[None] | None = None
         self._has_leave = asyncio.Event()
         """To serve; or, if it is stopping, to end without having served."""
@@ -139,7 +150,7 @@ class _SupervisedServer:
             own_process.give_back(signal.SIGTERM, handler)  # it is the application's
         own_process.keep(lambda: self._server.sockets)
         # A service manager may signal every process of its service.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._retire)
         end = control.dup()
         own_process.keep(lambda: [end])
         channel = await Channel.open(end)
@@ -167,9 +178,11 @@ class _SupervisedServer:
                 flush_log()  # what other processes have to say of it comes behind that
                 channel.send(event="serving")
                 reports.append(asyncio.create_task(self._look_at_wear(channel)))
+                reports.append(asyncio.create_task(self._keep_telling_stats(channel)))
             await self._server.serve_forever()
         for report in reports:
             report.cancel()
+        self._send_stats(channel)
 
     async def _say_alive(self, channel: Channel) -> None:
         """Tell the supervisor that the loop comes round."""
@@ -177,6 +190,15 @@ class _SupervisedServer:
         while timeout:
             channel.send(event="alive")
             await asyncio.sleep(timeout / 4)
+
+    async def _keep_telling_stats(self, channel: Channel) -> None:
+        while self._tells_stats:
+            self._send_stats(channel)
+            await asyncio.sleep(STATS_INTERVAL)
+
+    def _send_stats(self, channel: Channel) -> None:
+        if self._tells_stats:
+            channel.send(event="stats", stats=self._server.stats().as_json())
 
     async def _look_at_wear(self, channel: Channel) -> None:
         reason = ""
@@ -196,6 +218,8 @@ class _SupervisedServer:
         match message["command"]:
             case "serve":
                 self._has_leave.set()
+            case "retire":
+                self._retire()
             case "stop":
                 self._stop(has_successor=message["has_successor"])
             case "abort":
@@ -206,6 +230,15 @@ class _SupervisedServer:
                 channel.send(event="state", state=describe(self._server.snapshot(stacks=True)))
             case "broken":
                 self._page.traceback = message["traceback"]
+
+    def _retire(self) -> None:
+        """Stop, after the time that whoever sends clients needs to learn of it; once."""
+        delay = self._server.config.shutdown_delay
+        if not delay or not self._has_leave.is_set():
+            self._stop()
+        elif not self._is_retiring:
+            self._is_retiring = True
+            self._server.begin_shutdown(delay=delay)
 
     def _stop(self, *, has_successor: bool = False) -> None:
         self._has_leave.set()

@@ -90,8 +90,12 @@ class Workers:
             self._project.run("-c", IN_HASTE, *arguments, "web:app")
         else:
             self._project.start(*arguments)
-        self._project.address = address_of(self.process.urls()[0])
+        self.find()
         self.wait_until_served(count - 1)
+
+    def find(self) -> None:
+        """Wait until the first worker serves."""
+        self._project.address = address_of(self.process.urls()[0])
 
     def wait_until_served(self, count: int = 1) -> None:
         """Wait until `count` more workers serve."""
