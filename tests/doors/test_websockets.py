@@ -50,7 +50,9 @@ class OverUnixSocket(simple_websocket.Client):  # type: ignore[misc]
     """Its client, which knows hosts and ports, over the path of a socket."""
 
     def __init__(self, client: Client, path: str) -> None:
-        self.host, self.path, self.subprotocols, self.extra_headeers = "localhost", path, [], []
+        self.host, self.path = "localhost", path
+        self.subprotocols: list[str] = []
+        self.extra_headeers: list[tuple[str, str]] = []
         simple_websocket.ws.Base.__init__(self, client.sock, ConnectionType.CLIENT)
 
 
