@@ -199,6 +199,8 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._enter(State.CLOSED)
         self._registry.discard(self)
+        if self._relay is not None:
+            self._registry.taken_count -= 1
         taker, self._taker = self._taker, None
         if taker is not None:
             taker.close()
@@ -262,6 +264,7 @@ class HttpConnection(asyncio.Protocol):
             end.close()
             return
         exchange.is_taken_over = True
+        self._registry.taken_count += 1
         self._relay = Relay(
             self.client.transport,
             # What was sent by a duplicate of the socket is heard of here first.

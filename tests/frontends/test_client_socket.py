@@ -532,6 +532,7 @@ class TestClientsThatVanish:
         assert app.is_over.wait(TIMEOUT)
         assert app.heard == [b""]
         until(server, lambda: not server.server.snapshot().connections)
+        assert server.server._registry.taken_count == 0
 
     @leavings
     def test_while_the_application_sends(
@@ -576,6 +577,23 @@ def test_a_snapshot_tells_who_has_taken_its_socket(serve: Serve, client_of: Clie
     until(server, lambda: server.server.snapshot().connections[0].state == "taken_over")
     (seen,) = server.server.snapshot().requests
     assert (seen.target, seen.has_taken_socket, seen.is_answered) == ("/chat", True, False)
+
+
+def test_a_loop_that_cannot_serve_the_pair_says_so_by_its_end(
+    serve: Serve, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(using(lambda sock: sock.recv(1)), validate=False, loop="asyncio")
+    client = client_of(server)
+    client.send(HANDSHAKE[:20])
+    until(server, lambda: [c.state for c in server.server.snapshot().connections] == ["head"])
+
+    async def fail(*_: Any) -> None:
+        raise OSError("no transport today")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "connect_accepted_socket", fail)
+    client.send(HANDSHAKE[20:])
+    assert client.reply().body == b"b''"
+    assert client.is_closed()
 
 
 class TestEnds:
