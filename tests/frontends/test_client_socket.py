@@ -193,6 +193,21 @@ class TestBytes:
         client.send(b"a line\n")
         assert client.read_all() == b"a line\n"
 
+    def test_a_later_request_of_a_kept_connection_may_take_it(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        # As a proxy asks, which keeps its connections for all clients.
+        def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+            if environ["PATH_INFO"] == "/raw":
+                environ["werkzeug.socket"].sendall(RAW_ANSWER)
+                return []
+            return hello(environ, start_response)
+
+        client = client_of(serve(application, validate=False))
+        assert client.get("/").header("Connection") is None
+        client.request("GET", "/raw")
+        assert client.read_all() == RAW_ANSWER
+
     @pytest.mark.parametrize(
         "way",
         [
