@@ -611,6 +611,45 @@ def test_a_loop_that_cannot_serve_the_pair_says_so_by_its_end(
     assert client.is_closed()
 
 
+@leavings
+def test_a_client_that_leaves_while_the_pair_is_made_is_heard_out(
+    serve: Serve,
+    client_of: ClientOf,
+    monkeypatch: pytest.MonkeyPatch,
+    leave: Callable[[Client], None],
+) -> None:
+    is_made, is_over, go_on = threading.Event(), threading.Event(), asyncio.Event()
+    heard: list[bytes] = []
+
+    def converse(sock: Any) -> None:
+        heard.append(sock.recv(5))
+        heard.append(sock.recv(1))
+        is_over.set()
+
+    server = serve(using(converse), validate=False, loop="asyncio")
+    client = client_of(server)
+    client.send(HANDSHAKE[:20])
+    until(server, lambda: [c.state for c in server.server.snapshot().connections] == ["head"])
+    connect_accepted_socket = asyncio.BaseEventLoop.connect_accepted_socket
+
+    async def later(loop: Any, *args: Any) -> Any:
+        is_made.set()
+        await go_on.wait()
+        return await connect_accepted_socket(loop, *args)
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "connect_accepted_socket", later)
+    client.send(HANDSHAKE[20:] + b"early")
+    assert is_made.wait(TIMEOUT)
+    leave(client)
+    if leave is Client.reset:
+        until(server, lambda: not server.server.snapshot().connections)
+    else:
+        come_round(server)
+    server.started.result().call_soon_threadsafe(go_on.set)
+    assert is_over.wait(TIMEOUT)
+    assert heard == [b"early", b""]
+
+
 class TestEnds:
     @pytest.mark.parametrize(
         "end",
