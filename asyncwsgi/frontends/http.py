@@ -198,9 +198,9 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._enter(State.CLOSED)
-        self._registry.discard(self)
         if self._relay is not None:
             self._registry.taken_count -= 1
+        self._registry.discard(self)
         taker, self._taker = self._taker, None
         if taker is not None:
             taker.close()

@@ -95,12 +95,12 @@ class Registry:
         self.phase = DrainPhase.OPEN
         self.budget = BufferBudget(max_buffered_size, self._read_little)
         """What all of them hold together."""
+        self.taken_count = 0
+        """Connections now whose sockets applications have taken."""
         self.accepted_count = 0
         """Connections so far."""
         self.refused_count = 0
         """Requests and connections that were answered in the application's place, so far."""
-        self.taken_count = 0
-        """Connections now whose sockets applications have taken."""
         self._max_connections = max_connections
         self._max_descriptors = max_descriptors
         self._connections: set[RegisteredConnection] = set()

@@ -52,7 +52,7 @@ class OverUnixSocket(simple_websocket.Client):  # type: ignore[misc]
     def __init__(self, client: Client, path: str) -> None:
         self.host, self.path = "localhost", path
         self.subprotocols: list[str] = []
-        self.extra_headeers: list[tuple[str, str]] = []
+        self.extra_headeers: list[str] = []
         simple_websocket.ws.Base.__init__(self, client.sock, ConnectionType.CLIENT)
 
 
