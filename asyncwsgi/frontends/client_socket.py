@@ -46,8 +46,9 @@ _OF_TLS = frozenset(
 )  # fmt: skip
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})[ \r\n]")
 
-# For all of them: it is held for the moment in which one is taken over.
+# For all of them: they are held for the moment in which one is taken over, or adds a number.
 _taking = threading.Lock()
+_counting = threading.Lock()
 
 
 def status_of(data: object) -> int:
@@ -179,7 +180,8 @@ class ClientSocket:
         end = self._taken_over()
         self._speak(status_of(args[0]) if args else SWITCHING_PROTOCOLS)
         result = getattr(end, name)(*args, **options)
-        self.sent_size += memoryview(args[0]).nbytes if result is None else result
+        with _counting:  # a library may answer pings in a thread of its own
+            self.sent_size += memoryview(args[0]).nbytes if result is None else result
         return result
 
     @property

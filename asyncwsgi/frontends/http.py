@@ -234,6 +234,8 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._enter(State.CLOSED)
+        if self._relay is not None:
+            self._registry.taken_count -= 1
         self._registry.discard(self)
         taker, self._taker, self._successor = self._taker, None, None
         if taker is not None:
@@ -298,6 +300,7 @@ class HttpConnection(asyncio.Protocol):
             end.close()
             return
         exchange.is_taken_over = True
+        self._registry.taken_count += 1
         self._relay = Relay(
             self.client.transport,
             # What was sent by a duplicate of the socket is heard of here first.

@@ -19,6 +19,9 @@ DESCRIPTORS_OF_FILE = 3
 """What a file that is being sent takes besides its client's: the application's, another one of the
 file and another one of the socket (see `asyncwsgi.frontends.file_sender`)."""
 
+DESCRIPTORS_OF_SOCKET = 2
+"""What a socket that the application has taken needs besides its client's: the ends of a pair."""
+
 
 class DrainPhase(enum.Enum):
     """Who may still send a request.
@@ -94,6 +97,8 @@ class Registry:
         self.phase = DrainPhase.OPEN
         self.budget = BufferBudget(max_buffered_size, self._read_little)
         """What all of them hold together."""
+        self.taken_count = 0
+        """Connections now whose sockets applications have taken."""
         self.accepted_count = 0
         """Connections so far."""
         self.refused_counts: dict[int, int] = {}
@@ -144,15 +149,20 @@ class Registry:
         A thread that reads a file has a descriptor of its own for it. Without one, every client
         could have the application open a file, until it could open nothing any more.
         """
-        taken = len(self._connections) + DESCRIPTORS_OF_FILE * (len(open_parts) + 1)
+        taken = len(self._connections) + self._taken_besides + DESCRIPTORS_OF_FILE
         return not self._max_descriptors or taken <= self._max_descriptors
 
     def _has_place_for(self, count: int) -> bool:
         served_count = count + len(self._connections) - len(self._ending)
         if self._max_connections:
             return served_count <= self._max_connections
-        taken = served_count + DESCRIPTORS_OF_FILE * len(open_parts)
+        taken = served_count + self._taken_besides
         return not self._max_descriptors or taken <= self._max_descriptors
+
+    @property
+    def _taken_besides(self) -> int:
+        """Descriptors that connections take besides their own."""
+        return DESCRIPTORS_OF_FILE * len(open_parts) + DESCRIPTORS_OF_SOCKET * self.taken_count
 
     def add(self, connection: RegisteredConnection) -> None:
         self._connections.add(connection)

@@ -7,6 +7,9 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
+from asyncwsgi.frontends.transport import shut_down
+from asyncwsgi.requests import forks
+
 
 def _tell_nobody() -> None:
     """Stands in for who need not be told any more."""
@@ -14,11 +17,6 @@ def _tell_nobody() -> None:
 
 def _take_no_notice(_: bytes) -> None:
     """Stands in for who wanted the first bytes only."""
-
-
-def _close_unless_done(opening: asyncio.Task[object], end: socket.socket) -> None:
-    if opening.cancelled() or opening.exception() is not None:
-        end.close()
 
 
 class Relay(asyncio.Protocol):
@@ -53,8 +51,15 @@ class Relay(asyncio.Protocol):
         self._waiting = first
         loop = asyncio.get_running_loop()
         self._opening = loop.create_task(loop.connect_accepted_socket(lambda: self, end))
+        self._opening.add_done_callback(lambda task: self._opened(task, end))
+
+    def _opened(self, opening: asyncio.Task[object], end: socket.socket) -> None:
+        self._opening = None
         # A loop that ends before that is done cancels it, and would leave the application waiting.
-        self._opening.add_done_callback(lambda task: _close_unless_done(task, end))
+        if opening.cancelled() or opening.exception() is not None:
+            end.close()
+            self.has_ended = True
+            self._on_end()
 
     # From the application.
 
@@ -63,7 +68,7 @@ class Relay(asyncio.Protocol):
         self._transport.write(self._waiting)
         self._waiting = b""
         if self._has_client_gone:
-            self._transport.close()
+            self._close(self._transport)
         elif self._has_client_ended:
             self._transport.write_eof()
         if self._is_client_slow:
@@ -85,7 +90,7 @@ class Relay(asyncio.Protocol):
         self._on_end()
         # Each of them knows this: no cycle outlives the connection.
         self._on_data, self._on_end = _take_no_notice, _tell_nobody
-        self._transport = self._opening = None
+        self._transport = None
 
     def pause_writing(self) -> None:
         if not self._client.is_closing():
@@ -128,4 +133,11 @@ class Relay(asyncio.Protocol):
         """The client has gone."""
         self._has_client_gone = True
         if self._transport is not None:
-            self._transport.close()
+            self._close(self._transport)
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        transport.close()
+        if forks.have_begun and not transport.get_write_buffer_size():
+            # A child that a view has forked holds this end, too, and the other one would hear
+            # nothing of its being closed.
+            shut_down(transport.get_extra_info("socket"))

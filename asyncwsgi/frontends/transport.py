@@ -17,7 +17,7 @@ import socket
 import ssl
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from asyncwsgi.frontends.buffer_budget import BufferBudget
@@ -299,16 +299,27 @@ class ClientTransport:
         sock = self.transport.get_extra_info("socket") if forks.have_begun else None
         if sock is None or sock.fileno() < 0:
             return
-        # By a socket object of our own: uvloop's have no shutdown().
-        own = socket.socket(sock.family, sock.type, sock.proto, sock.fileno())
-        try:
-            with contextlib.suppress(OSError):  # the client was faster
-                if self._is_reset:
-                    _reset(own)
-                else:
-                    own.shutdown(socket.SHUT_RDWR)
-        finally:
-            own.detach()
+        if self._is_reset:
+            with _own(sock) as own, contextlib.suppress(OSError):  # the client was faster
+                _reset(own)
+        else:
+            shut_down(sock)
+
+
+def shut_down(sock: Any) -> None:
+    """End a connection, whoever else holds the socket, which a transport has given."""
+    with _own(sock) as own, contextlib.suppress(OSError):  # the peer was faster
+        own.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def _own(sock: Any) -> Iterator[socket.socket]:
+    """The same as a socket object of our own: uvloop's have no shutdown()."""
+    own = socket.socket(sock.family, sock.type, sock.proto, sock.fileno())
+    try:
+        yield own
+    finally:
+        own.detach()
 
 
 def _reset(sock: socket.socket) -> None:

@@ -193,6 +193,21 @@ class TestBytes:
         client.send(b"a line\n")
         assert client.read_all() == b"a line\n"
 
+    def test_a_later_request_of_a_kept_connection_may_take_it(
+        self, serve: Serve, client_of: ClientOf
+    ) -> None:
+        # As a proxy asks, which keeps its connections for all clients.
+        def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+            if environ["PATH_INFO"] == "/raw":
+                environ["werkzeug.socket"].sendall(RAW_ANSWER)
+                return []
+            return hello(environ, start_response)
+
+        client = client_of(serve(application, validate=False))
+        assert client.get("/").header("Connection") is None
+        client.request("GET", "/raw")
+        assert client.read_all() == RAW_ANSWER
+
     @pytest.mark.parametrize(
         "way",
         [
@@ -532,6 +547,7 @@ class TestClientsThatVanish:
         assert app.is_over.wait(TIMEOUT)
         assert app.heard == [b""]
         until(server, lambda: not server.server.snapshot().connections)
+        assert server.server._registry.taken_count == 0
 
     @leavings
     def test_while_the_application_sends(
@@ -576,6 +592,62 @@ def test_a_snapshot_tells_who_has_taken_its_socket(serve: Serve, client_of: Clie
     until(server, lambda: server.server.snapshot().connections[0].state == "taken_over")
     (seen,) = server.server.snapshot().requests
     assert (seen.target, seen.has_taken_socket, seen.is_answered) == ("/chat", True, False)
+
+
+def test_a_loop_that_cannot_serve_the_pair_says_so_by_its_end(
+    serve: Serve, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(using(lambda sock: sock.recv(1)), validate=False, loop="asyncio")
+    client = client_of(server)
+    client.send(HANDSHAKE[:20])
+    until(server, lambda: [c.state for c in server.server.snapshot().connections] == ["head"])
+
+    async def fail(*_: Any) -> None:
+        raise OSError("no transport today")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "connect_accepted_socket", fail)
+    client.send(HANDSHAKE[20:])
+    assert client.reply().body == b"b''"
+    assert client.is_closed()
+
+
+@leavings
+def test_a_client_that_leaves_while_the_pair_is_made_is_heard_out(
+    serve: Serve,
+    client_of: ClientOf,
+    monkeypatch: pytest.MonkeyPatch,
+    leave: Callable[[Client], None],
+) -> None:
+    is_made, is_over, go_on = threading.Event(), threading.Event(), asyncio.Event()
+    heard: list[bytes] = []
+
+    def converse(sock: Any) -> None:
+        heard.append(sock.recv(5))
+        heard.append(sock.recv(1))
+        is_over.set()
+
+    server = serve(using(converse), validate=False, loop="asyncio")
+    client = client_of(server)
+    client.send(HANDSHAKE[:20])
+    until(server, lambda: [c.state for c in server.server.snapshot().connections] == ["head"])
+    connect_accepted_socket = asyncio.BaseEventLoop.connect_accepted_socket
+
+    async def later(loop: Any, *args: Any) -> Any:
+        is_made.set()
+        await go_on.wait()
+        return await connect_accepted_socket(loop, *args)
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "connect_accepted_socket", later)
+    client.send(HANDSHAKE[20:] + b"early")
+    assert is_made.wait(TIMEOUT)
+    leave(client)
+    if leave is Client.reset:
+        until(server, lambda: not server.server.snapshot().connections)
+    else:
+        come_round(server)
+    server.started.result().call_soon_threadsafe(go_on.set)
+    assert is_over.wait(TIMEOUT)
+    assert heard == [b"early", b""]
 
 
 class TestEnds:

@@ -43,3 +43,12 @@ async def test_a_client_that_has_no_transport_yet_does_not_count_twice() -> None
     registry.add_opening(client)
     registry.add(client)
     assert not registry.is_overfull
+
+
+def test_a_socket_that_was_taken_counts_with_the_ends_of_its_pair() -> None:
+    registry = Registry(max_descriptors=2)
+    registry.add(Client())
+    registry.add(Client())
+    assert not registry.is_overfull
+    registry.taken_count += 1
+    assert registry.is_overfull

@@ -59,7 +59,7 @@ def test_the_environ_describes_the_request(
     assert environ.keys() - cgi.keys() == {
         "wsgi.version", "wsgi.url_scheme", "wsgi.input", "wsgi.errors", "wsgi.multithread",
         "wsgi.multiprocess", "wsgi.run_once", "wsgi.file_wrapper",
-        "asyncwsgi.disconnected", "waitress.client_disconnected",
+        "asyncwsgi.disconnected", "waitress.client_disconnected", "werkzeug.socket",
     }  # fmt: skip
 
 

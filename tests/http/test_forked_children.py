@@ -116,3 +116,28 @@ def test_a_response_that_must_not_seem_whole_is_reset(
     forks.released.set()
     with pytest.raises(ConnectionResetError):
         client.read_all()
+
+
+def test_who_waits_at_the_socket_of_a_client_hears_of_its_end(
+    serve: Serve, forks: Forks, client_of: ClientOf
+) -> None:
+    heard: list[bytes] = []
+    is_over = threading.Event()
+
+    def converse(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        sock = environ["werkzeug.socket"]
+        sock.recv(1)
+        forks(environ, start_response)
+        sock.sendall(b"spam")
+        heard.append(sock.recv(1))
+        is_over.set()
+        return []
+
+    server = serve(converse, validate=False)
+    client = client_of(server)
+    client.request()
+    client.send(b"x")
+    assert client.read(4) == b"spam"
+    server.abort()  # a client of this process would be held by the child, too
+    wait_for(is_over)
+    assert heard == [b""]

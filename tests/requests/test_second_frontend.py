@@ -37,6 +37,7 @@ class Program:
         app.add_url_rule("/async", view_func=self.asynchronous)
         app.add_url_rule("/loop", view_func=self.calls_loop)
         app.add_url_rule("/waits", view_func=self.waits)
+        app.add_url_rule("/socket", view_func=self.has_socket)
 
     def echo(self) -> bytes:
         return flask.request.get_data()
@@ -76,6 +77,9 @@ class Program:
     async def asynchronous(self) -> dict[str, object]:
         await asyncio.sleep(0)
         return {"loop": id(asyncio.get_running_loop()), "query": flask.request.args["q"]}
+
+    def has_socket(self) -> str:
+        return str("werkzeug.socket" in flask.request.environ)
 
     def calls_loop(self) -> str:
         async def loop_id() -> int:
@@ -130,6 +134,11 @@ def test_a_view_that_fails_is_answered(connect: Connect) -> None:
     client = connect()
     assert client.get("/fails")[0] == "500 INTERNAL SERVER ERROR"
     assert client.get("/loop")[0] == "200 OK"
+
+
+def test_who_hands_out_no_sockets_has_no_key_for_one(connect: Connect) -> None:
+    # Libraries look for the key to learn whether they can speak WebSocket.
+    assert connect().get("/socket") == ("200 OK", b"False")
 
 
 def test_a_body_that_fails_ends_the_connection_without_its_mark(connect: Connect) -> None:
