@@ -40,7 +40,7 @@ def test_the_example_of_the_rfc_is_answered_as_it_says() -> None:
         {"CONTENT_LENGTH": ""},
     ],
 )
-def test_as_many_ways_to_say_it_as_there_are_are_understood(changes: dict[str, str]) -> None:
+def test_as_many_ways_to_say_it_as_there_are_are_understood(changes: dict[str, str | None]) -> None:
     assert isinstance(check(changes), Handshake)
 
 
