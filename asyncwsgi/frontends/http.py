@@ -30,7 +30,7 @@ from asyncwsgi.errors import RequestBodyError, RequestRefused, WorkersBusy
 from asyncwsgi.frontends.buffer_budget import UNCLAIMED_SIZE, Claim
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.little_reads import LittleReads, ReadBuffers
-from asyncwsgi.frontends.registry import ConnectionSnapshot, DrainPhase, Registry
+from asyncwsgi.frontends.registry import UPGRADED, ConnectionSnapshot, DrainPhase, Registry
 from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.frontends.states import State
 from asyncwsgi.frontends.transport import ClientTransport
@@ -428,7 +428,7 @@ class HttpConnection(asyncio.Protocol):
         """What it is doing. From any thread."""
         return ConnectionSnapshot(
             peer=self.client.peer,
-            state=self._state.name.lower(),
+            state=UPGRADED if self._successor is not None else self._state.name.lower(),
             age=max(0.0, now - self._entered_at),
             had_request=self._had_request,
         )

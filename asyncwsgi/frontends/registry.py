@@ -18,6 +18,10 @@ DESCRIPTORS_OF_FILE = 3
 file and another one of the socket (see `asyncwsgi.frontends.file_sender`)."""
 
 
+UPGRADED = "upgraded"
+"""The state of a connection whose protocol is no longer HTTP, as a WebSocket's."""
+
+
 class DrainPhase(enum.Enum):
     """Who may still send a request.
 
@@ -39,7 +43,7 @@ class ConnectionSnapshot:
     peer: str
     """The address of the client, as log lines name it."""
     state: str
-    """What it waits for; of an HTTP connection the name of a `State`, in lower case."""
+    """What it waits for: `UPGRADED`, or of HTTP the name of a `State`, in lower case."""
     age: float
     """Seconds for which it has waited."""
     had_request: bool
