@@ -169,6 +169,26 @@ class TestByTheClient:
         told.wait()
         assert isinstance(told.raised, asyncio.CancelledError)
 
+    def test_a_thread_that_waits_for_it_to_leave_is_woken(self, serve: Serve) -> None:
+        answers: list[bool] = []
+
+        def app(environ: Any, start_response: Any) -> Any:
+            async def handler(ws: WebSocketConnection) -> None:
+                await ws.send("open")
+                answers.append(
+                    await asyncio.to_thread(environ["asyncwsgi.disconnected"].wait, TIMEOUT)
+                )
+
+            told._handler = handler
+            return WebSocket(told.run)(environ, start_response)
+
+        told = Told()
+        with raw_websocket(serve(app, validate=False)) as client:
+            assert client.receive() == TextMessage("open")
+            assert answers == []
+        assert told.wait()[0] == 1006
+        assert answers == [True]
+
 
 class TestByTheHandler:
     def test_one_that_returns_closes_with_1000(self, serve: Serve) -> None:
