@@ -34,7 +34,7 @@ from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.little_reads import LittleReads, ReadBuffers
 from asyncwsgi.frontends.probes import Probes
 from asyncwsgi.frontends.proxy_protocol import Ends
-from asyncwsgi.frontends.registry import ConnectionSnapshot, DrainPhase, Registry
+from asyncwsgi.frontends.registry import UPGRADED, ConnectionSnapshot, DrainPhase, Registry
 from asyncwsgi.frontends.relay import Relay
 from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.frontends.states import State
@@ -515,7 +515,7 @@ class HttpConnection(asyncio.Protocol):
         """What it is doing. From any thread."""
         return ConnectionSnapshot(
             peer=self.client.peer,
-            state=self._state.name.lower(),
+            state=UPGRADED if self._successor is not None else self._state.name.lower(),
             age=max(0.0, now - self._entered_at),
             had_request=self._had_request,
         )

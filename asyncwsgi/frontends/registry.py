@@ -23,6 +23,10 @@ DESCRIPTORS_OF_SOCKET = 2
 """What a socket that the application has taken needs besides its client's: the ends of a pair."""
 
 
+UPGRADED = "upgraded"
+"""The state of a connection whose protocol is no longer HTTP, as a WebSocket's."""
+
+
 class DrainPhase(enum.Enum):
     """Who may still send a request.
 
@@ -44,7 +48,7 @@ class ConnectionSnapshot:
     peer: str
     """The address of the client, as log lines name it."""
     state: str
-    """What it waits for; of an HTTP connection the name of a `State`, in lower case."""
+    """What it waits for: `UPGRADED`, or of HTTP the name of a `State`, in lower case."""
     age: float
     """Seconds for which it has waited."""
     had_request: bool

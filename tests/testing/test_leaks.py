@@ -22,7 +22,7 @@ import requests
 from flask import Flask
 from flask_sock import Sock
 
-from asyncwsgi import Server
+from asyncwsgi import Server, WebSocket
 from asyncwsgi.errors import BindError, ConfigError
 from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.requests.exchange import Exchange
@@ -32,6 +32,8 @@ from asyncwsgi.testing.leaks import check as leaks
 from asyncwsgi.testing.leaks.check import Leak, left_connections
 from asyncwsgi.testing.leaks.clients import peers_in_this_process
 from tests.client import TIMEOUT, connect
+from tests.websockets.clients import raw_websocket
+from tests.websockets.handlers import echo
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -121,6 +123,11 @@ class TestWhatIsNamed:
         session.get(server.url)
         server.wait_for_request()
         assert "kept open after its last response" in leaks_of(server)
+
+    def test_a_websocket_that_is_not_closed(self, left: ExitStack) -> None:
+        with LiveServer(WebSocket(echo), leaks="warn") as server:
+            left.enter_context(raw_websocket(server)).exchange()
+            assert ", a WebSocket; close the client" in leaks_of(server)
 
     def test_a_client_of_a_unix_socket(self, tmp_path: Path, left: ExitStack) -> None:
         path = str(tmp_path / "socket")

@@ -13,9 +13,11 @@ import pytest
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 from wsproto.events import CloseConnection, TextMessage
 
+import asyncwsgi
 from asyncwsgi import ConnectionClosed, Server, ServerThread, WebSocket, WebSocketConnection
 from asyncwsgi.config import Loop
 from asyncwsgi.frontends.http import HttpConnection
+from tests.apps import hello
 from tests.client import TIMEOUT, Client, connect
 from tests.conftest import Serve
 from tests.http.helpers import Clock, come_round, leavings, until, watched
@@ -167,6 +169,26 @@ class TestByTheClient:
         told.wait()
         assert isinstance(told.raised, asyncio.CancelledError)
 
+    def test_a_thread_that_waits_for_it_to_leave_is_woken(self, serve: Serve) -> None:
+        answers: list[bool] = []
+
+        def app(environ: Any, start_response: Any) -> Any:
+            async def handler(ws: WebSocketConnection) -> None:
+                await ws.send("open")
+                answers.append(
+                    await asyncio.to_thread(environ["asyncwsgi.disconnected"].wait, TIMEOUT)
+                )
+
+            told._handler = handler
+            return WebSocket(told.run)(environ, start_response)
+
+        told = Told()
+        with raw_websocket(serve(app, validate=False)) as client:
+            assert client.receive() == TextMessage("open")
+            assert answers == []
+        assert told.wait()[0] == 1006
+        assert answers == [True]
+
 
 class TestByTheHandler:
     def test_one_that_returns_closes_with_1000(self, serve: Serve) -> None:
@@ -264,6 +286,37 @@ class TestByTheHandler:
 
         with open_websocket(serve(WebSocket(handler), validate=False)) as client:
             assert client.recv(TIMEOUT) == "refused"
+
+    def test_a_live_server_of_a_test_knows_what_it_raised(self, serve: Serve) -> None:
+        async def handler(ws: WebSocketConnection) -> None:
+            raise LookupError("a fault of the application")
+
+        server = serve(WebSocket(handler), validate=False)
+        with raw_websocket(server) as client:
+            client.receive_close()
+        with pytest.raises(LookupError, match="a fault of the application"):
+            server.raise_errors()
+
+    def test_a_plain_view_may_send_from_its_thread(self, serve: Serve) -> None:
+        sockets: list[WebSocketConnection] = []
+
+        async def handler(ws: WebSocketConnection) -> None:
+            sockets.append(ws)
+            await echo(ws)
+
+        application = WebSocket(handler)
+
+        def app(environ: Any, start_response: Any) -> Any:
+            if environ["PATH_INFO"] != "/say":
+                return application(environ, start_response)
+            asyncwsgi.from_thread.run(sockets[0].send, "from a thread")
+            return hello(environ, start_response)
+
+        server = serve(app, validate=False)
+        with raw_websocket(server) as client, connect(server.addresses[0]) as plain:
+            client.exchange()
+            assert plain.get("/say").status == 200
+            assert client.receive() == TextMessage("from a thread")
 
 
 class TestBrokenFrames:
@@ -370,7 +423,7 @@ class TestByTheServer:
         with raw_websocket(server) as client:
             client.exchange()
             (connection,) = server.server.snapshot().connections
-            assert (connection.state, connection.had_request) == ("taken_over", True)
+            assert (connection.state, connection.had_request) == ("upgraded", True)
             assert server.server.snapshot().requests == ()
         until(server, lambda: not server.server.snapshot().connections)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import ssl
 from pathlib import Path
 from textwrap import dedent
@@ -13,6 +14,7 @@ import flask
 import pytest
 from websockets.exceptions import ConnectionClosedOK
 from websockets.sync.client import connect as websockets_connect
+from wsproto.events import CloseConnection, TextMessage
 
 import asyncwsgi
 from asyncwsgi import websocket
@@ -24,6 +26,7 @@ from tests.doors.processes import address_of
 from tests.loops import LOOPS
 from tests.reloading.conftest import Project, has_ended
 from tests.serving.conftest import Running
+from tests.websockets.clients import RawWebSocket
 from tests.websockets.handlers import echo
 
 PROGRAM = dedent(
@@ -60,6 +63,20 @@ PROGRAM = dedent(
         app.run(port=0)
     """
 )
+
+
+STUBBORN = """
+import asyncio
+import asyncwsgi
+
+
+async def stubborn(ws):
+    await ws.send("open")
+    await asyncio.Event().wait()
+
+
+app = asyncwsgi.WebSocket(stubborn)
+"""
 
 
 @pytest.fixture
@@ -117,6 +134,20 @@ def test_the_command_line(start: Start, tmp_path: Path) -> None:
     process = start("-m", "asyncwsgi", "--port", "0", "web:app")
     address = address_of(process.urls()[0])
     assert echoes(address)
+
+
+def test_a_second_signal_cuts(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "web.py").write_text(STUBBORN)
+    process = start("-m", "asyncwsgi", "--port", "0", "--graceful-timeout", "1000", "web:app")
+    with connect(address_of(process.urls()[0])) as client:
+        websocket = RawWebSocket(client)
+        assert websocket.receive() == TextMessage("open")
+        process.send_signal(signal.SIGINT)
+        assert websocket.receive() == CloseConnection(1001, "the server stops")
+        process.send_signal(signal.SIGINT)
+        assert client.read_all() == b""
+        process.wait()
+    assert "Traceback" not in process.log
 
 
 def test_app_run_in_the_place_of_werkzeug(start: Start, tmp_path: Path) -> None:

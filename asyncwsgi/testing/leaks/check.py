@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from asyncwsgi.errors import AsyncWSGIError
-from asyncwsgi.frontends.registry import ConnectionSnapshot
+from asyncwsgi.frontends.registry import UPGRADED, ConnectionSnapshot
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.server.snapshot import RequestSnapshot, Snapshot
 from asyncwsgi.server.stacks import place_of, stack_of
@@ -251,6 +251,8 @@ _NOT_WAITING = frozenset({"responding", "taken_over", "closing", "closed"})
 def _state_of(connection: ConnectionSnapshot) -> str:
     if connection.state in _IN_REQUEST:
         return "in the middle of a request"
+    if connection.state == UPGRADED:
+        return "a WebSocket"
     return "kept open after its last response" if connection.had_request else "never used"
 
 

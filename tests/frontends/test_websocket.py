@@ -1,0 +1,140 @@
+"""One WebSocket without sockets, threads or time: what it does at one go, and what it does not."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import copy_context
+from typing import Any
+
+from asyncwsgi.frontends.websocket import (
+    MOST_EVENTS,
+    WebSocketConnection,
+    WebSocketOptions,
+    serve_websocket,
+)
+from tests.frontends.fakes import FakeTransport, Stage
+from tests.websockets.clients import PING, TEXT, frame
+
+GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+
+
+class WatchedTransport(FakeTransport):
+    """Keeps what is sent, and says whether the client is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+        self.is_read = True
+
+    def write(self, data: Any) -> None:
+        self.sent.append(bytes(data))
+
+    def pause_reading(self) -> None:
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        self.is_read = True
+
+
+def opened(handler: Any, **options: Any) -> tuple[Stage, WatchedTransport]:
+    """A connection whose request has opened a WebSocket."""
+    stage, transport = Stage(), WatchedTransport()
+    stage.connection.connection_made(transport)
+    stage.send(GET)
+    exchange = stage.connection.exchange
+    assert exchange is not None
+    serve_websocket(
+        stage.connection,
+        exchange,
+        handler=handler,
+        context=copy_context(),
+        name="handler",
+        subprotocol=None,
+        agreement=None,
+        options=WebSocketOptions(**options),
+    )
+    return stage, transport
+
+
+async def forever(ws: WebSocketConnection) -> None:
+    await asyncio.Event().wait()
+
+
+async def settled() -> None:
+    """Let all happen that is going to."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+async def test_many_frames_at_a_time_leave_turns_to_others() -> None:
+    stage, transport = opened(forever)
+    stage.send(frame(PING) * 1000)
+    assert len(transport.sent) == MOST_EVENTS
+    assert not transport.is_read
+    await settled()
+    assert len(transport.sent) == 1000
+    assert transport.is_read
+    stage.connection.abort()
+
+
+async def test_what_the_queue_does_not_hold_is_not_even_parsed() -> None:
+    received = []
+
+    async def slow(ws: WebSocketConnection) -> None:
+        async for message in ws:
+            received.append(message)
+            await asyncio.sleep(0)
+
+    stage, transport = opened(slow, queue_size=1)
+    stage.send(frame(TEXT, b"spam") + frame(PING) + frame(TEXT, b"eggs"))
+    assert (transport.sent, transport.is_read) == ([], False)
+    await settled()
+    assert (transport.sent, transport.is_read) == ([b"\x8a\x00"], True)
+    assert received == ["spam", "eggs"]
+    stage.connection.abort()
+
+
+async def test_only_the_last_ping_is_answered_when_the_client_reads_again() -> None:
+    """RFC 6455 5.5.3: else whoever asks and does not read makes the answers heap up."""
+    stage, transport = opened(forever)
+    stage.connection.pause_writing()
+    stage.send(frame(PING, b"a") + frame(PING, b"b"))
+    assert transport.sent == []
+    stage.connection.resume_writing()
+    assert transport.sent == [b"\x8a\x01b"]
+    stage.connection.abort()
+
+
+async def test_a_send_waits_until_the_client_reads_again() -> None:
+    sent = []
+
+    async def handler(ws: WebSocketConnection) -> None:
+        await ws.send("spam")
+        sent.append("spam")
+        await forever(ws)
+
+    stage, transport = opened(handler)
+    stage.connection.pause_writing()
+    await settled()
+    assert (sent, transport.sent) == ([], [])
+    stage.connection.resume_writing()
+    await settled()
+    assert (sent, transport.sent) == (["spam"], [b"\x81\x04spam"])
+    stage.connection.abort()
+
+
+async def test_whoever_waits_to_send_hears_that_the_client_has_gone() -> None:
+    raised = []
+
+    async def handler(ws: WebSocketConnection) -> None:
+        try:
+            await ws.send("spam")
+        except ConnectionError as error:
+            raised.append(str(error))
+
+    stage, _ = opened(handler)
+    stage.connection.pause_writing()
+    await settled()
+    stage.connection.connection_lost(None)
+    await settled()
+    assert raised == ["the WebSocket is closed with 1006: the connection was lost"]
