@@ -342,6 +342,20 @@ class TestErrors:
             await call()
         assert call.sent == []
 
+    async def test_an_error_that_the_application_answers_itself_is_none(
+        self, mount: Mounting
+    ) -> None:
+        def app(_: Environ, start_response: StartResponse) -> Iterable[bytes]:
+            start_response("200 OK", [TEXT])
+            try:
+                raise LookupError("of the application")
+            except LookupError:
+                start_response("500 Sorry", [TEXT], sys.exc_info())
+            return [b"Sorry"]
+
+        call = await HandMade(mount(app), scope())()
+        assert (call.status, call.body) == (500, b"Sorry")
+
     async def test_an_error_behind_the_head_is_raised_and_the_body_does_not_end(
         self, mount: Mounting, caplog: pytest.LogCaptureFixture
     ) -> None:
