@@ -369,10 +369,10 @@ class TestClientsThatLeave:
             return Blocks(environ)
 
         mounted = mount(app, validate=False)
-        call = HandMade(mounted, scope(), DISCONNECT)  # as uvicorn says it then
+        call = HandMade(mounted, scope())
         task = call.begin()
         await call.until_sent(2)
-        await turn()
+        call.give(DISCONNECT)  # as uvicorn says it then
         service_of(mounted)._look()
         await turn()
         assert call.received == 1
