@@ -153,6 +153,7 @@ class TestResponses:
         assert endless.closings == 1
 
 
+@pytest.mark.usefixtures("nobody_looks")
 class TestRequestBodies:
     async def test_a_small_body_is_complete_before_the_application_is_called(
         self, mount: Mounting
@@ -349,6 +350,7 @@ class TestClientsThatLeave:
             await task
         assert not service_of(app).dispatcher.exchanges
 
+    @pytest.mark.usefixtures("nobody_looks")
     async def test_behind_a_complete_response_nobody_has_left(self, mount: Mounting) -> None:
         heard: list[bool] = []
         is_sent = threading.Event()
