@@ -367,7 +367,7 @@ class TestClientsThatLeave:
                 heard.append(self._has_left())
 
         def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-            start_response("200 OK", [TEXT])
+            start_response("200 OK", [TEXT, ("Content-Length", "5")])
             return Blocks(environ)
 
         mounted = mount(app, validate=False)
