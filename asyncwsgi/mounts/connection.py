@@ -88,6 +88,8 @@ class MountConnection:
         """That of the request, while it is not complete."""
         self._body_size = 0
         self._is_asked_for_body = False
+        self._is_answered = False
+        """Whether the host was given the end of the response."""
         self._is_over = False
         self._is_cut = False
         self._is_endless = False
@@ -243,25 +245,26 @@ class MountConnection:
             self._has_room = None
 
     def _lose_client(self) -> None:
-        self._outbox.clear()
-        if self._exchange is not None and not self._is_over:
+        # Hosts say so behind a complete response, too, while the application tidies up.
+        if self._exchange is not None and not self._is_answered:
+            self._outbox.clear()
             self._exchange.connection_lost()
 
     # The response.
 
     async def _send_response(self, exchange: MountExchange) -> None:
         outbox = self._outbox
-        while True:
+        while not self._is_cut and self._host_error is None:
             if outbox:
-                await self._send_first(exchange)
-            elif self._is_over or self._is_cut or self._host_error is not None:
+                await self._send_first()
+            elif self._is_over:
                 break
             else:
                 exchange.resume_writing()
                 await self._wait()
         await self._conclude(exchange)
 
-    async def _send_first(self, exchange: MountExchange) -> None:
+    async def _send_first(self) -> None:
         data = self._outbox.popleft()
         if data is BODY_IS_AWAITED:
             self._begin_to_read()
@@ -273,6 +276,7 @@ class MountConnection:
             else:
                 block, is_last = self._with_next(data, is_last=False)
                 await self._host.write(block, is_last=is_last)
+            self._is_answered = is_last
         except ClientDisconnected:
             self._lose_client()
 
@@ -298,7 +302,10 @@ class MountConnection:
         """All is sent that will be: tell the host what became of it."""
         if (error := exchange.take_error() or self._host_error) is not None:
             self._host_error = None
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # it knows this frame: no cycle outlives the request
         if self._is_cut and self._is_endless:
             await self._host.write(b"", is_last=True)
         elif self._is_cut:

@@ -154,7 +154,9 @@ class Service:
 
     def _look(self) -> None:
         self._next_look = None
-        self._watched = {connection for connection in self._watched if connection.look()}
+        for connection in list(self._watched):
+            if not connection.look():
+                self._watched.discard(connection)
         if self._watched:
             self._next_look = self.loop.call_later(LOOK_INTERVAL, self._look)
 

@@ -163,9 +163,9 @@ class Response:
         return any(t.partition(";")[0].strip().lower() in _ENDLESS_TYPES for t in types)
 
     def start_response(
-        self, status: str, headers: Headers, exc_info: ExcInfo | None = None, /
+        self, status: str, headers: Headers, /, exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], object]:
-        """PEP 3333's ``start_response``.
+        """PEP 3333's ``start_response``; `exc_info` also by its name, as other servers take it.
 
         Raises:
             ApplicationError: status or headers are not what PEP 3333 and RFC 9110 allow, or it is

@@ -7,6 +7,7 @@ the ground could not be prepared.
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 
@@ -37,7 +38,10 @@ RELEASE = ProjectsRelease(
         "pytest-flask==1.3.0",
         "pelicanfs==1.5.0",
         "swh.scanner==0.9.0",
+        "a2wsgi==1.10.10",
         "beautifulsoup4",
+        "httpx",
+        "pytest-asyncio",
         "pytest-mock",
         "requests",
         "requests-mock",
@@ -79,6 +83,16 @@ SUITES = (
             "--ignore=test_osdf.py",
         ),
         folder="test",
+        has_servers=True,
+    ),
+    # A bridge from ASGI to WSGI. What its tests give an application to goes to ours; the others are
+    # of its own functions.
+    Suite(
+        "a2wsgi",
+        "a2wsgi",
+        # It has no settings of pytest, which would look for some further up.
+        ("-c", os.devnull, "--rootdir=.", "tests/test_wsgi.py", "-k", "test_wsgi_"),
+        plugins=("conformance_a2wsgi",),
         has_servers=True,
     ),
     # A client of the archive of Software Heritage, by requests. Its tests ask for pytest-flask's

@@ -57,10 +57,11 @@ def parse_options() -> argparse.Namespace:
 
 def check_replacements() -> list[str]:
     """Each difference has a test of ours that says what holds instead."""
-    path = ROOT / REPLACEMENTS
-    source = path.read_text(encoding="utf-8") if path.exists() else ""
+    paths = [ROOT / name for name in REPLACEMENTS]
+    source = "".join(path.read_text(encoding="utf-8") for path in paths if path.exists())
+    places = " and ".join(REPLACEMENTS)
     return [
-        f"{difference.test} has no replacement: {REPLACEMENTS} lacks {difference.replacement}"
+        f"{difference.test} has no replacement: {places} lack {difference.replacement}"
         for difference in DIFFERENCES
         if f"def {difference.replacement}(" not in source
     ]

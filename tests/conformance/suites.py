@@ -118,6 +118,15 @@ SUITES = (
         has_servers=True,
         has_coroutines=True,
     ),
+    # As the first of them, inside uvicorn: by `asyncwsgi.asgi.WSGIApp`.
+    Suite(
+        "flask-mounted",
+        "flask",
+        ALL_OF_FLASK,
+        plugins=("conformance_wire", "conformance_mounted"),
+        has_servers=True,
+        has_coroutines=True,
+    ),
 )
 
 TOOLS = (
@@ -129,6 +138,7 @@ TOOLS = (
     "pytest-randomly",
     "pytest-timeout",
     "python-dotenv",
+    "uvicorn",
     # Under Werkzeug 3.1's reloader watchdog 7 reports no change, whichever server runs.
     "watchdog<7",
 )

@@ -7,11 +7,18 @@ from contextlib import AsyncExitStack
 from typing import Any
 from wsgiref.validate import validator
 
+import pytest
 import pytest_asyncio
 
 from asyncwsgi.asgi import WSGIApp
 
 Mounting = Callable[..., WSGIApp]
+
+
+@pytest.fixture
+def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks whether clients have left, however long a busy machine takes for a request."""
+    monkeypatch.setattr("asyncwsgi.mounts.lifecycle.LOOK_INTERVAL", 3600.0)
 
 
 @pytest_asyncio.fixture

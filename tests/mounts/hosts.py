@@ -17,16 +17,19 @@ from hypercorn.config import Config as HypercornConfig
 
 from asyncwsgi.aiohttp import WSGIHandler
 from asyncwsgi.asgi import WSGIApp
+from asyncwsgi.config import Loop
 from tests.client import TIMEOUT, Client, connect
+from tests.loops import LOOPS
 
 Serving = Callable[[Any, socket.socket, asyncio.Event], Coroutine[Any, Any, None]]
 """Serves an application of its host on a listener until the event is set."""
 
 
 async def by_uvicorn(
-    app: Any, listener: socket.socket, stop: asyncio.Event, *, ws: Any = "none"
+    app: Any, listener: socket.socket, stop: asyncio.Event, **options: Any
 ) -> None:
-    config = uvicorn.Config(app, ws=ws, log_config=None, access_log=False)
+    options = {"ws": "none", "log_config": None, "access_log": False} | options
+    config = uvicorn.Config(app, **options)
     server = uvicorn.Server(config)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     await _first(serving, stop)
@@ -67,6 +70,12 @@ def mounted_in_aiohttp(application: Any, **options: Any) -> web.Application:
     return app
 
 
+FACTORIES: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+if "uvloop" in LOOPS:
+    import uvloop
+
+    FACTORIES["uvloop"] = uvloop.new_event_loop
+
 HOSTS: dict[str, tuple[Callable[..., Any], Serving]] = {
     "uvicorn": (WSGIApp, by_uvicorn),
     "hypercorn": (WSGIApp, by_hypercorn),
@@ -91,8 +100,8 @@ class Hosted:
 
 
 @contextlib.contextmanager
-def hosted(app: Any, serving: Serving) -> Iterator[Hosted]:
-    """Serve an application of its host in a thread.
+def hosted(app: Any, serving: Serving, loop_kind: Loop = "asyncio") -> Iterator[Hosted]:
+    """Serve an application of its host in a thread, on a loop of its own.
 
     Clients may connect at once: they wait in the listener until the host accepts.
     """
@@ -112,7 +121,8 @@ def hosted(app: Any, serving: Serving) -> Iterator[Hosted]:
 
         def run() -> None:
             try:
-                asyncio.run(main())
+                with asyncio.Runner(loop_factory=FACTORIES[loop_kind]) as runner:
+                    runner.run(main())
             except BaseException as error:
                 errors.append(error)
 

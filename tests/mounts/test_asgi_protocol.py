@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import sys
+import tempfile
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -117,6 +121,20 @@ class TestResponses:
         assert call.header(b"connection") == expected
         assert call.header(b"keep-alive") is None
 
+    async def test_a_file_is_sent_in_blocks(self, mount: Mounting) -> None:
+        data = bytes(range(256)) * 1024
+
+        def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+            file = tempfile.TemporaryFile()  # noqa: SIM115 - the wrapper closes it
+            file.write(data)
+            file.seek(0)
+            start_response("200 OK", [TEXT])
+            wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](file)
+            return wrapped
+
+        call = await HandMade(mount(app, validate=False), scope())()
+        assert (call.body, call.is_complete) == (data, True)
+
     async def test_while_send_waits_the_worker_thread_waits(self, mount: Mounting) -> None:
         endless = Endless(block_size=1024)
         app = mount(endless, response_buffer_size=8 * 1024)
@@ -135,6 +153,7 @@ class TestResponses:
         assert endless.closings == 1
 
 
+@pytest.mark.usefixtures("nobody_looks")
 class TestRequestBodies:
     async def test_a_small_body_is_complete_before_the_application_is_called(
         self, mount: Mounting
@@ -331,6 +350,38 @@ class TestClientsThatLeave:
             await task
         assert not service_of(app).dispatcher.exchanges
 
+    @pytest.mark.usefixtures("nobody_looks")
+    async def test_behind_a_complete_response_nobody_has_left(self, mount: Mounting) -> None:
+        heard: list[bool] = []
+        is_sent = threading.Event()
+
+        class Blocks:
+            def __init__(self, environ: Environ) -> None:
+                self._has_left = environ["asyncwsgi.disconnected"]
+
+            def __iter__(self) -> Iterator[bytes]:
+                return iter([b"whole"])
+
+            def close(self) -> None:
+                assert is_sent.wait(TIMEOUT)
+                heard.append(self._has_left())
+
+        def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+            start_response("200 OK", [TEXT, ("Content-Length", "5")])
+            return Blocks(environ)
+
+        mounted = mount(app, validate=False)
+        call = HandMade(mounted, scope())
+        task = call.begin()
+        await call.until_sent(2)
+        call.give(DISCONNECT)  # as uvicorn says it then
+        service_of(mounted)._look()
+        await turn()
+        assert call.received == 1
+        is_sent.set()
+        await task
+        assert heard == [False]
+
 
 class TestErrors:
     async def test_an_error_before_the_head_is_the_servers_to_answer(self, mount: Mounting) -> None:
@@ -341,6 +392,20 @@ class TestErrors:
         with pytest.raises(LookupError, match="of the application"):
             await call()
         assert call.sent == []
+
+    async def test_an_error_that_the_application_answers_itself_is_none(
+        self, mount: Mounting
+    ) -> None:
+        def app(_: Environ, start_response: StartResponse) -> Iterable[bytes]:
+            start_response("200 OK", [TEXT])
+            try:
+                raise LookupError("of the application")
+            except LookupError:
+                start_response("500 Sorry", [TEXT], sys.exc_info())
+            return [b"Sorry"]
+
+        call = await HandMade(mount(app), scope())()
+        assert (call.status, call.body) == (500, b"Sorry")
 
     async def test_an_error_behind_the_head_is_raised_and_the_body_does_not_end(
         self, mount: Mounting, caplog: pytest.LogCaptureFixture
@@ -466,6 +531,55 @@ class TestOtherScopes:
         step = WSGIApp(hello)(scope(), None, None)  # type: ignore[arg-type]
         with pytest.raises(RuntimeError, match="use asyncio or uvloop, not trio"):
             step.send(None)
+
+
+class TestMemory:
+    """What a request has held is free when it ends, and not when the collector comes round."""
+
+    @pytest.fixture(autouse=True)
+    def _without_collector(self) -> Iterator[None]:
+        gc.collect()
+        gc.disable()
+        yield
+        gc.enable()
+
+    async def test_of_a_request(self, mount: Mounting) -> None:
+        class Probe:
+            """Something of the application's."""
+
+        probes: list[weakref.ref[Probe]] = []
+
+        def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+            environ["probe"] = probe = Probe()
+            probes.append(weakref.ref(probe))
+            return echo(environ, start_response)
+
+        mounted = mount(app, validate=False, body_buffer_size=3)
+        call = HandMade(mounted, scope("POST", headers=[length(6)]))
+        call.give_body(b"abc", b"def")
+        await call()
+        await turn()
+        assert [probe() for probe in probes] == [None]
+
+    async def test_of_an_error(self, mount: Mounting) -> None:
+        class Failure(Exception):
+            """Of the application."""
+
+        failures: list[weakref.ref[Failure]] = []
+
+        def app(_: Environ, start_response: StartResponse) -> Iterable[bytes]:
+            failure = Failure()
+            failures.append(weakref.ref(failure))
+            try:
+                raise failure
+            finally:
+                del failure
+
+        call = HandMade(mount(app, validate=False), scope())
+        with contextlib.suppress(Failure):
+            await call()
+        await turn()
+        assert [failure() for failure in failures] == [None]
 
 
 class TestContexts:

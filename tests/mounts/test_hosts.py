@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from http.client import IncompleteRead
 from typing import Any
 
@@ -14,22 +15,33 @@ import flask
 import pytest
 
 from asyncwsgi import EventStream, from_thread
+from asyncwsgi.asgi import WSGIApp
 from tests.apps import Endless, echo
 from tests.client import TIMEOUT
-from tests.mounts.hosts import HOSTS, Hosted, hosted
+from tests.loops import LOOPS
+from tests.mounts.hosts import HOSTS, Hosted, by_uvicorn, hosted
 
 Host = Callable[..., Hosted]
+UVLOOP = ("uvicorn", "aiohttp") if "uvloop" in LOOPS else ()
+"""Hosts that are tested on that loop, too."""
 
 
-@pytest.fixture(params=HOSTS)
+PARAMETERS = [
+    *(pytest.param((name, "asyncio"), id=name) for name in HOSTS),
+    *(pytest.param((name, "uvloop"), id=f"{name} on uvloop") for name in UVLOOP),
+]
+
+
+@pytest.fixture(params=PARAMETERS)
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     """Mounts applications in hosts of one kind."""
-    mounted, serving = HOSTS[request.param]
+    name, loop = request.param
+    mounted, serving = HOSTS[name]
     with ExitStack() as stack:
 
         def begin(application: Any, **options: Any) -> Hosted:
             options.setdefault("graceful_timeout", TIMEOUT)
-            return stack.enter_context(hosted(mounted(application, **options), serving))
+            return stack.enter_context(hosted(mounted(application, **options), serving, loop))
 
         yield begin
 
@@ -218,3 +230,15 @@ def test_an_error_is_logged_once_at_most(
         client.request("GET", "/breaks")
         client.read_all()
     assert len([r for r in caplog.records if r.exc_info]) <= 1  # hypercorn's log is off here
+
+
+def test_uvicorn_ends_event_streams_when_its_patience_does(program: Program) -> None:
+    serving = partial(by_uvicorn, timeout_graceful_shutdown=0)
+    with ExitStack() as clients:
+        with hosted(WSGIApp(program.app), serving) as served:
+            client = clients.enter_context(served.connect())
+            client.request("GET", "/events")
+            while client.read_line() != b"data: /events\n":
+                pass
+        assert program.was_cancelled.wait(TIMEOUT)
+    assert not [t for t in threading.enumerate() if t.name.startswith("asyncwsgi-worker")]

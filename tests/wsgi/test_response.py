@@ -109,6 +109,13 @@ class TestStartResponse:
         response.finish()
         assert response.received().status == 200
 
+    def test_exc_info_may_be_given_by_its_name(self) -> None:
+        # PEP 3333 has it positional, and programs that have met laxer servers name it.
+        response = started()
+        response.start_response("404 Not Found", PLAIN, exc_info=(LookupError, LookupError(), None))  # type: ignore[arg-type]
+        response.finish()
+        assert response.received().status == 404
+
     def test_a_second_call_raises(self) -> None:
         response = started()
         with pytest.raises(AssertionError, match="twice"):

@@ -197,20 +197,27 @@ def ensure_sync_and_note(self: flask.Flask, func: Callable[..., Any]) -> Callabl
 flask.Flask.ensure_sync = ensure_sync_and_note  # type: ignore[method-assign]
 
 
+@contextlib.contextmanager
+def serving() -> Iterator[int]:
+    """Serve the application above; the port. Other plugins put another server in its place."""
+    with asyncwsgi.serve_in_thread(
+        application, port=0, access_log=False, lifespan=note_loop
+    ) as server:
+        yield server.port
+
+
 @pytest.fixture(scope="session", autouse=True)
 def live_server() -> Iterator[None]:
     """Serve, and have every client of the session send its requests there."""
     # Not the module's run_wsgi_app: applications call that themselves, by Response.force_type().
     in_process = werkzeug.test.Client.run_wsgi_app
-    with asyncwsgi.serve_in_thread(
-        application, port=0, access_log=False, lifespan=note_loop
-    ) as server:
+    with serving() as port:
 
         def over_the_wire(
             client: Any, environ: WSGIEnvironment, buffered: bool = False
         ) -> tuple[list[bytes], str, Headers]:
             client._add_cookies_to_wsgi(environ)
-            answer = send(server.port, client.application, environ.copy())
+            answer = send(port, client.application, environ.copy())
             url = urlsplit(get_current_url(environ))
             cookies = answer[2].getlist("Set-Cookie")
             client._update_cookies_from_response(url.hostname or "localhost", url.path, cookies)
