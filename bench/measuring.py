@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WARM_UP = 0.5  # seconds
 SETTLE_INTERVAL = 0.1
 SETTLE_LOOKS = 30
-LONGER = {500: 3, 10_000: 6}
+LONGER = {500: 2, 10_000: 6}
 """How many times as long it is measured, by the number of connections from which on that is so:
 answering once on each takes its time, and with 10,000 it takes seconds."""
 A_NUMBER = b"999999999999"
