@@ -191,7 +191,7 @@ def main() -> None:
     connections, seconds, host, port, size, request_file = sys.argv[1:]
     load = Load((host, int(port)), Path(request_file).read_bytes(), int(size))
     try:
-        print(json.dumps(load.run(int(connections), int(seconds))))
+        print(json.dumps(load.run(int(connections), float(seconds))))
     except (AnswerError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 

@@ -6,7 +6,9 @@ than the one that was compared byte by byte.
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import resource
 import subprocess
 import tempfile
@@ -28,6 +30,10 @@ GRACE = 60  # seconds beyond the run before a client counts as hung
 OPENING_TIMEOUT = 20  # seconds for all idle connections
 ANSWER_TIMEOUT = 10  # seconds; what wrk calls a timeout, and leaves out of the latencies
 
+# No server can answer from what it saw in the warm-up, or in the round before. Twelve digits each,
+# so that all answers are of one length.
+_first_numbers = itertools.count(100_000_000_000, 10_000_000)
+
 
 class LoadError(Exception):
     """There is no figure, since the client failed or the answers were wrong."""
@@ -45,11 +51,14 @@ class Load:
 
 
 def run_wrk(
-    address: Address, request: bytes, size: int, connections: int, core: int, seconds: int
+    address: Address, request: bytes, size: int, connections: int, core: int, seconds: float
 ) -> Load:
     """Many small answers, each of `size` bytes, head included; `core` is where wrk is pinned."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={ANSWER_TIMEOUT}s"]
-    command += ["-s", str(LUA), address.url, "--"]
+    command = ["wrk", "-t1", f"-c{connections}", f"--timeout={ANSWER_TIMEOUT}s"]
+    command.append(f"-d{math.ceil(seconds)}s")
+    if seconds % 1:  # wrk knows whole seconds only; SIGINT ends it as if they were over
+        command = ["timeout", "--preserve-status", "--signal=INT", f"{seconds}s", *command]
+    command += ["-s", str(LUA), address.url, "--", str(next(_first_numbers))]
     summary, client_cpu = _run(command, request, seconds, core)
     load = _load(summary, client_cpu)
     if not load.errors:
@@ -58,7 +67,7 @@ def run_wrk(
 
 
 def run_bulk(
-    address: Address, request: bytes, size: int, connections: int, core: int, seconds: int
+    address: Address, request: bytes, size: int, connections: int, core: int, seconds: float
 ) -> Load:
     """Few large requests or answers, whose bodies have `size` bytes each."""
     words = [str(connections), str(seconds), address.host, str(address.port), str(size)]
@@ -114,7 +123,7 @@ def _conversation(command: list[str]) -> Iterator[Callable[[str], str]]:
 
 
 def _run(
-    command: list[str], request: bytes, seconds: int, core: int
+    command: list[str], request: bytes, seconds: float, core: int
 ) -> tuple[dict[str, Any], float]:
     """What the client printed, and the seconds of CPU that it took."""
     with _request_file(request) as path:
@@ -135,7 +144,7 @@ def _pinned(core: int) -> list[str]:
     return ["taskset", "-c", str(core)]
 
 
-def _output(command: list[str], timeout: int) -> str:
+def _output(command: list[str], timeout: float) -> str:
     try:
         return subprocess.run(
             command, check=True, capture_output=True, text=True, timeout=timeout

@@ -22,11 +22,12 @@ from traffic import HOST, NUMBER, Case, Client, Traffic
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WARM_UP = 1  # seconds; wrk knows no less
+WARM_UP = 0.5  # seconds
 SETTLE_INTERVAL = 0.1
 SETTLE_LOOKS = 30
-MANY_CONNECTIONS, LONGER = 10_000, 3
-"""With so many connections, answering once on each takes seconds."""
+LONGER = {500: 2, 10_000: 6}
+"""How many times as long it is measured, by the number of connections from which on that is so:
+answering once on each takes its time, and with 10,000 it takes seconds."""
 A_NUMBER = b"999999999999"
 FIRST_IDLE = 100
 """So many connections are open before memory counts: what is set up once has been."""
@@ -70,7 +71,7 @@ def measure_loaded(process: Running, case: Case, seconds: int, core: int) -> Mea
     load(WARM_UP)
     settle(process)
     before = usage(process.pid)
-    measured = load(seconds * LONGER if case.connections >= MANY_CONNECTIONS else seconds)
+    measured = load(seconds * times_as_long(case.connections))
     after = usage(process.pid)
     check(process, case.traffic)
     if not measured.requests:
@@ -87,7 +88,11 @@ def measure_loaded(process: Running, case: Case, seconds: int, core: int) -> Mea
     return figures, measured.latency_ms, measured.errors
 
 
-def loader(process: Running, case: Case, size: int, core: int) -> Callable[[int], Load]:
+def times_as_long(connections: int) -> int:
+    return max((times for least, times in LONGER.items() if connections >= least), default=1)
+
+
+def loader(process: Running, case: Case, size: int, core: int) -> Callable[[float], Load]:
     """What makes the load of a case for so many seconds."""
     is_bulk = case.traffic.client is Client.BULK
     return partial(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DESCRIPTION = "Measure asyncwsgi beside its peers."
-ROUNDS, SECONDS = 5, 2
+ROUNDS, SECONDS = 5, 1
 CASE_NAMES = ", ".join(case.name for case in CASES)
 
 
@@ -49,7 +49,7 @@ def parse_options() -> Options:
         servers=given.servers,
         cases=cases,
         rounds=given.rounds or (1 if given.quick else ROUNDS),
-        seconds=given.seconds or (1 if given.quick else SECONDS),
+        seconds=given.seconds or SECONDS,
         server_core=cores[0],
         client_core=cores[1],
         json=given.json,
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rounds", type=_positive, metavar="N", help=f"rounds of each case ({ROUNDS})")
     add("--seconds", type=_positive, metavar="N", help=f"length of each ({SECONDS})")
     add("--cores", type=_two_cores, metavar="SERVER,CLIENT", help="where to pin them (first two)")
-    add("--quick", action="store_true", help="1 round of 1 s")
+    add("--quick", action="store_true", help="1 round")
     add("--json", type=Path, metavar="FILE", help="write the raw results here")
     add(
         "--check",

@@ -55,15 +55,15 @@ def _introduction(run: Run) -> Iterator[str]:
     yield (
         "asyncwsgi beside its peers: each server alone, in one process pinned to one core, with 8 "
         "worker threads unless a row says otherwise, access logs off, the load on another core. "
-        f"Medians of {run.rounds} rounds of {run.seconds} s from one run of {run.date}; within a "
-        "round the servers take turns. The figures of this machine say little of another one, "
-        "ratios say more: they are medians of the ratio in each round, with the least and the "
-        "greatest of them."
+        f"Medians of {run.rounds} rounds of {run.seconds} s (longer with 500 connections and more) "
+        f"from one run of {run.date}; within a round the servers take turns. The figures of this "
+        "machine say little of another one, ratios say more: they are medians of the ratio in each "
+        "round, with the least and the greatest of them."
     )
     yield (
         "Answers are checked while it is measured: their status and length all of them, and one "
         "before and one after each round byte by byte. [bench/README.md](../bench/README.md) says "
-        "what each row sends, and how to read it."
+        "what each row sends, which peers take part, and how to read it."
     )
 
 
@@ -108,7 +108,7 @@ def _requests(reports: Sequence[CaseReport], run: Run, plots: Sequence[str]) -> 
     servers = _columns(run, rated)
     rows = []
     for report in rated:
-        first, *variants = _rows(report, servers, RATE, lambda row: f"{row.figure(RATE):,.0f}", max)
+        first, *variants = _rows(report, servers, RATE, lambda row: row.shown_rate, max)
         rows.append([*first, *_ratios(report)])
         rows += [[*variant, "-", "-"] for variant in variants]
     yield _table(["", "connections", *servers, "best Python", NATIVE], rows)

@@ -56,7 +56,7 @@ def requests(reports: Sequence[CaseReport]) -> str:
 
 def _bars(report: CaseReport) -> list[svg.Bar]:
     return [
-        svg.Bar(name, row.figure(RATE), f"{row.figure(RATE):,.0f}", COLOURS[name], name == OWN)
+        svg.Bar(name, row.figure(RATE), row.shown_rate, COLOURS[name], name == OWN)
         for name, row in report.rows.items()
     ]
 

@@ -59,6 +59,12 @@ class Row:
         """0 if there is none."""
         return self.figures.get(name, 0.0)
 
+    @property
+    def shown_rate(self) -> str:
+        """Requests/s as text; of the largest bodies there are few."""
+        rate = self.figure(RATE)
+        return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
+
     def in_units_of(self, name: str, unit: float) -> Spread | None:
         return spread_of(
             figures[name] / unit for figures in self.rounds.values() if name in figures

@@ -132,6 +132,8 @@ class Exchange:
     """The client's socket, once the application has used it for bytes."""
     is_taken_over = False
     """Whether the connection's bytes are passed on to the application."""
+    final_status = CLIENT_CLOSED_REQUEST
+    """What the client got, if anybody counts that; settled when the exchange has ended."""
     own_status = 0
     """The status that the client got in another way than by the response; 0: it got none so."""
 
@@ -229,7 +231,8 @@ class Exchange:
         if body is not None:
             body.discard()
         self.body = self._response = None
-        self.environ = {}
+        if self.environ:
+            self.environ = {}
 
     @property
     def is_endless(self) -> bool:
@@ -243,7 +246,8 @@ class Exchange:
     def is_answered(self) -> bool:
         """Whether the last byte of the response was handed over."""
         response = self._response
-        return response is not None and response.is_finished and not self.has_taken_socket
+        is_finished = self.is_complete or (response is not None and response.is_finished)
+        return is_finished and not self.has_taken_socket
 
     @property
     def has_taken_socket(self) -> bool:
@@ -270,15 +274,6 @@ class Exchange:
     def body_size(self) -> int:
         """Bytes of the request body that have arrived."""
         return 0 if self.body is None else self.body.received_size
-
-    @property
-    def final_status(self) -> int:
-        """The status that the client got; 499 if it got none, because it had left."""
-        if self.own_status:
-            return self.own_status
-        response = self._response
-        was_begun = response is not None and response.head_was_sent and self._posted_size
-        return response.status if response is not None and was_begun else CLIENT_CLOSED_REQUEST
 
     # From the client's socket, in any thread of the application.
 
@@ -439,6 +434,11 @@ class Exchange:
             self._is_over = True
             if self.taken_socket is not None:
                 self.taken_socket.end_request()
+            # What the call needed is let go of here, while it is in the cache of this processor,
+            # and the next call gets its memory. Under load many exchanges wait for the loop.
+            self.environ = {}
+            if self.is_complete:  # of one that is not the loop may ask whether it is endless
+                self._response = None
             self.dispatcher.mailbox.post(self._end, None)
         else:
             # Before the loop hears of it: `_wait_until_writable` asks.
@@ -503,6 +503,8 @@ class Exchange:
                 self.method, self.target, response.excess_size,
             )  # fmt: skip
         self.is_complete = response.is_complete
+        if dispatcher.statistics is not None:
+            self.final_status = self._status_of(response)
         if dispatcher.config.access_log and dispatcher.access_logger.is_enabled():
             self._log(response)
 
@@ -619,6 +621,11 @@ class Exchange:
     def _resume_reading(self) -> None:
         self.dispatcher.mailbox.post(self._resume_reading_now, None)
 
+    def _status_of(self, response: Response) -> int:
+        """The status that the client got; 499 if it got none, because it had left."""
+        was_begun = response.head_was_sent and self._posted_size
+        return self.own_status or (response.status if was_begun else CLIENT_CLOSED_REQUEST)
+
     def _log(self, response: Response) -> None:
         environ, dispatcher = self.environ, self.dispatcher
         dispatcher.access_logger.log(
@@ -627,7 +634,7 @@ class Exchange:
                 self.method,
                 self.target,
                 self.protocol,
-                self.final_status,
+                self._status_of(response),
                 self.response_size,
                 clock.monotonic() - self.submitted_at,
                 environ.get("HTTP_REFERER", "-"),

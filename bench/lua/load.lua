@@ -1,8 +1,6 @@
--- Sends the request in the file that is its argument, byte for byte; {n} in it is a new number each time.
-
--- Later runs begin elsewhere, so that no server can answer from what it saw in the warm-up. All
--- numbers have twelve digits, so that all answers are of one length.
-local count = (100000 + os.time() % 900000) * 1000000
+-- Sends the request in the file that is its second argument, byte for byte; {n} in it is a new
+-- number each time. They begin with the first argument.
+local count
 
 local function read(path)
    local file = assert(io.open(path, "rb"))
@@ -12,7 +10,8 @@ local function read(path)
 end
 
 function init(args)
-   local text = read(args[1])
+   count = tonumber(args[1])
+   local text = read(args[2])
    local parts = {}
    for part in (text .. "{n}"):gmatch("(.-){n}") do
       parts[#parts + 1] = part

@@ -81,3 +81,19 @@ async def test_the_loop_uses_what_it_has_found(
         setattr(exchange, name, part)
     look(stage, exchange)
     assert part.heard == heard
+
+
+async def test_a_request_that_has_let_go_of_its_response_was_answered() -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    class Ending(Exchange):
+        def _end(self, nothing: None) -> None:
+            seen.append((self.is_answered, bool(self.environ)))
+            super()._end(nothing)
+
+    stage = Stage()
+    stage.exchange_class = Ending
+    stage.connect()
+    stage.send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+    stage.answer()
+    assert seen == [(True, False)]
