@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 SERVES := $(VENV)/.serves
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format docs bench bench-report bench-sse bench-live bench-mounts bench-hostile soak storm conformance matrix programs clean
+.PHONY: run test lint format docs bench bench-report bench-sse bench-parked bench-live bench-mounts bench-hostile soak storm conformance matrix programs clean
 
 run: $(SERVES)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
@@ -38,6 +38,9 @@ bench-report: $(STAMP)  ## measure, then write docs/performance.md and its plots
 
 bench-sse: $(STAMP)  ## 10,000 event streams on 8 threads, and the peers
 	$(BIN)/python bench/sse.py
+
+bench-parked: $(STAMP)  ## 10,000 async views that wait at a time on 8 threads, and the peers
+	$(BIN)/python bench/parked.py
 
 bench-live: $(STAMP)  ## what a live server costs a test, beside the peers
 	$(BIN)/python bench/live.py

@@ -12,14 +12,11 @@ import asyncio
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from asyncwsgi.coroutines.asgiref_parking import (
-    current_executor,
-    release_of_asgiref,
-    wait_for_task,
-)
+from asyncwsgi.coroutines.asgiref_parking import current_executor, wait_for_task
 from asyncwsgi.coroutines.cancellation import until_disconnect
 from asyncwsgi.coroutines.current import current_request
 from asyncwsgi.coroutines.tasks import LoopTasks, stopped
@@ -34,11 +31,11 @@ and the former ended the loop, too; such releases are left alone."""
 def _thread_local() -> Any:
     """Where asgiref looks; None without asgiref, or if it is too old."""
     try:
+        from asgiref import __version__
         from asgiref.sync import SyncToAsync
-
-        if release_of_asgiref() < FIRST_RELEASE:
-            return None
     except ImportError:
+        return None
+    if tuple(int(part) for part in re.findall(r"\d+", __version__)[:3]) < FIRST_RELEASE:
         return None
     return getattr(SyncToAsync, "threadlocal", None)
 

@@ -24,18 +24,13 @@ class Wait(Protocol):
 class ParkingWait(Wait, Protocol):
     """One wait that frees its thread meanwhile."""
 
-    @property
-    def is_over(self) -> bool:
-        """Whether what is given to `call` from now on may find nobody."""
+    def acquire(
+        self, *, timeout: float = -1, meanwhile: Callable[[], object] | None = None
+    ) -> bool:
+        """As `Wait.acquire`; `meanwhile` is called where it waits, first and behind each `wake`."""
 
-    def call(self, function: Callable[[], object]) -> None:
-        """Have whoever waits call `function`, where it waits. From any thread.
-
-        What is given before the wait is over is called; look at `is_over` behind it.
-        """
-
-    def take_back(self, function: Callable[[], object]) -> bool:
-        """Whether `function` was given to `call` and will never be called."""
+    def wake(self) -> None:
+        """Have `meanwhile` called, unless the wait is over before. From any thread."""
 
 
 _thread = threading.local()

@@ -38,7 +38,6 @@ import itertools
 import queue
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -53,6 +52,7 @@ from asyncwsgi.errors import WorkersBusy
 from asyncwsgi.greenlets import SimpleQueue
 from asyncwsgi.requests.mailbox import Mailbox
 from asyncwsgi.requests.saturation import PATIENCE
+from asyncwsgi.requests.thread_state import is_in_django_transaction
 from asyncwsgi.requests.worker_threads import Job, WorkerThreads
 from asyncwsgi.server_log import logger
 from asyncwsgi.words import counted
@@ -267,7 +267,7 @@ class _Places:
 class Parked:
     """One wait in a job, which frees its thread; a `ParkingWait`."""
 
-    __slots__ = ("_calls", "_has_come", "due_since", "greenlet", "hub", "is_over", "request")
+    __slots__ = ("_has_come", "due_since", "greenlet", "hub", "request")
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
@@ -277,55 +277,41 @@ class Parked:
         """Where it waits, while it is left."""
         self.due_since = 0.0
         """When it was told to go on, monotonic."""
-        self.is_over = False
         self._has_come = False
-        self._calls: deque[Callable[[], object]] = deque()
 
     # In its thread.
 
-    def acquire(self, *, timeout: float = -1) -> bool:
+    def acquire(
+        self, *, timeout: float = -1, meanwhile: Callable[[], object] | None = None
+    ) -> bool:
         deadline = None if timeout < 0 else clock.monotonic() + timeout
         self.request = current_request()
         notes = self.hub.notes
         noted = notes.copy()
         try:
-            while not (self._has_come or self._is_late(deadline)):
-                self._run_calls()
+            while True:
+                if meanwhile is not None:
+                    meanwhile()
+                if self._has_come or (deadline is not None and clock.monotonic() >= deadline):
+                    return self._has_come
                 notes.clear()
                 self.hub.park(self, deadline)
                 notes.clear()
                 notes.update(noted)
         finally:
-            self.is_over = True
-            self._run_calls()
             notes.clear()
             notes.update(noted)
             self.request = None
-        return self._has_come
-
-    def _is_late(self, deadline: float | None) -> bool:
-        return deadline is not None and clock.monotonic() >= deadline
-
-    def _run_calls(self) -> None:
-        while self._calls:
-            self._calls.popleft()()
 
     # From any thread.
 
     def release(self) -> None:
         self._has_come = True
-        self._go_on()
+        self.wake()
 
-    def call(self, function: Callable[[], object]) -> None:
-        self._calls.append(function)
-        self._go_on()
-
-    def take_back(self, function: Callable[[], object]) -> bool:
-        try:
-            self._calls.remove(function)
-        except ValueError:
-            return False
-        return True
+    def wake(self) -> None:
+        self.due_since = clock.monotonic()
+        self.hub.inbox.put(self)
 
     @property
     def thread_id(self) -> int | None:
@@ -344,10 +330,6 @@ class Parked:
         while frame is not None and frame.f_code in _OWN:
             frame = frame.f_back
         return frame
-
-    def _go_on(self) -> None:
-        self.due_since = clock.monotonic()
-        self.hub.inbox.put(self)
 
 
 class Hub:
@@ -470,8 +452,13 @@ class Hub:
 
     def _make_wait(self) -> Parked | None:
         # Greenlets of the application's own wait in their thread, as ever. So does code inside of
-        # an event loop of its own: the loop is the thread's, and others would find it running.
-        if getcurrent().parent is not self._main or asyncio._get_running_loop() is not None:
+        # an event loop of its own: the loop is the thread's, and others would find it running. And
+        # so does code inside of a transaction, which others would join.
+        if (
+            getcurrent().parent is not self._main
+            or asyncio._get_running_loop() is not None
+            or is_in_django_transaction()
+        ):
             return None
         return Parked(self)
 

@@ -40,12 +40,20 @@ def app(request: pytest.FixtureRequest) -> Flask:
     return app
 
 
-@pytest.fixture
-def serve_app() -> Iterator[Serve]:
+@pytest.fixture(params=["threads wait", "parked"])
+def serve_app(request: pytest.FixtureRequest) -> Iterator[Serve]:
+    """Serves an application; requests that wait for coroutines keep their threads, or do not."""
+    parks = request.param == "parked"
+    if parks:
+        pytest.importorskip("greenlet")
+
+    def start(app: Flask, **options: Any) -> LiveServer:
+        if parks and not options.keys() & {"executor", "async_views_on_loop"}:
+            options["park_async_views"] = True
+        return stack.enter_context(LiveServer(app, **{"access_log": False, **options}))
+
     with ExitStack() as stack:
-        yield lambda app, **options: stack.enter_context(
-            LiveServer(app, **{"access_log": False, **options})
-        )
+        yield start
 
 
 def get(server: LiveServer, path: str = "/") -> str:

@@ -7,9 +7,11 @@ import contextlib
 import contextvars
 import gc
 import logging
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -259,6 +261,23 @@ class TestWhereNothingIsParked:
         await pool.submit(part).has_ended()
         assert found[0] is not None
         assert found[1] is None
+
+    async def test_inside_of_a_transaction(
+        self, pool: ParkingPool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found: list[object] = []
+        connection = SimpleNamespace(in_atomic_block=True)
+        connections = SimpleNamespace(all=lambda initialized_only: [connection])
+        monkeypatch.setitem(sys.modules, "django.db", SimpleNamespace(connections=connections))
+
+        def part() -> None:
+            found.append(parking_wait())
+            connection.in_atomic_block = False
+            found.append(parking_wait())
+
+        await pool.submit(part).has_ended()
+        assert found[0] is None
+        assert found[1] is not None
 
     async def test_inside_of_a_loop_of_the_applications_own(self, pool: ParkingPool) -> None:
         async def inside() -> object:
