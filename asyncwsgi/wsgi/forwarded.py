@@ -210,12 +210,13 @@ class _StrippingBuilder(EnvironBuilder):
 
 def _from_the_end(value: str) -> Iterator[str]:
     """The elements of a list, the last one first; RFC 9110 5.6.1.2: empty ones do not count."""
-    comma = ","
-    while comma:
-        value, comma, element = value.rpartition(",")
-        element = element.strip(" \t")
+    end = len(value)
+    while end >= 0:
+        start = value.rfind(",", 0, end) + 1
+        element = value[start:end].strip(" \t")
         if element:
             yield element
+        end = start - 1
 
 
 def _last(value: str) -> str:
