@@ -115,12 +115,13 @@ class ClientTransport:
         """
         if isinstance(self._peername, tuple):
             return str(self._peername[0])
-        return UNIX if isinstance(self._sockname, str | bytes) else ""
+        name = self._sockname if self._ends is None else self._ends.peer
+        return UNIX if isinstance(name, str | bytes) else ""
 
     @property
     def _sockname(self) -> object:
-        ends = self._ends
-        return self.transport.get_extra_info("sockname") if ends is None else ends.local
+        told = None if self._ends is None else self._ends.local
+        return self.transport.get_extra_info("sockname") if told is None else told
 
     def environ_keys(self) -> dict[str, Any]:
         """What the transport tells the application: addresses, URL scheme, client certificate."""
@@ -331,6 +332,8 @@ def _reset(sock: socket.socket) -> None:
 
 def peer_name(address: object) -> str:
     """A client's address for log lines."""
+    if address is None:
+        return "unknown client"
     if not isinstance(address, tuple):
         return "unix client"
     host, port = address[:2]
