@@ -40,9 +40,15 @@ class ProxyHeaderError(ValueError):
 class Ends(NamedTuple):
     """The ends of a connection that a proxy hands on, as sockets name their own."""
 
-    local: SocketName
-    peer: SocketName
-    """Its client."""
+    local: SocketName | None
+    """None if the proxy does not tell it."""
+    peer: SocketName | None
+    """Its client; None if the proxy does not tell who that is."""
+
+
+UNTOLD = Ends(None, None)
+"""The specification would have a client of whom nothing is told be taken for the proxy, or refused.
+It is nobody here: what is the proxy's due is not its client's."""
 
 
 class ProxyHeader(NamedTuple):
@@ -52,7 +58,7 @@ class ProxyHeader(NamedTuple):
     """How many bytes it has; behind them is what the client sends."""
     ends: Ends | None
     """None: those of the connection itself, which the proxy has opened on its own account, to see
-    whether the server is there (LOCAL), or of whose client it knows nothing."""
+    whether the server is there (LOCAL)."""
 
 
 def read_header(data: bytes) -> ProxyHeader | None:
@@ -81,7 +87,7 @@ def _read_1(data: bytes) -> ProxyHeader | None:
     if match is None:
         raise ProxyHeaderError(f"sent a malformed PROXY header {line!r}")
     if match[1] is None:  # "the receiver must ignore anything presented before the CRLF"
-        return ProxyHeader(end, None)
+        return ProxyHeader(end, UNTOLD)
     version = int(match[1])
     try:
         peer, local = (
@@ -115,13 +121,15 @@ def _read_2(data: bytes) -> ProxyHeader | None:
         raise ProxyHeaderError(f"sent a PROXY header of {size} bytes, at most {MOST_SIZE}")
     if len(data) < size:
         return None
-    if command == _LOCAL or family == _UNSPECIFIED:
+    if command == _LOCAL:
         return ProxyHeader(size, None)
     # TLVs may follow the addresses; nothing here depends on one.
     return ProxyHeader(size, _ends_2(family, data[_HEAD_2.size : size]))
 
 
 def _ends_2(family: int, block: bytes) -> Ends:
+    if family == _UNSPECIFIED:
+        return UNTOLD
     addresses = _ADDRESSES.get(family)
     if addresses is None and family != _UNIX:
         raise ProxyHeaderError(f"sent a PROXY header of family and transport {family:#04x}")

@@ -47,7 +47,7 @@ class ClientTransport:
     """
 
     __slots__ = (
-        "_budget", "_buffer_size", "_counted_size", "_file", "_is_reset", "_unsent_since",
+        "_budget", "_buffer_size", "_counted_size", "_file", "_is_handed_on", "_is_reset", "_unsent_since",
         "_unsent_size", "can_send_files", "is_reading", "is_writable", "peername", "sockname",
         "transport",
     )  # fmt: skip
@@ -66,7 +66,9 @@ class ClientTransport:
         # Asked once: uvloop makes a socket for each look, and can make none behind the end.
         info = transport.get_extra_info
         self.peername: Any = info("peername") if ends is None else ends.peer
-        self.sockname: Any = info("sockname") if ends is None else ends.local
+        told = None if ends is None else ends.local
+        self.sockname: Any = info("sockname") if told is None else told
+        self._is_handed_on = ends is not None
         self._unsent_size = 0
         self._unsent_since = 0.0
         self._buffer_size = buffer_size
@@ -116,7 +118,8 @@ class ClientTransport:
         """
         if isinstance(self.peername, tuple):
             return str(self.peername[0])
-        return UNIX if isinstance(self.sockname, str | bytes) else ""
+        name = self.peername if self._is_handed_on else self.sockname
+        return UNIX if isinstance(name, str | bytes) else ""
 
     def environ_keys(self) -> dict[str, Any]:
         """What the transport tells the application: addresses, URL scheme, client certificate."""
@@ -338,6 +341,8 @@ def _reset(sock: socket.socket) -> None:
 
 def peer_name(address: object) -> str:
     """A client's address for log lines."""
+    if address is None:
+        return "unknown client"
     if not isinstance(address, tuple):
         return "unix client"
     host, port = address[:2]

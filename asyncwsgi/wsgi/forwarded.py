@@ -107,6 +107,8 @@ class Forwarding:
         )
         self._strips = strips
         self._root_path = root_path
+        self.tells_prefix = _PREFIX in self._believed
+        """Whether SCRIPT_NAME may change from one request to the next."""
 
     def environs(self, base: Mapping[str, Any], peer: str) -> EnvironBuilder:
         """What makes the environs of one connection.
@@ -118,11 +120,6 @@ class Forwarding:
         if self._trusted.trusts_peer(peer):
             return _BelievingBuilder(base, self)
         return _StrippingBuilder(base) if self._strips else EnvironBuilder(base)
-
-    @property
-    def tells_prefix(self) -> bool:
-        """Whether SCRIPT_NAME may change from one request to the next."""
-        return _PREFIX in self._believed
 
     def apply(self, environ: Environ) -> None:
         """Change the environ of a request that came from a trusted peer.
@@ -139,8 +136,8 @@ class Forwarding:
             self._apply_forwarded(environ, told[_FORWARDED])
         elif told:
             self._apply_list(environ, told.get(_FOR, ""))
-            last = {key: _last(value) for key, value in told.items() if key is not _FOR}
-            _set_site(environ, last.get(_PROTO, ""), last.get(_HOST, ""), last.get(_PORT, ""))
+            proto, host, port = (_last(told.get(key, "")) for key in (_PROTO, _HOST, _PORT))
+            _set_site(environ, proto, host, port)
         if self.tells_prefix:
             prefix = _prefix(_last(told.get(_PREFIX, ""))) or self._root_path
             environ["SCRIPT_NAME"] = prefix
@@ -210,16 +207,17 @@ class _StrippingBuilder(EnvironBuilder):
 
 def _from_the_end(value: str) -> Iterator[str]:
     """The elements of a list, the last one first; RFC 9110 5.6.1.2: empty ones do not count."""
-    comma = ","
-    while comma:
-        value, comma, element = value.rpartition(",")
-        element = element.strip(" \t")
+    end = len(value)
+    while end >= 0:
+        start = value.rfind(",", 0, end) + 1
+        element = value[start:end].strip(" \t")
         if element:
             yield element
+        end = start - 1
 
 
 def _last(value: str) -> str:
-    return next(_from_the_end(value), "")
+    return next(_from_the_end(value), "") if "," in value else value.strip(" \t")
 
 
 def _elements_from_the_end(value: str) -> Iterator[dict[str, str]]:

@@ -53,7 +53,7 @@ def test_the_application_sees_the_client(serve: Serve, shared: Path, version: st
 def test_tls_passes_through(serve: Serve, shared: Path, tmp_path: Path) -> None:
     certificates = Certificates(tmp_path)
     server = serve(show_environ, certfile=certificates.files.both, **OPTIONS)
-    checks = ("check check-send-proxy", "check-ssl verify none check check-send-proxy")
+    checks = ("check inter", "check-ssl verify none check inter")
     with haproxy(shared, ("127.0.0.1", server.port), checks) as proxy:
         tls = certificates.client_context()
         with connect(("127.0.0.1", proxy.port), tls) as client:

@@ -147,6 +147,27 @@ def test_an_upload_of_100_mb_arrives_whole(front: Front, target: str) -> None:
         assert client.reply().body.decode() == expected.hexdigest()
 
 
+def test_a_view_reads_an_upload_while_it_is_sent(front: Front) -> None:
+    begun = threading.Event()
+
+    def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        body = environ["wsgi.input"]
+        size = len(body.read(MIB))
+        begun.set()
+        while block := body.read(MIB):
+            size += len(block)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(size).encode()]
+
+    _, proxy = front(application)
+    with connected(proxy) as client:
+        head = f"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: {2 * MIB}\r\n\r\n"
+        client.send(head.encode() + bytes(MIB))
+        assert begun.wait(TIMEOUT), "nginx holds it back"
+        client.send(bytes(MIB))
+        assert client.reply().body == str(2 * MIB).encode()
+
+
 @pytest.mark.parametrize("leave", [Client.close, Client.reset], ids=["end", "reset"])
 def test_a_view_hears_that_its_client_has_left(
     front: Front, leave: Callable[[Client], None]

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from asyncwsgi import Config
 from asyncwsgi.config import option_fields
-from tests.deployment.neighbours import FILES, UNIX_UPSTREAM, program, replaced
+from asyncwsgi.testing import Authority
+from tests.client import connect
+from tests.deployment.neighbours import FILES, UNIX_UPSTREAM, nginx, program, replaced
+from tests.doors.conftest import Start, Write
+from tests.doors.conftest import start as start
+from tests.doors.conftest import write as write
 
 
 def test_systemd_finds_no_fault_with_them(tmp_path: Path) -> None:
@@ -57,3 +64,35 @@ def test_nginx_closes_its_idle_connections_first() -> None:
     nginx = (FILES / "nginx.conf").read_text()
     [seconds] = re.findall(r"keepalive_timeout (\d+)s;", nginx)
     assert int(seconds) < Config().keep_alive_timeout
+
+
+def test_what_they_start_serves_behind_nginx(shared: Path, start: Start, write: Write) -> None:
+    write(
+        "app.py",
+        """
+        def app(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [" ".join(environ[k] for k in ("wsgi.url_scheme", "REMOTE_ADDR")).encode()]
+        """,
+    )
+    service = (FILES / "app.service").read_text()
+    variables = re.findall(r"^Environment=(.+)$", service, re.MULTILINE)
+    [command] = re.findall(r"^ExecStart=\S+/asyncwsgi (.+)$", service, re.MULTILINE)
+    variables.append(f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}")
+    path = str(shared / "app.sock")
+    process = start(
+        "-l",
+        path,
+        *(word for variable in variables for word in ("-E", variable)),
+        *(sys.executable, "-m", "asyncwsgi", *command.split()),
+        executable=program("systemd-socket-activate"),
+    )
+    process.read_until("Listening on")
+    authority = Authority()
+    with (
+        nginx(shared, path, authority=authority) as proxy,
+        connect(("127.0.0.1", proxy.tls_port), authority.client_context()) as client,
+    ):
+        assert client.get().body == b"https 127.0.0.1"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 0

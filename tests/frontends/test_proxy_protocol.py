@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from asyncwsgi.frontends.proxy_protocol import (
     MOST_SIZE,
+    UNTOLD,
     Ends,
     ProxyHeader,
     ProxyHeaderError,
@@ -49,9 +50,9 @@ GOOD = [
         Ends(LOCAL, PEER),
         id="IPv4 as TCP6",
     ),
-    pytest.param(b"PROXY UNKNOWN\r\n", None, id="UNKNOWN"),
+    pytest.param(b"PROXY UNKNOWN\r\n", UNTOLD, id="UNKNOWN"),
     pytest.param(
-        b"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n", None, id="UNKNOWN, long"
+        b"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n", UNTOLD, id="UNKNOWN, long"
     ),
     pytest.param(version_2(0x11, tcp4()), Ends(LOCAL, PEER), id="v2 TCP4"),
     pytest.param(version_2(0x21, tcp6()), Ends(LOCAL_6, PEER_6), id="v2 TCP6"),
@@ -60,8 +61,8 @@ GOOD = [
         version_2(0x11, tcp4() + b"\0" * (MOST_SIZE - 28)), Ends(LOCAL, PEER), id="v2 of all size"
     ),
     pytest.param(version_2(0x31, b"/run/x".ljust(216, b"\0")), Ends("", ""), id="v2 UNIX"),
-    pytest.param(version_2(0x00, b""), None, id="v2 UNSPEC"),
-    pytest.param(version_2(0x00, TLV), None, id="v2 UNSPEC, TLVs"),
+    pytest.param(version_2(0x00, b""), UNTOLD, id="v2 UNSPEC"),
+    pytest.param(version_2(0x00, TLV), UNTOLD, id="v2 UNSPEC, TLVs"),
     pytest.param(version_2(0x00, b"", 0x20), None, id="v2 LOCAL"),
     pytest.param(version_2(0x11, tcp4(), 0x20), None, id="v2 LOCAL, addresses"),
     pytest.param(version_2(0xFF, b"", 0x20), None, id="v2 LOCAL, any family"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from asyncwsgi.frontends.buffer_budget import BufferBudget
+from asyncwsgi.frontends.proxy_protocol import UNTOLD
 from asyncwsgi.frontends.transport import ClientTransport, peer_name
 from tests.frontends.fakes import FakeTransport
 
@@ -37,6 +38,7 @@ def test_what_the_loop_holds_below_tls_is_told_by_the_kernel_that_takes_no_more(
         (("127.0.0.1", 47770), "127.0.0.1:47770"),
         (("::1", 47770, 0, 0), "[::1]:47770"),
         ("", "unix client"),
+        (None, "unknown client"),
     ],
 )
 def test_log_lines_tell_the_address_of_a_client_from_its_port(address: Any, name: str) -> None:
@@ -60,6 +62,15 @@ def test_a_peer_that_has_left_is_nobody(sockname: Any, peername: Any, address: s
     transport = FakeTransport()
     transport._extra = {"sockname": sockname, "peername": peername}  # type: ignore[attr-defined]
     assert ClientTransport(transport, 1, BufferBudget()).peer_address == address
+
+
+@pytest.mark.parametrize("sockname", [("127.0.0.1", 80), "/run/spam.sock"])
+def test_a_client_of_whom_its_proxy_tells_nothing_is_nobody(sockname: Any) -> None:
+    transport = FakeTransport()
+    transport._extra = {"sockname": sockname, "peername": ("127.0.0.1", 1)}  # type: ignore[attr-defined]
+    client = ClientTransport(transport, 1, BufferBudget(), ends=UNTOLD)
+    assert (client.peer_address, client.peer) == ("", "unknown client")
+    assert client.environ_keys()["REMOTE_ADDR"] == ""
 
 
 class TlsTransport(FakeTransport):

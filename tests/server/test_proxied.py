@@ -119,17 +119,31 @@ def test_a_header_precedes_the_tls_handshake(
     assert environ["wsgi.url_scheme"] == "https"
 
 
-@pytest.mark.parametrize("header", [LOCAL, b"PROXY UNKNOWN\r\n"], ids=["LOCAL", "UNKNOWN"])
 def test_a_connection_of_the_proxy_s_own_has_its_own_ends(
-    proxied: ServeProxied, client_of: ClientOf, header: bytes
+    proxied: ServeProxied, client_of: ClientOf
 ) -> None:
     server = proxied()
     client = client_of(server)
-    client.send(header)
+    client.send(LOCAL)
     host, port = client.sock.getsockname()
     assert ends_of(environ_by(client)) == {
         "REMOTE_ADDR": host,
         "REMOTE_PORT": str(port),
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": str(server.port),
+    }
+
+
+def test_a_client_of_whom_nothing_is_told_is_not_its_proxy(
+    proxied: ServeProxied, client_of: ClientOf
+) -> None:
+    server = proxied(forwarded_allow_ips="127.0.0.1,unix")
+    client = client_of(server)
+    client.send(b"PROXY UNKNOWN\r\n")
+    environ = environ_by(client, X_Forwarded_For="6.6.6.6")
+    assert ends_of(environ) == {
+        "REMOTE_ADDR": "",
+        "REMOTE_PORT": None,
         "SERVER_NAME": "127.0.0.1",
         "SERVER_PORT": str(server.port),
     }
