@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asyncwsgi.config import octal
 from asyncwsgi.errors import BindError, ConfigError
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class Listener:
     name: str
     """What it was asked for as, for messages."""
     clean_up: Callable[[], None] = field(default=lambda: None)
+
+    is_inherited: bool = False
+    """Whether it was opened by whoever started the process."""
 
     @property
     def is_unix(self) -> bool:
@@ -67,6 +71,8 @@ def open_listeners(config: Config) -> list[Listener]:
             listeners += _open_tcp(config.host, config.port)
         for bind in config.bind:
             listeners += _open_bind(bind)
+        if config.socket_mode is not None:
+            _set_mode(listeners, octal(config.socket_mode, "socket_mode"))
         for listener in listeners:
             _listen(listener, config.backlog)
     except BaseException:
@@ -74,6 +80,13 @@ def open_listeners(config: Config) -> list[Listener]:
             listener.close()
         raise
     return listeners
+
+
+def _set_mode(listeners: list[Listener], mode: int) -> None:
+    # Before they listen: until then nobody is let in, whatever the mode is.
+    for listener in listeners:
+        if listener.is_unix and not listener.is_inherited:
+            Path(str(listener.address)).chmod(mode)
 
 
 def _listen(listener: Listener, backlog: int) -> None:
@@ -206,7 +219,7 @@ def _open_descriptor(number: int) -> Listener:
     if sock.type != socket.SOCK_STREAM:
         sock.close()
         raise BindError(f"cannot listen on fd://{number}: expected a stream socket (TCP or Unix)")
-    return Listener(sock, f"fd://{number}")
+    return Listener(sock, f"fd://{number}", is_inherited=True)
 
 
 def _open_unix(path: str) -> Listener:

@@ -27,6 +27,8 @@ class Inheritance:
     descriptors: tuple[int, ...]
     """The listening sockets."""
     service: Service
+    asking: socket.socket | None
+    """By which it is asked for forks; None if it serves itself (see `preloading`)."""
 
 
 def child_command(app: str, directory: str) -> list[str]:
@@ -40,12 +42,15 @@ def child_command(app: str, directory: str) -> list[str]:
     return [sys.executable, *args, *(() if looks_here else ("-P",)), "-m", "asyncwsgi", app]
 
 
-def pass_on(service: Service, control: int, descriptors: Sequence[int]) -> dict[str, str]:
+def pass_on(
+    service: Service, control: int, asking: int | None, descriptors: Sequence[int]
+) -> dict[str, str]:
     """The environment variables by which a child finds what it inherits.
 
     Args:
         service: what it serves.
         control: the descriptor of its end of the channel.
+        asking: that by which it is asked for forks, if it shall fork workers and not serve.
         descriptors: those of the listening sockets.
 
     Raises:
@@ -53,6 +58,7 @@ def pass_on(service: Service, control: int, descriptors: Sequence[int]) -> dict[
     """
     told = {
         "control": control,
+        "asking": asking,
         "listeners": list(descriptors),
         "path": sys.path,
         "service": service.as_json(),
@@ -74,10 +80,12 @@ def take_inheritance() -> Inheritance | None:
         socket.socket(fileno=told["control"]),
         tuple(told["listeners"]),
         Service.from_json(told["service"]),
+        None if told["asking"] is None else socket.socket(fileno=told["asking"]),
     )
-    for descriptor in (inheritance.control.fileno(), *inheritance.descriptors):
+    ends = [inheritance.control, *filter(None, [inheritance.asking])]
+    for descriptor in (*(end.fileno() for end in ends), *inheritance.descriptors):
         os.set_inheritable(descriptor, False)
-    own_process.keep(lambda: [inheritance.control, *map(_socket, inheritance.descriptors)])
+    own_process.keep(lambda: [*ends, *map(_socket, inheritance.descriptors)])
     _leave_signals_to_supervisor(has_workers=inheritance.service.processes.workers is not None)
     return inheritance
 

@@ -38,6 +38,12 @@ class Service:
     development: Development = field(default_factory=Development)
     processes: ProcessOptions = field(default_factory=ProcessOptions)
 
+    def __post_init__(self) -> None:
+        if self.processes.preload and self.development.reload:
+            raise ConfigError(
+                "preload and reload exclude each other: what is imported once is not taken up again"
+            )
+
     @property
     def has_supervisor(self) -> bool:
         """Whether children serve, and not this process."""

@@ -18,7 +18,8 @@ from asyncwsgi.server.listeners import Listener, open_listeners
 from asyncwsgi.server.ticker import Ticker
 from asyncwsgi.server_log import logger
 from asyncwsgi.supervision.generations import Generations
-from asyncwsgi.supervision.process import EXIT_TIMEOUT, Child
+from asyncwsgi.supervision.identity import Identity
+from asyncwsgi.supervision.process import EXIT_TIMEOUT, Child, start_child
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.terminal import Terminal
 from asyncwsgi.words import counted
@@ -36,8 +37,12 @@ LONGEST_LOOK = 1.0
 """Seconds between looks at workers that may hang; fewer if `worker_timeout` is short."""
 
 
-def supervise(service: Service) -> int:
+def supervise(service: Service, identity: Identity | None = None) -> int:
     """Serve by children until SIGINT or SIGTERM; a second signal cuts.
+
+    Args:
+        service: what they serve.
+        identity: as whom; None is as whom this process runs.
 
     Returns:
         The exit code: as `asyncwsgi.run`, or that of the first child if it could not serve.
@@ -50,9 +55,11 @@ def supervise(service: Service) -> int:
     service.as_json()  # what cannot be told to a child is an error of the start
     listeners = open_listeners(service.config)
     try:
+        if identity is not None:
+            identity.own(listeners)
         # Not the loop of the option: that is for serving, and this one must know child processes.
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            return runner.run(Supervisor(service, listeners).run())
+            return runner.run(Supervisor(service, listeners, identity).run())
     finally:
         for listener in listeners:
             listener.close()
@@ -79,10 +86,14 @@ class Supervisor:
     Args:
         service: what the children serve.
         listeners: where; they stay their owner's.
+        identity: as whom the children run; None is as whom this process runs.
     """
 
-    def __init__(self, service: Service, listeners: list[Listener]) -> None:
+    def __init__(
+        self, service: Service, listeners: list[Listener], identity: Identity | None = None
+    ) -> None:
         self._service = service
+        self._identity = identity
         self._sockets = [listener.sock for listener in listeners]
         # By name: when it is deleted and comes back, new code has to be looked for in the new one.
         self._directory = str(Path.cwd())
@@ -94,6 +105,10 @@ class Supervisor:
         self._generations = Generations[Child](service.processes.worker_count or 1)
         self._has_served = False
         """Whether any child ever has: before that there is nothing to fall back to."""
+        self._forker: Child | None = None
+        """The child of the newest generation that forks the others, if there shall be one."""
+        self._forker_before: Child | None = None
+        """That of the generation before, until the newest has served."""
         self._waits_for_change = False
         """Whether nothing is to be started before the code changes."""
         self._failures = 0
@@ -158,7 +173,10 @@ class Supervisor:
             self._reloader.close()
         self._end_pause()
         for child in self._children:
-            child.stop(has_successor=False)
+            if child.can_fork and child.has_imported:
+                child.retire()
+            else:
+                child.stop(has_successor=False)
         self._end_if_alone()
 
     def _reap(self) -> None:
@@ -193,6 +211,7 @@ class Supervisor:
     def _begin_generation(self) -> None:
         self._failures = 0
         self._end_pause()
+        self._change_forkers()
         for child in self._generations.begin():
             child.stop(has_successor=True)
         self._balance()
@@ -205,14 +224,14 @@ class Supervisor:
             child.stop(has_successor=True)
         if self._pause is None and not self._waits_for_change:
             for _ in range(generations.missing()):
-                if not self._start():
+                if not self._start() or self._waits_for_forker:
                     break
         if self._reloader is not None:
             self._reloader.is_importing = bool(generations.importing)
 
     def _start(self) -> bool:
         try:
-            child = Child(self._service, self._sockets, self._directory)
+            child = self._make_child()
         except OSError as error:  # the limit of processes is reached, or the directory is gone
             logger.error("no new process can be started: %s", error)
             self._go_on_without(f"No new process can be started: {error}.", exit_code=1)
@@ -220,6 +239,17 @@ class Supervisor:
         self._generations.started(child)
         self._children[child] = asyncio.get_running_loop().create_task(self._attend(child))
         return True
+
+    def _make_child(self) -> Child:
+        if self._forker is not None:
+            return self._forker.fork()
+        return start_child(
+            self._service,
+            self._sockets,
+            self._directory,
+            identity=self._identity,
+            forks=self._service.processes.preload,
+        )
 
     async def _attend(self, child: Child) -> None:
         """The life of a child."""
@@ -240,6 +270,8 @@ class Supervisor:
             importing = self._generations.importing
             if event == "state":
                 logger.info("worker %d: %s", child.pid, child.state)
+            elif child in importing and event == "imported" and child.can_fork:
+                self._fork_from(child)
             elif child in importing and event == "imported":  # still
                 child.serve()
             elif event == "imported":  # it handles SIGTERM itself, and was told by nothing else
@@ -255,10 +287,37 @@ class Supervisor:
         self._generations.serves(child)
         self._has_served = True
         self._failures = 0
+        self._let_go(self._forker_before)
+        self._forker_before = None
         if self._reloader is not None:
             self._reloader.served()
         self._balance()
         self._watch(child, child.started_at)
+
+    # Where the application is imported once, each generation has a child that forks the others. It
+    # begins as the importing one, and what it forks takes its place. The one of the generation
+    # before is kept until the newest has served, since it is needed again if that is given up.
+
+    @property
+    def _waits_for_forker(self) -> bool:
+        return any(child.can_fork for child in self._generations.importing)
+
+    def _fork_from(self, child: Child) -> None:
+        self._generations.ended(child)
+        self._forker = child
+        self._balance()
+
+    def _change_forkers(self) -> None:
+        if self._forker_before is None:
+            self._forker_before = self._forker
+        else:
+            self._let_go(self._forker)
+        self._forker = None
+
+    def _let_go(self, forker: Child | None) -> None:
+        """Have one that forks end behind those that it has forked."""
+        if forker is not None:
+            forker.retire()
 
     def _watch(self, child: Child, since: float) -> None:
         if self._reloader is not None and child in self._generations.serving:
@@ -272,8 +331,14 @@ class Supervisor:
     # Ends.
 
     def _ended(self, child: Child, code: int) -> None:
+        for fork in child.forks.values():
+            fork.lose_parent()
         if self._is_ending:
             self._end_if_alone()
+        elif child is self._forker:
+            logger.error("process %d, which forks workers, %s", child.pid, _words(code))
+            self._forker = None
+            self._start_later()
         elif child in self._generations.importing:
             self._give_up(child, code)
         elif child in self._generations.serving:
@@ -324,6 +389,8 @@ class Supervisor:
     def _give_up_generation(self, reason: str) -> None:
         generations = self._generations
         generations.give_up()
+        self._let_go(self._forker)
+        self._forker, self._forker_before = self._forker_before, None
         self._waits_for_change = self._reloader is not None
         if generations.serving:
             logger.error("the new code does not serve; the code from before goes on")
@@ -356,7 +423,7 @@ class Supervisor:
         for child in self._children:
             if child.may_serve:
                 child.ask_for_state()
-            else:
+            elif not child.has_imported:
                 logger.info("worker %d has imported for %.1f s", child.pid, now - child.began_at)
         asyncio.get_running_loop().call_later(ANSWER_TIMEOUT, self._name_silent_ones, now)
 

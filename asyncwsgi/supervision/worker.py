@@ -21,13 +21,14 @@ from typing import Any
 from asyncwsgi.app_loading import format_error
 from asyncwsgi.errors import AsyncWSGIError
 from asyncwsgi.event_loops import loop_factory
-from asyncwsgi.log_setup import flush_log
+from asyncwsgi.log_setup import configure_logging, flush_log
 from asyncwsgi.own_process import own_process
 from asyncwsgi.reloading.error_page import ErrorPage
 from asyncwsgi.reloading.imports import LateImports, SourceRoots
 from asyncwsgi.server.server import Server
 from asyncwsgi.supervision.channel import Channel, encode
 from asyncwsgi.supervision.inheritance import Inheritance
+from asyncwsgi.supervision.preloading import fork_workers
 from asyncwsgi.supervision.recycling import Wear
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.state import describe
@@ -78,6 +79,11 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
         finally:
             if _is_superseded():
                 raise _Superseded
+        if inheritance.asking is not None:
+            forked = fork_workers(control, inheritance.asking)
+            if forked is None:
+                return 0
+            control = _go_on_as_worker(forked, service)
         # Whether browsers shall see why newer code does not serve.
         application = page if service.development.debugger else page.application
         server = Server(application, dataclasses.replace(service.config, bind=binds))
@@ -91,6 +97,13 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
     except _Superseded:
         return 128 + signal.SIGTERM
     return 0
+
+
+def _go_on_as_worker(control: socket.socket, service: Service) -> socket.socket:
+    """Be a process that serves, and not the one that has forked it."""
+    own_process.keep(lambda: [control])
+    configure_logging(service.config)
+    return control
 
 
 def _make_one_of_several(server: Server, service: Service) -> None:

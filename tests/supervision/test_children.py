@@ -14,7 +14,7 @@ import pytest
 from asyncwsgi.config import Config
 from asyncwsgi.reloading.options import Development
 from asyncwsgi.supervision.channel import Channel, encode
-from asyncwsgi.supervision.process import Child
+from asyncwsgi.supervision.process import start_child
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.supervisor import Supervisor
 from tests.client import TIMEOUT
@@ -61,7 +61,7 @@ async def test_a_later_command_gives_a_child_no_more_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     have_children_run(monkeypatch, "import signal; signal.pause()")
-    child = Child(Service("app", Config(graceful_timeout=0)), [], str(tmp_path))
+    child = start_child(Service("app", Config(graceful_timeout=0)), [], str(tmp_path))
     asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, child.reap)
     try:
         child.has_imported = True
