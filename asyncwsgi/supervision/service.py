@@ -14,7 +14,7 @@ from asyncwsgi.import_variables import answering
 from asyncwsgi.log_setup import enable_loggers
 from asyncwsgi.reloading.options import Development
 from asyncwsgi.server_log import logger
-from asyncwsgi.supervision.options import PROCESS_OPTIONS, ProcessOptions
+from asyncwsgi.supervision.options import FOR_ALL, PROCESS_OPTIONS, ProcessOptions
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -112,6 +112,9 @@ def named_service(app: str, config: Config | None, options: Mapping[str, Any]) -
     if isinstance(others.get("lifespan"), str):
         others["lifespan"] = NamedLifespan(others["lifespan"])
     reload = own.pop("reload", False)
+    if own.get("workers") is None:
+        for name in own.keys() - set(FOR_ALL):
+            raise ConfigError(f"{name} is for workers; give workers=N, too")
     processes = ProcessOptions.from_options(own, reads_environment=False)
     development = Development.from_options({**_NO_DEVELOPMENT, "reload": reload})
     return Service(app, config or Config.from_options(others), development, processes)

@@ -116,4 +116,4 @@ def test_what_is_shared_by_a_fork_is_warned_of(workers: Workers) -> None:
 def test_it_excludes_reload(workers: Workers) -> None:
     workers.project.start("--workers", "2", "--preload", "--reload")
     assert workers.process.wait() == 2
-    assert "--preload and --reload exclude each other" in workers.process.log
+    assert "preload and reload exclude each other" in workers.process.log
