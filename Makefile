@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 SERVES := $(VENV)/.serves
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format docs bench bench-report bench-sse bench-live bench-hostile soak storm conformance matrix programs clean
+.PHONY: run test lint format docs bench bench-report bench-sse bench-live bench-workers bench-hostile soak storm conformance matrix programs clean
 
 run: $(SERVES)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
@@ -41,6 +41,9 @@ bench-sse: $(STAMP)  ## 10,000 event streams on 8 threads, and the peers
 
 bench-live: $(STAMP)  ## what a live server costs a test, beside the peers
 	$(BIN)/python bench/live.py
+
+bench-workers: $(STAMP)  ## a view that computes, by one process and by two, beside the peers
+	$(BIN)/python bench/workers.py
 
 bench-hostile: $(STAMP)  ## memory under 10,000 hostile connections of each kind
 	$(BIN)/python bench/hostile.py
