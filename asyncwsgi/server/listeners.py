@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import stat
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,6 +81,34 @@ def open_listeners(config: Config) -> list[Listener]:
             listener.close()
         raise
     return listeners
+
+
+def open_copies(listener: Listener, count: int, backlog: int) -> list[Listener]:
+    """More sockets that listen where `listener` does, among which the kernel divides the clients.
+
+    There are none for Unix sockets, for inherited ones, and where the kernel does not divide.
+
+    Whose client is to be whose is settled when it connects; clients in the queue of a socket that
+    closes are reset. So whoever has them keeps them open.
+    """
+    if listener.is_unix or listener.is_inherited or not sys.platform.startswith("linux"):
+        return []
+    # Only now: bound without it, the first socket was refused an address that another program has,
+    # even another server like this one. Linux looks at all of them when one is bound.
+    listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    copies: list[Listener] = []
+    try:
+        for _ in range(count):
+            sock = socket.socket(listener.sock.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            copies.append(Listener(sock, listener.name))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _bind_tcp(sock, listener.sock.getsockname())
+            _listen(copies[-1], backlog)
+    except OSError as error:
+        for copy in copies:
+            copy.close()
+        raise _bind_error(listener.name, error) from error
+    return copies
 
 
 def _set_mode(listeners: list[Listener], mode: int) -> None:

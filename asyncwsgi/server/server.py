@@ -7,7 +7,7 @@ may live in one loop. Whoever owns the process decides about the rest (see `asyn
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -94,6 +94,8 @@ class Server:
         self._lifespan = Lifespan(self.config.lifespan, on_lost=self.begin_shutdown)
         self._new_context = context_maker(self.config.context)
         self._listeners: list[Listener] = []
+        self._places: frozenset[int] | None = None
+        """Those of the listeners from which clients are accepted; None is all."""
         self._addresses: tuple[Address, ...] = ()
         self._ssl_context: ssl.SSLContext | None = None
         self._ticker: Ticker | None = None
@@ -134,7 +136,8 @@ class Server:
         self._was_started = True
         self._stop_asked: asyncio.Future[DrainPhase] = self._loop.create_future()
         try:
-            self._addresses = tuple(listener.address for listener in self._listeners)
+            # Several sockets may listen at one address.
+            self._addresses = tuple(dict.fromkeys(each.address for each in self._listeners))
             await self._lifespan.enter()
             await self._begin()
         except BaseException:
@@ -146,7 +149,7 @@ class Server:
 
     async def _begin(self) -> None:
         if not self._was_shut_down:
-            await self._acceptor.start(self.sockets, self.config.backlog)
+            await self._acceptor.start(self._accepted_from, self.config.backlog)
         self._is_accepting = True
         self._ticker = Ticker(self._loop, self._choose_tick_interval(), self._tick)
         self._ticker.start()
@@ -170,6 +173,24 @@ class Server:
         if self._is_accepting:
             self._is_accepting = False
             self._close_listeners(takes_backlog=not has_successor)
+
+    def accept_from(self, places: Collection[int]) -> None:
+        """Accept clients from some of the listeners alone; other processes have the others.
+
+        Before the start or later, on the server's loop.
+
+        Args:
+            places: of these listeners in `sockets`.
+        """
+        self._places = frozenset(places)
+        if self._is_accepting:
+            self._require_own_loop()
+            self._acceptor.accept_from(self._accepted_from)
+
+    @property
+    def _accepted_from(self) -> Sequence[socket.socket]:
+        sockets, places = self.sockets, self._places
+        return sockets if places is None else [s for n, s in enumerate(sockets) if n in places]
 
     async def shutdown(self, *, has_successor: bool = False) -> None:
         """Stop gracefully: close the listeners and idle connections, let requests in flight end.

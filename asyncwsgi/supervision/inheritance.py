@@ -24,8 +24,7 @@ class Inheritance:
 
     control: socket.socket
     """Its end of the channel."""
-    descriptors: tuple[int, ...]
-    """The listening sockets."""
+    listeners: tuple[socket.socket, ...]
     service: Service
     asking: socket.socket | None
     """By which it is asked for forks; None if it serves itself (see `preloading`)."""
@@ -78,20 +77,16 @@ def take_inheritance() -> Inheritance | None:
     sys.path[:] = told["path"]
     inheritance = Inheritance(
         socket.socket(fileno=told["control"]),
-        tuple(told["listeners"]),
+        tuple(socket.socket(fileno=descriptor) for descriptor in told["listeners"]),
         Service.from_json(told["service"]),
         None if told["asking"] is None else socket.socket(fileno=told["asking"]),
     )
-    ends = [inheritance.control, *filter(None, [inheritance.asking])]
-    for descriptor in (*(end.fileno() for end in ends), *inheritance.descriptors):
-        os.set_inheritable(descriptor, False)
-    own_process.keep(lambda: [*ends, *map(_socket, inheritance.descriptors)])
+    sockets = [inheritance.control, *filter(None, [inheritance.asking]), *inheritance.listeners]
+    for sock in sockets:
+        sock.set_inheritable(False)
+    own_process.keep(lambda: sockets)
     _leave_signals_to_supervisor(has_workers=inheritance.service.processes.workers is not None)
     return inheritance
-
-
-def _socket(descriptor: int) -> socket.socket:
-    return socket.socket(fileno=descriptor)
 
 
 def _leave_signals_to_supervisor(*, has_workers: bool) -> None:

@@ -16,6 +16,7 @@ import socket
 import stat
 import struct
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,12 +33,15 @@ _DESCRIPTORS = Path("/proc/self/fd")
 _LEFT_ALONE = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if os.name == "posix" else ()))
 
 
-def fork_workers(control: socket.socket, asking: socket.socket) -> socket.socket | None:
+def fork_workers(
+    control: socket.socket, asking: socket.socket, listeners: Sequence[socket.socket]
+) -> socket.socket | None:
     """Fork a worker whenever the supervisor asks for one, until it is gone or says to stop.
 
     Args:
         control: this process's end of its channel.
         asking: by this one the supervisor asks, with the end of the worker's channel.
+        listeners: what it has for its workers, and closes when it forks no more.
 
     Returns:
         In each worker, which goes on from here: its end of its channel. In this process None, when
@@ -46,11 +50,14 @@ def fork_workers(control: socket.socket, asking: socket.socket) -> socket.socket
     _warn_of_what_is_shared({0, 1, 2, control.fileno(), asking.fileno()})
     gc.collect()
     gc.freeze()  # the collector writes to what it looks at, and what is written to is copied
-    return _Forker(control, asking).run()
+    return _Forker(control, asking, listeners).run()
 
 
 class _Forker:
-    def __init__(self, control: socket.socket, asking: socket.socket) -> None:
+    def __init__(
+        self, control: socket.socket, asking: socket.socket, listeners: Sequence[socket.socket]
+    ) -> None:
+        self._listeners = listeners
         self._control = control
         self._asking = asking
         self._workers: set[int] = set()
@@ -76,15 +83,22 @@ class _Forker:
             if self._waking in ready:
                 os.read(self._waking, 4096)
             self._reap()
+            if self._is_stopping:
+                self._close_listeners()
             # Whatever is said on the channel: there is one command, and the end is another.
             if self._control in ready:
                 self._is_stopping = True
+                self._close_listeners()
             elif self._asking in ready and (channel := self._answer()) is not None:
                 return channel
         return None
 
     def _stop(self, *_: object) -> None:
         self._is_stopping = True
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
 
     def _reap(self) -> None:
         for pid in list(self._workers):

@@ -103,6 +103,8 @@ class Child:
         """Whether it was told to accept clients, so that it may have some."""
         self.forks: dict[int, Child] = {}
         """Those that it has forked and that have not ended, by their numbers."""
+        self._places: list[int] = []
+        """The listeners from which it accepts."""
         self._graceful_timeout = graceful_timeout
         self._process = process
         self._control = control
@@ -182,10 +184,17 @@ class Child:
         await self._has_ended.wait()
         return self._process.wait()  # at once
 
-    def serve(self) -> None:
-        """Have it accept clients."""
+    def serve(self, places: list[int]) -> None:
+        """Have it accept clients, from the listeners at these places."""
         self.may_serve = True
-        self._send(command="serve")
+        self._places = places
+        self._send(command="serve", places=places)
+
+    def accept_from(self, places: list[int]) -> None:
+        """Have it accept from the listeners at these places alone."""
+        if places != self._places:
+            self._places = places
+            self._send(command="accept", places=places)
 
     def ask_for_state(self) -> None:
         """Have it say what it does."""

@@ -21,6 +21,7 @@ from asyncwsgi.supervision.generations import Generations
 from asyncwsgi.supervision.identity import Identity
 from asyncwsgi.supervision.process import EXIT_TIMEOUT, Child, start_child
 from asyncwsgi.supervision.service import Service
+from asyncwsgi.supervision.sharing import SharedListeners, close_all, open_shared
 from asyncwsgi.supervision.terminal import Terminal
 from asyncwsgi.words import counted
 
@@ -54,15 +55,18 @@ def supervise(service: Service, identity: Identity | None = None) -> int:
     """
     service.as_json()  # what cannot be told to a child is an error of the start
     listeners = open_listeners(service.config)
+    copies: list[list[Listener]] = []
     try:
         if identity is not None:
             identity.own(listeners)
+        workers = service.processes.worker_count or 1
+        copies = open_shared(listeners, workers, service.config.backlog)
+        shared = SharedListeners.of(listeners, copies)
         # Not the loop of the option: that is for serving, and this one must know child processes.
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            return runner.run(Supervisor(service, listeners, identity).run())
+            return runner.run(Supervisor(service, shared, identity).run())
     finally:
-        for listener in listeners:
-            listener.close()
+        close_all([listeners, *copies])
 
 
 class Supervisor:
@@ -85,16 +89,16 @@ class Supervisor:
 
     Args:
         service: what the children serve.
-        listeners: where; they stay their owner's.
+        listeners: where; they are closed when it ends, and the rest is their owner's.
         identity: as whom the children run; None is as whom this process runs.
     """
 
     def __init__(
-        self, service: Service, listeners: list[Listener], identity: Identity | None = None
+        self, service: Service, listeners: SharedListeners, identity: Identity | None = None
     ) -> None:
         self._service = service
         self._identity = identity
-        self._sockets = [listener.sock for listener in listeners]
+        self._listeners = listeners
         # By name: when it is deleted and comes back, new code has to be looked for in the new one.
         self._directory = str(Path.cwd())
         self._terminal = Terminal()
@@ -172,6 +176,9 @@ class Supervisor:
         if self._reloader is not None:
             self._reloader.close()
         self._end_pause()
+        # Whoever connects from now on is refused, and does not wait for somebody who never comes.
+        for sock in self._listeners.sockets:
+            sock.close()
         for child in self._children:
             if child.can_fork and child.has_imported:
                 child.retire()
@@ -226,6 +233,8 @@ class Supervisor:
             for _ in range(generations.missing()):
                 if not self._start() or self._waits_for_forker:
                     break
+        for number, child in enumerate(generations.serving):
+            child.accept_from(self._listeners.places(number, len(generations.serving)))
         if self._reloader is not None:
             self._reloader.is_importing = bool(generations.importing)
 
@@ -245,7 +254,7 @@ class Supervisor:
             return self._forker.fork()
         return start_child(
             self._service,
-            self._sockets,
+            self._listeners.sockets,
             self._directory,
             identity=self._identity,
             forks=self._service.processes.preload,
@@ -268,12 +277,13 @@ class Supervisor:
             if self._reloader is not None and child in self._generations.importing:
                 await self._reloader.look()
             importing = self._generations.importing
+            wanted = self._generations.wanted
             if event == "state":
                 logger.info("worker %d: %s", child.pid, child.state)
             elif child in importing and event == "imported" and child.can_fork:
                 self._fork_from(child)
             elif child in importing and event == "imported":  # still
-                child.serve()
+                child.serve(self._listeners.places(len(self._generations.serving), wanted))
             elif event == "imported":  # it handles SIGTERM itself, and was told by nothing else
                 child.stop(has_successor=not self._is_ending)
             elif child in importing and event == "serving":

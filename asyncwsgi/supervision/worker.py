@@ -15,6 +15,7 @@ import faulthandler
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -71,7 +72,7 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
         AsyncWSGIError: the application, or the options, cannot be served; the supervisor knows.
     """
     service, control = inheritance.service, inheritance.control
-    binds = tuple(f"fd://{descriptor}" for descriptor in inheritance.descriptors)
+    binds = tuple(f"fd://{listener.fileno()}" for listener in inheritance.listeners)
     _end_when_superseded()
     try:
         try:
@@ -80,7 +81,7 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
             if _is_superseded():
                 raise _Superseded
         if inheritance.asking is not None:
-            forked = fork_workers(control, inheritance.asking)
+            forked = fork_workers(control, inheritance.asking, inheritance.listeners)
             if forked is None:
                 return 0
             control = _go_on_as_worker(forked, service)
@@ -90,7 +91,8 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
         if service.processes.workers is not None:
             _make_one_of_several(server, service)
         with asyncio.Runner(loop_factory=loop_factory(service.config.loop)) as runner:
-            runner.run(_SupervisedServer(server, service, page).serve(control))
+            supervised = _SupervisedServer(server, service, page, inheritance.listeners)
+            runner.run(supervised.serve(control))
     except AsyncWSGIError as error:
         _report_failure(control, error, watches=service.development.reload)
         raise
@@ -138,8 +140,15 @@ class _SupervisedServer:
     From that leave on it may have some, so that it has to be told to drain.
     """
 
-    def __init__(self, server: Server, service: Service, page: ErrorPage) -> None:
+    def __init__(
+        self,
+        server: Server,
+        service: Service,
+        page: ErrorPage,
+        listeners: Sequence[socket.socket],
+    ) -> None:
         self._server = server
+        self._listeners = listeners
         self._watches = service.development.reload
         self._processes = service.processes
         self._wear = Wear(service.processes)
@@ -177,6 +186,8 @@ class _SupervisedServer:
     async def _serve(self, channel: Channel) -> None:
         reports = [asyncio.create_task(self._say_alive(channel))]
         async with self._server:
+            for listener in self._listeners:
+                listener.close()  # the server has its own copies, and closes them when it stops
             if self._stopping is None:  # else its lifespan was given up
                 flush_log()  # what other processes have to say of it comes behind that
                 channel.send(event="serving")
@@ -209,7 +220,10 @@ class _SupervisedServer:
     async def _do(self, message: dict[str, Any], channel: Channel) -> None:
         match message["command"]:
             case "serve":
+                self._server.accept_from(message["places"])
                 self._has_leave.set()
+            case "accept":
+                self._server.accept_from(message["places"])
             case "stop":
                 self._stop(has_successor=message["has_successor"])
             case "abort":
