@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 SERVES := $(VENV)/.serves
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format docs bench bench-report bench-sse bench-parked bench-live bench-mounts bench-hostile soak storm conformance matrix programs clean
+.PHONY: run test lint format docs bench bench-report bench-sse bench-parked bench-live bench-mounts bench-workers bench-hostile soak storm conformance matrix programs clean
 
 run: $(SERVES)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
@@ -47,6 +47,8 @@ bench-live: $(STAMP)  ## what a live server costs a test, beside the peers
 
 bench-mounts: $(STAMP)  ## what a WSGI application costs inside uvicorn and aiohttp, by this bridge and others
 	$(BIN)/python bench/mounts.py
+bench-workers: $(STAMP)  ## a view that computes, by one process and by two, beside the peers
+	$(BIN)/python bench/workers.py
 
 bench-hostile: $(STAMP)  ## memory under 10,000 hostile connections of each kind
 	$(BIN)/python bench/hostile.py

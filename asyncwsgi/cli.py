@@ -17,14 +17,13 @@ from asyncwsgi.config import LARGEST_PORT, Config, Option, option_fields
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
 from asyncwsgi.log_setup import configure_logging, finish_log, write_error
 from asyncwsgi.reloading.options import DEVELOPMENT_OPTIONS, Development
-from asyncwsgi.running import run
+from asyncwsgi.running import run_service
 from asyncwsgi.server_log import logger
 from asyncwsgi.socket_activation import take_listeners
 from asyncwsgi.standard_streams import hold_standard_descriptors
 from asyncwsgi.supervision.inheritance import take_inheritance
-from asyncwsgi.supervision.options import PROCESS_OPTIONS, ProcessOptions
+from asyncwsgi.supervision.options import FOR_ALL, PROCESS_OPTIONS, ProcessOptions
 from asyncwsgi.supervision.service import Service
-from asyncwsgi.supervision.supervisor import supervise
 from asyncwsgi.supervision.worker import serve_for_supervisor
 from asyncwsgi.version import __version__
 
@@ -196,18 +195,16 @@ def _check_flags(given: set[str], *, reloads: bool, has_workers: bool) -> None:
         if not reloads:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} is for --reload, which is off; give --reload or --debug")
-    for name in sorted(given & set(PROCESS_OPTIONS)):
+    for name in sorted(given & set(PROCESS_OPTIONS) - set(FOR_ALL)):
         if not has_workers:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} is for --workers, which is not given; give --workers N")
 
 
 def _run(service: Service) -> int:
-    if not service.has_supervisor:
-        return run(service.load(), service.config)
     for path in service.development.missing_files if service.development.reload else ():
         logger.warning("--extra-files: there is no %s; it counts when it is made", path)
-    return supervise(service)
+    return run_service(service)
 
 
 def _exit_code_of(serve: Callable[[], int]) -> int:
@@ -226,7 +223,9 @@ def main() -> None:
     hold_standard_descriptors()
     try:
         if (inheritance := take_inheritance()) is not None:
-            configure_logging(inheritance.service.config)
+            # Who forks has no thread besides.
+            in_background = inheritance.asking is None
+            configure_logging(inheritance.service.config, in_background=in_background)
             sys.exit(_exit_code_of(lambda: serve_for_supervisor(inheritance)))
         command(prog_name="asyncwsgi")
     finally:

@@ -93,6 +93,9 @@ class Config:
         "Proxies that may connect to uwsgi:// listeners: addresses, networks, '*' for everybody; "
         "separated by commas. Needed unless only this machine can connect.",
     )
+    socket_mode: str | None = _option(
+        None, "Mode of the files of Unix sockets, octal: 660 for instance; else the umask decides."
+    )
     backlog: int = _option(2048, "Connections the kernel may hold before accept.", minimum=1)
 
     threads: int = _option(40, "Most worker threads; they start on demand.", minimum=1)
@@ -271,6 +274,8 @@ class Config:
         self._check_bind()
         self._check_uwsgi()
         self._check_port()
+        if self.socket_mode is not None:
+            octal(self.socket_mode, "socket_mode")
         self._check_tls()
         self._check_root_path()
         self._check_observation()
@@ -442,6 +447,21 @@ class Config:
 def listed(names: str) -> list[str]:
     """What an option names that is a list, separated by commas."""
     return [stripped for name in names.split(",") if (stripped := name.strip())]
+
+
+def octal(text: str, name: str) -> int:
+    """The mode of a file, or a mask of it, that `text` says.
+
+    Raises:
+        ConfigError: it says none; `name` is that of the option.
+    """
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:
+        raise ConfigError(f"{name} must be octal, from 0 to 777, got {text!r}")
+    return mode
 
 
 def _as_tuple(bind: object) -> object:

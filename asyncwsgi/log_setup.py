@@ -24,6 +24,8 @@ ACCESS_FIELDS = (
 
 _ENABLE_VIRTUAL_TERMINAL_PROCESSING = 0x0004
 _writers: list[LogWriter] = []
+_handlers: list[logging.Handler] = []
+"""The one that `configure_logging` has made, if it was called."""
 _RESET = "\x1b[0m"
 _STATUS_COLOURS = {1: "\x1b[1m", 2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}
 _LEVEL_COLOURS = {
@@ -77,8 +79,15 @@ def is_logging_configured() -> bool:
     return logging.getLogger(LOGGER).hasHandlers()
 
 
-def configure_logging(config: Config) -> None:
-    """Write the log of this package to standard error, as `config` says; nowhere without one."""
+def configure_logging(config: Config, *, in_background: bool = True) -> None:
+    """Write the log of this package to standard error, as `config` says; nowhere without one.
+
+    May be called again, as in a process that was forked.
+
+    Args:
+        config: says how lines look.
+        in_background: whether a thread writes them, and nobody else waits.
+    """
     handler: logging.Handler
     stream: TextIO | None = sys.stderr
     # Python has none under pythonw, in a Windows service, or if its descriptor is closed.
@@ -86,12 +95,15 @@ def configure_logging(config: Config) -> None:
         handler = logging.NullHandler()
     else:
         formatter = _formatter(config, stream)
-        writer = writer_for(stream, partial(_line_of_lost, formatter))
+        writer = writer_for(stream, partial(_line_of_lost, formatter)) if in_background else None
         if writer is not None:
             _own(writer)
         handler = logging.StreamHandler(writer or stream)
         handler.setFormatter(formatter)
     logger = logging.getLogger(LOGGER)
+    while _handlers:
+        logger.removeHandler(_handlers.pop())
+    _handlers.append(handler)
     logger.addHandler(handler)
     # The application may configure the root logger as it likes; no line is written twice.
     logger.propagate = False

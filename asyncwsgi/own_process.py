@@ -24,7 +24,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -46,6 +46,16 @@ class OwnProcess:
     def keep(self, sockets: Callable[[], Iterable[socket.socket]]) -> None:
         """Have children close their copies of what `sockets` gives; it is called there."""
         self._sockets.append(sockets)
+
+    @contextlib.contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """Have what is forked inside be a process of the server's own, as this one is."""
+        handlers, sockets = self._handlers, self._sockets
+        self._handlers, self._sockets = {}, []
+        try:
+            yield
+        finally:
+            self._handlers, self._sockets = handlers, sockets
 
     def release(self) -> None:
         """From now on, fork as any process does."""

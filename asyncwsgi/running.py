@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import dataclasses
+import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from asyncwsgi.config import Config
+from asyncwsgi.config import Config, octal
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.log_setup import configure_logging, flush_log, is_logging_configured
 from asyncwsgi.requests.mailbox import Mailbox
+from asyncwsgi.server.listeners import open_listeners
 from asyncwsgi.server.server import Server
 from asyncwsgi.service_manager import ServiceManager
 from asyncwsgi.signals import StopSignals
 from asyncwsgi.standard_streams import hold_standard_descriptors
+from asyncwsgi.supervision.identity import Identity, pid_file
 from asyncwsgi.supervision.service import SERVICE_OPTIONS, Service, named_service
 from asyncwsgi.supervision.supervisor import supervise
 
@@ -56,16 +60,41 @@ def run(application: WSGIApplication | str, config: Config | None = None, **opti
         AppImportError: the application that is named cannot be imported.
     """
     if isinstance(application, str):
-        return _run_service(named_service(application, config, options))
+        return run_service(named_service(application, config, options))
     _refuse_options_of_processes(options)
     return run_server(Server(application, config, **options))
 
 
-def _run_service(service: Service) -> int:
-    if not service.has_supervisor:
-        return run_server(Server(service.load(), service.config))
+def run_service(service: Service) -> int:
+    """Serve an application by its name and all options; in one process or in several.
+
+    Returns, and errors, are those of `run`.
+    """
+    options = service.processes
     _begin_log(service.config)
-    return supervise(service)
+    if options.umask is not None:
+        os.umask(octal(options.umask, "umask"))
+    identity = Identity.of(options.user, options.group)
+    with pid_file(options.pid):
+        if service.has_supervisor:
+            return supervise(service, identity)
+        if identity is None:
+            return run_server(Server(service.load(), service.config))
+        return _run_as(identity, service)
+
+
+def _run_as(identity: Identity, service: Service) -> int:
+    """Open the listeners, and be somebody else before anything of the application is imported."""
+    listeners = open_listeners(service.config)
+    try:
+        identity.own(listeners)
+        identity.assume()
+        binds = tuple(f"fd://{listener.sock.fileno()}" for listener in listeners)
+        config = dataclasses.replace(service.config, bind=binds)
+        return run_server(Server(service.load(), config))
+    finally:
+        for listener in listeners:
+            listener.close()
 
 
 def _refuse_options_of_processes(options: Mapping[str, Any]) -> None:

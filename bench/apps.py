@@ -64,6 +64,9 @@ def _whole(start_response: StartResponse, body: bytes, kind: tuple[str, str]) ->
     return [body]
 
 
+COMPUTED_NUMBERS = 250_000
+"""Of which the squares are added, for a view that computes."""
+
 flask_app = Flask(__name__)
 
 
@@ -114,6 +117,15 @@ def wait(name: str) -> str:
     """As a view that waits for a database: its thread is held and does nothing."""
     time.sleep(WAIT)
     return f"Hello, {name}!"
+
+
+@flask_app.get("/compute")
+def compute() -> str:
+    """Some 10 ms of CPU, all of it with the GIL held."""
+    total = 0
+    for number in range(COMPUTED_NUMBERS):
+        total += number * number % 7
+    return "computed" if total else "nothing"
 
 
 @flask_app.get("/", defaults={"rest": "world"})

@@ -73,7 +73,7 @@ async def load(host: str, port: int, path: str, count: int, patience: float) -> 
         transport.write(HEAD.format(path=path, name=name).encode())
         if number % AT_ONCE == 0:
             await asyncio.sleep(0)
-    while (
+    while (  # noqa: ASYNC110 - it also looks at the time
         len(found.answers) + found.errors < count
         and time.monotonic() - found.progress_at < patience
         and time.monotonic() - began < LONGEST

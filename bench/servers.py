@@ -23,7 +23,7 @@ from launch import BACKLOG, CONNECTIONS, HOST, THREADS
 from probe import Address, ask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 OWN = "asyncwsgi"
 LOGGED = "access log"
@@ -110,6 +110,25 @@ def running(
             yield Running(process.pid, address)
         finally:
             _stop(name, process)
+
+
+@contextmanager
+def running_command(words: Sequence[str], values: Mapping[str, object]) -> Iterator[Running]:
+    """The server that a command starts, ready, on a free port and on all cores.
+
+    Args:
+        words: the command, split; with fields such as ``{port}``.
+        values: what is in the place of the other fields.
+    """
+    address = Address(HOST, _free_port(), tls=False)
+    command = [word.format(**values, port=address.port) for word in words]
+    with tempfile.TemporaryFile("w+") as log:
+        process = _start(command, log)
+        try:
+            _await_ready(process, address, log)
+            yield Running(process.pid, address)
+        finally:
+            _stop(words[0], process)
 
 
 def shown_command(name: str) -> str:

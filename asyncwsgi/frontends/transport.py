@@ -47,9 +47,9 @@ class ClientTransport:
     """
 
     __slots__ = (
-        "_budget", "_buffer_size", "_counted_size", "_file", "_is_handed_on", "_is_reset", "_unsent_since",
-        "_unsent_size", "can_send_files", "is_reading", "is_writable", "peername", "sockname",
-        "transport",
+        "_budget", "_buffer_size", "_counted_size", "_file", "_is_handed_on", "_is_reset",
+        "_unsent_since", "_unsent_size", "can_send_files", "is_reading", "is_writable",
+        "peername", "sockname", "transport",
     )  # fmt: skip
 
     def __init__(

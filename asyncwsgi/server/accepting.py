@@ -68,8 +68,10 @@ class Proxied(NamedTuple):
 class Acceptor:
     """Accepts the clients of listeners and hands them to the running loop.
 
-    Several processes may accept from one listener: each wakes up when a client comes, and all but
-    one find nobody.
+    Several processes may accept from one listener: each that waits wakes up when a client comes,
+    and all but one find nobody. (An epoll descriptor with the listener in it, EPOLLEXCLUSIVE,
+    watched by the loop, does not help: the kernel wakes one of those who wait *in* such a
+    descriptor, and here nobody does.) So workers have a listener each; see `accept_from`.
 
     Args:
         make_protocol: called for each client.
@@ -118,6 +120,21 @@ class Acceptor:
                 self._servers.append(await self._serve_by_loop(listener))
             else:
                 self._listeners.append(listener)
+
+    def accept_from(self, listeners: Sequence[socket.socket]) -> None:
+        """Accept from these from now on, and from no others; clients of those wait for somebody.
+
+        Args:
+            listeners: such as `start` has got.
+        """
+        before, self._listeners = self._listeners, list(listeners)
+        for listener in before:
+            if listener not in self._listeners:
+                self._loop.remove_reader(listener)
+        for listener in self._listeners:
+            if listener not in before:
+                listener.setblocking(False)
+                self._watch(listener)
 
     def stop(self, *, takes_backlog: bool) -> None:
         """Accept nobody from now on.

@@ -8,10 +8,12 @@ import os
 import re
 import socket
 import stat
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asyncwsgi.config import octal
 from asyncwsgi.errors import BindError, ConfigError
 from asyncwsgi.trusted_peers import address_of
 
@@ -48,6 +50,9 @@ class Listener:
         form = f"fd://{self.sock.fileno()}"
         return f"uwsgi+{form}" if self.is_uwsgi else form
 
+    is_inherited: bool = False
+    """Whether it was opened by whoever started the process."""
+
     @property
     def is_unix(self) -> bool:
         return self.sock.family == getattr(socket, "AF_UNIX", None)
@@ -78,6 +83,8 @@ def open_listeners(config: Config) -> list[Listener]:
         for bind in config.bind:
             listeners += _open_bind(bind)
         _check_uwsgi(listeners, config)
+        if config.socket_mode is not None:
+            _set_mode(listeners, octal(config.socket_mode, "socket_mode"))
         for listener in listeners:
             _listen(listener, config.backlog)
     except BaseException:
@@ -85,6 +92,41 @@ def open_listeners(config: Config) -> list[Listener]:
             listener.close()
         raise
     return listeners
+
+
+def open_copies(listener: Listener, count: int, backlog: int) -> list[Listener]:
+    """More sockets that listen where `listener` does, among which the kernel divides the clients.
+
+    There are none for Unix sockets, for inherited ones, and where the kernel does not divide.
+
+    Whose client is to be whose is settled when it connects; clients in the queue of a socket that
+    closes are reset. So whoever has them keeps them open.
+    """
+    if listener.is_unix or listener.is_inherited or not sys.platform.startswith("linux"):
+        return []
+    # Only now: bound without it, the first socket was refused an address that another program has,
+    # even another server like this one. Linux looks at all of them when one is bound.
+    listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    copies: list[Listener] = []
+    try:
+        for _ in range(count):
+            sock = socket.socket(listener.sock.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            copies.append(Listener(sock, listener.name, is_uwsgi=listener.is_uwsgi))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _bind_tcp(sock, listener.sock.getsockname())
+            _listen(copies[-1], backlog)
+    except OSError as error:
+        for copy in copies:
+            copy.close()
+        raise _bind_error(listener.name, error) from error
+    return copies
+
+
+def _set_mode(listeners: list[Listener], mode: int) -> None:
+    # Before they listen: until then nobody is let in, whatever the mode is.
+    for listener in listeners:
+        if listener.is_unix and not listener.is_inherited:
+            Path(str(listener.address)).chmod(mode)
 
 
 def _listen(listener: Listener, backlog: int) -> None:
@@ -251,7 +293,7 @@ def _open_descriptor(number: int) -> Listener:
     if sock.type != socket.SOCK_STREAM:
         sock.close()
         raise BindError(f"cannot listen on fd://{number}: expected a stream socket (TCP or Unix)")
-    return Listener(sock, f"fd://{number}")
+    return Listener(sock, f"fd://{number}", is_inherited=True)
 
 
 def _open_unix(path: str) -> Listener:

@@ -7,7 +7,7 @@ may live in one loop. Whoever owns the process decides about the rest (see `asyn
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -101,6 +101,8 @@ class Server:
         self._lifespan = Lifespan(self.config.lifespan, on_lost=self.begin_shutdown)
         self._new_context = context_maker(self.config.context)
         self._listeners: list[Listener] = []
+        self._places: frozenset[int] | None = None
+        """Those of the listeners from which clients are accepted; None is all."""
         self._addresses: tuple[Address, ...] = ()
         self._schemes: tuple[str, ...] = ()
         self._ssl_context: ssl.SSLContext | None = None
@@ -150,8 +152,12 @@ class Server:
         self._was_started = True
         self._stop_asked: asyncio.Future[DrainPhase] = self._loop.create_future()
         try:
-            self._addresses = tuple(listener.address for listener in self._listeners)
-            self._schemes = tuple(map(self._scheme_of, self._listeners))
+            # Several sockets may listen at one address.
+            places = dict.fromkeys(
+                (each.address, self._scheme_of(each)) for each in self._listeners
+            )
+            self._addresses = tuple(address for address, _ in places)
+            self._schemes = tuple(scheme for _, scheme in places)
             await self._lifespan.enter()
             await self._begin()
         except BaseException:
@@ -165,8 +171,7 @@ class Server:
         if self._metrics is not None:
             await self._metrics.start()
         if not self._was_shut_down:
-            for acceptor, is_uwsgi in ((self._acceptor, False), (self._uwsgi_acceptor, True)):
-                sockets = [one.sock for one in self._listeners if one.is_uwsgi is is_uwsgi]
+            for acceptor, sockets in self._accepted_from():
                 await acceptor.start(sockets, self.config.backlog)
         self._is_accepting = True
         self._ticker = Ticker(self._loop, self._choose_tick_interval(), self._tick)
@@ -194,6 +199,27 @@ class Server:
         if self._is_accepting:
             self._is_accepting = False
             self._close_listeners(takes_backlog=not has_successor)
+
+    def accept_from(self, places: Collection[int]) -> None:
+        """Accept clients from some of the listeners alone; other processes have the others.
+
+        Before the start or later, on the server's loop.
+
+        Args:
+            places: of these listeners in `sockets`.
+        """
+        self._places = frozenset(places)
+        if self._is_accepting:
+            self._require_own_loop()
+            for acceptor, sockets in self._accepted_from():
+                acceptor.accept_from(sockets)
+
+    def _accepted_from(self) -> Iterator[tuple[Acceptor, list[socket.socket]]]:
+        """The listeners of this process, for each protocol."""
+        places, listeners = self._places, enumerate(self._listeners)
+        own = [one for place, one in listeners if places is None or place in places]
+        yield self._acceptor, [one.sock for one in own if not one.is_uwsgi]
+        yield self._uwsgi_acceptor, [one.sock for one in own if one.is_uwsgi]
 
     async def shutdown(self, *, has_successor: bool = False) -> None:
         """Stop gracefully: close the listeners and idle connections, let requests in flight end.

@@ -1,7 +1,7 @@
 """Between the supervisor and a child: one JSON object a line, over a pair of sockets.
 
 The child sends events (``imported``, ``serving``, ``failed``, ``alive``, ``recycle``, ``state``,
-``stats``, ``found``), the supervisor commands (``serve``, ``retire``, ``stop``, ``abort``,
+``stats``, ``found``), the supervisor commands (``serve``, ``announce-end``, ``stop``, ``abort``,
 ``state``, ``broken``).
 Sockets, and not pipes, because their end is the news that the process at the other end has died, in
 both directions and whatever it died of.

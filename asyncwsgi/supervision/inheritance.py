@@ -26,12 +26,10 @@ class Inheritance:
     """Its end of the channel."""
     binds: tuple[str, ...]
     """The listening sockets, each as ``bind`` names an inherited one."""
+    listeners: tuple[socket.socket, ...]
     service: Service
-
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """Those of the listening sockets."""
-        return tuple(int(bind.rpartition("/")[2]) for bind in self.binds)
+    asking: socket.socket | None
+    """By which it is asked for forks; None if it serves itself (see `preloading`)."""
 
 
 def child_command(app: str, directory: str) -> list[str]:
@@ -45,12 +43,15 @@ def child_command(app: str, directory: str) -> list[str]:
     return [sys.executable, *args, *(() if looks_here else ("-P",)), "-m", "asyncwsgi", app]
 
 
-def pass_on(service: Service, control: int, binds: Sequence[str]) -> dict[str, str]:
+def pass_on(
+    service: Service, control: int, asking: int | None, binds: Sequence[str]
+) -> dict[str, str]:
     """The environment variables by which a child finds what it inherits.
 
     Args:
         service: what it serves.
         control: the descriptor of its end of the channel.
+        asking: that by which it is asked for forks, if it shall fork workers and not serve.
         binds: the listening sockets, each as ``bind`` names an inherited one.
 
     Raises:
@@ -58,6 +59,7 @@ def pass_on(service: Service, control: int, binds: Sequence[str]) -> dict[str, s
     """
     told = {
         "control": control,
+        "asking": asking,
         "listeners": list(binds),
         "path": sys.path,
         "service": service.as_json(),
@@ -78,17 +80,21 @@ def take_inheritance() -> Inheritance | None:
     inheritance = Inheritance(
         socket.socket(fileno=told["control"]),
         tuple(told["listeners"]),
+        tuple(socket.socket(fileno=descriptor_of(bind)) for bind in told["listeners"]),
         Service.from_json(told["service"]),
+        None if told["asking"] is None else socket.socket(fileno=told["asking"]),
     )
-    for descriptor in (inheritance.control.fileno(), *inheritance.descriptors):
-        os.set_inheritable(descriptor, False)
-    own_process.keep(lambda: [inheritance.control, *map(_socket, inheritance.descriptors)])
+    sockets = [inheritance.control, *filter(None, [inheritance.asking]), *inheritance.listeners]
+    for sock in sockets:
+        sock.set_inheritable(False)
+    own_process.keep(lambda: sockets)
     _leave_signals_to_supervisor(has_workers=inheritance.service.processes.workers is not None)
     return inheritance
 
 
-def _socket(descriptor: int) -> socket.socket:
-    return socket.socket(fileno=descriptor)
+def descriptor_of(bind: str) -> int:
+    """The number of the socket that is inherited as `bind` says."""
+    return int(bind.rpartition("/")[2])
 
 
 def _leave_signals_to_supervisor(*, has_workers: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from asyncwsgi.config import Option
+from asyncwsgi.config import Option, octal
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.supervision.cores import usable_cores
 
@@ -33,6 +33,9 @@ class ProcessOptions:
         "Processes that serve; auto is one for each core that may be used. Without it this process "
         "serves itself.",
     )
+    preload: bool = _option(
+        False, "Import the application once, in a process that forks the workers."
+    )
     max_requests: int = _option(
         0, "Requests after which a worker is replaced by a new one; 0 is never.", minimum=0
     )
@@ -51,6 +54,17 @@ class ProcessOptions:
         minimum=0,
     )
 
+    user: str | None = _option(
+        None,
+        "User, by name or number, as whom the application runs; this process opens the "
+        "listeners before.",
+    )
+    group: str | None = _option(None, "Group, by name or number; without it, that of the user.")
+    pid: str | None = _option(None, "File in which the number of this process stands.")
+    umask: str | None = _option(
+        None, "File mode creation mask, octal, of all that is created: 027 for instance."
+    )
+
     def __post_init__(self) -> None:
         if isinstance(self.workers, str):
             object.__setattr__(self, "workers", _number_of(self.workers, "workers"))
@@ -58,6 +72,8 @@ class ProcessOptions:
             self._check_workers(self.workers)
         for field in dataclasses.fields(self):
             self._check_number(field, field.metadata["option"])
+        if self.umask is not None:
+            octal(self.umask, "umask")
         if self.max_requests_jitter and not self.max_requests:
             raise ConfigError("max_requests_jitter is added to max_requests, which is not given")
 
@@ -109,3 +125,5 @@ def _number_of(text: str, name: str) -> int:
 
 
 PROCESS_OPTIONS = tuple(field.name for field in dataclasses.fields(ProcessOptions))
+FOR_ALL = ("workers", "user", "group", "pid", "umask")
+"""Those that make sense without workers, too."""

@@ -14,7 +14,7 @@ from asyncwsgi.import_variables import answering
 from asyncwsgi.log_setup import enable_loggers
 from asyncwsgi.reloading.options import Development
 from asyncwsgi.server_log import logger
-from asyncwsgi.supervision.options import PROCESS_OPTIONS, ProcessOptions
+from asyncwsgi.supervision.options import FOR_ALL, PROCESS_OPTIONS, ProcessOptions
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -37,6 +37,12 @@ class Service:
     config: Config = field(default_factory=Config)
     development: Development = field(default_factory=Development)
     processes: ProcessOptions = field(default_factory=ProcessOptions)
+
+    def __post_init__(self) -> None:
+        if self.processes.preload and self.development.reload:
+            raise ConfigError(
+                "preload and reload exclude each other: what is imported once is not taken up again"
+            )
 
     @property
     def has_supervisor(self) -> bool:
@@ -107,6 +113,9 @@ def named_service(app: str, config: Config | None, options: Mapping[str, Any]) -
     if isinstance(others.get("lifespan"), str):
         others["lifespan"] = NamedLifespan(others["lifespan"])
     reload = own.pop("reload", False)
+    if own.get("workers") is None:
+        for name in own.keys() - set(FOR_ALL):
+            raise ConfigError(f"{name} is for workers; give workers=N, too")
     processes = ProcessOptions.from_options(own, reads_environment=False)
     development = Development.from_options({**_NO_DEVELOPMENT, "reload": reload})
     return Service(app, config or Config.from_options(others), development, processes)

@@ -19,9 +19,11 @@ from asyncwsgi.server.ticker import Ticker
 from asyncwsgi.server_log import logger
 from asyncwsgi.service_manager import ServiceManager
 from asyncwsgi.supervision.generations import Generations
+from asyncwsgi.supervision.identity import Identity
 from asyncwsgi.supervision.metrics import WorkerMetrics
-from asyncwsgi.supervision.process import EXIT_TIMEOUT, Child
+from asyncwsgi.supervision.process import EXIT_TIMEOUT, Child, start_child
 from asyncwsgi.supervision.service import Service
+from asyncwsgi.supervision.sharing import SharedListeners, close_all, open_shared
 from asyncwsgi.supervision.terminal import Terminal
 from asyncwsgi.words import counted
 
@@ -38,8 +40,12 @@ LONGEST_LOOK = 1.0
 """Seconds between looks at workers that may hang; fewer if `worker_timeout` is short."""
 
 
-def supervise(service: Service) -> int:
+def supervise(service: Service, identity: Identity | None = None) -> int:
     """Serve by children until SIGINT or SIGTERM; a second signal cuts.
+
+    Args:
+        service: what they serve.
+        identity: as whom; None is as whom this process runs.
 
     Returns:
         The exit code: as `asyncwsgi.run`, or that of the first child if it could not serve.
@@ -51,13 +57,18 @@ def supervise(service: Service) -> int:
     """
     service.as_json()  # what cannot be told to a child is an error of the start
     listeners = open_listeners(service.config)
+    copies: list[list[Listener]] = []
     try:
+        if identity is not None:
+            identity.own(listeners)
+        workers = service.processes.worker_count or 1
+        copies = open_shared(listeners, workers, service.config.backlog)
+        shared = SharedListeners.of(listeners, copies)
         # Not the loop of the option: that is for serving, and this one must know child processes.
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            return runner.run(Supervisor(service, listeners).run())
+            return runner.run(Supervisor(service, shared, identity).run())
     finally:
-        for listener in listeners:
-            listener.close()
+        close_all([listeners, *copies])
 
 
 class Supervisor:
@@ -80,11 +91,15 @@ class Supervisor:
 
     Args:
         service: what the children serve.
-        listeners: where; they stay their owner's.
+        listeners: where; they are closed when it ends, and the rest is their owner's.
+        identity: as whom the children run; None is as whom this process runs.
     """
 
-    def __init__(self, service: Service, listeners: list[Listener]) -> None:
+    def __init__(
+        self, service: Service, listeners: SharedListeners, identity: Identity | None = None
+    ) -> None:
         self._service = service
+        self._identity = identity
         self._listeners = listeners
         # By name: when it is deleted and comes back, new code has to be looked for in the new one.
         self._directory = str(Path.cwd())
@@ -98,6 +113,10 @@ class Supervisor:
         self._generations = Generations[Child](service.processes.worker_count or 1)
         self._has_served = False
         """Whether any child ever has: before that there is nothing to fall back to."""
+        self._forker: Child | None = None
+        """The child of the newest generation that forks the others, if there shall be one."""
+        self._forker_before: Child | None = None
+        """That of the generation before, until the newest has served."""
         self._waits_for_change = False
         """Whether nothing is to be started before the code changes."""
         self._failures = 0
@@ -153,7 +172,7 @@ class Supervisor:
     def _stop(self, number: int) -> None:
         delay = self._service.config.shutdown_delay
         if delay and number == signal.SIGTERM and not self._is_ending:
-            self._retire(delay)
+            self._announce_end(delay)
             return
         if self._delay is not None:
             self._stop_children()  # who signals once more does not want to wait
@@ -169,11 +188,11 @@ class Supervisor:
             return
         self._end()
 
-    def _retire(self, delay: float) -> None:
+    def _announce_end(self, delay: float) -> None:
         """Have children say that they are not ready any more, and end after `delay` seconds."""
         self._begin_to_end()
         for child in self._children:
-            child.retire()
+            child.announce_end()
         self._delay = asyncio.get_running_loop().call_later(delay, self._stop_children)
 
     def _end(self) -> None:
@@ -195,8 +214,14 @@ class Supervisor:
             self._signals += 1
             self._delay.cancel()
             self._delay = None
+        # Whoever connects from now on is refused, and does not wait for somebody who never comes.
+        for listener in self._listeners.listeners:
+            listener.sock.close()
         for child in self._children:
-            child.stop(has_successor=False)
+            if child.can_fork and child.has_imported:
+                child.retire()
+            else:
+                child.stop(has_successor=False)
         self._end_if_alone()
 
     def _reap(self) -> None:
@@ -231,6 +256,7 @@ class Supervisor:
     def _begin_generation(self) -> None:
         self._failures = 0
         self._end_pause()
+        self._change_forkers()
         for child in self._generations.begin():
             child.stop(has_successor=True)
         self._balance()
@@ -243,14 +269,16 @@ class Supervisor:
             child.stop(has_successor=True)
         if self._pause is None and not self._waits_for_change:
             for _ in range(generations.missing()):
-                if not self._start():
+                if not self._start() or self._waits_for_forker:
                     break
+        for number, child in enumerate(generations.serving):
+            child.accept_from(self._listeners.places(number, len(generations.serving)))
         if self._reloader is not None:
             self._reloader.is_importing = bool(generations.importing)
 
     def _start(self) -> bool:
         try:
-            child = Child(self._service, self._listeners, self._directory)
+            child = self._make_child()
         except OSError as error:  # the limit of processes is reached, or the directory is gone
             logger.error("no new process can be started: %s", error)
             self._go_on_without(f"No new process can be started: {error}.", exit_code=1)
@@ -258,6 +286,17 @@ class Supervisor:
         self._generations.started(child)
         self._children[child] = asyncio.get_running_loop().create_task(self._attend(child))
         return True
+
+    def _make_child(self) -> Child:
+        if self._forker is not None:
+            return self._forker.fork()
+        return start_child(
+            self._service,
+            self._listeners.listeners,
+            self._directory,
+            identity=self._identity,
+            forks=self._service.processes.preload,
+        )
 
     async def _attend(self, child: Child) -> None:
         """The life of a child."""
@@ -278,12 +317,13 @@ class Supervisor:
             if self._reloader is not None and child in self._generations.importing:
                 await self._reloader.look()
             importing = self._generations.importing
-            if event == "stats" and self._metrics is not None:
-                self._metrics.told(child.pid, child.stats)
-            elif event == "state":
-                logger.info("worker %d: %s", child.pid, child.state)
+            wanted = self._generations.wanted
+            if event in ("stats", "state"):
+                self._take_news(child, event)
+            elif child in importing and event == "imported" and child.can_fork:
+                self._fork_from(child)
             elif child in importing and event == "imported":  # still
-                child.serve()
+                child.serve(self._listeners.places(len(self._generations.serving), wanted))
             elif event == "imported":  # it handles SIGTERM itself, and was told by nothing else
                 child.stop(has_successor=not self._is_ending)
             elif child in importing and event == "serving":
@@ -293,16 +333,49 @@ class Supervisor:
             elif event == "recycle" and child in self._generations.serving:
                 self._recycle(child)
 
+    def _take_news(self, child: Child, event: str) -> None:
+        if event == "state":
+            logger.info("worker %d: %s", child.pid, child.state)
+        elif self._metrics is not None:
+            self._metrics.told(child.pid, child.stats)
+
     def _take_over(self, child: Child) -> None:
         self._generations.serves(child)
         if not self._has_served:
             self._manager.ready()
         self._has_served = True
         self._failures = 0
+        self._let_go(self._forker_before)
+        self._forker_before = None
         if self._reloader is not None:
             self._reloader.served()
         self._balance()
         self._watch(child, child.started_at)
+
+    # Where the application is imported once, each generation has a child that forks the others. It
+    # begins as the importing one, and what it forks takes its place. The one of the generation
+    # before is kept until the newest has served, since it is needed again if that is given up.
+
+    @property
+    def _waits_for_forker(self) -> bool:
+        return any(child.can_fork for child in self._generations.importing)
+
+    def _fork_from(self, child: Child) -> None:
+        self._generations.ended(child)
+        self._forker = child
+        self._balance()
+
+    def _change_forkers(self) -> None:
+        if self._forker_before is None:
+            self._forker_before = self._forker
+        else:
+            self._let_go(self._forker)
+        self._forker = None
+
+    def _let_go(self, forker: Child | None) -> None:
+        """Have one that forks end behind those that it has forked."""
+        if forker is not None:
+            forker.retire()
 
     def _watch(self, child: Child, since: float) -> None:
         if self._reloader is not None and child in self._generations.serving:
@@ -317,8 +390,14 @@ class Supervisor:
     # Ends.
 
     def _ended(self, child: Child, code: int) -> None:
+        for fork in child.forks.values():
+            fork.lose_parent()
         if self._is_ending:
             self._end_if_alone()
+        elif child is self._forker:
+            logger.error("process %d, which forks workers, %s", child.pid, _words(code))
+            self._forker = None
+            self._start_later()
         elif child in self._generations.importing:
             self._give_up(child, code)
         elif child in self._generations.serving:
@@ -370,6 +449,8 @@ class Supervisor:
     def _give_up_generation(self, reason: str) -> None:
         generations = self._generations
         generations.give_up()
+        self._let_go(self._forker)
+        self._forker, self._forker_before = self._forker_before, None
         self._waits_for_change = self._reloader is not None
         if generations.serving:
             logger.error("the new code does not serve; the code from before goes on")
@@ -410,7 +491,7 @@ class Supervisor:
         for child in self._children:
             if child.may_serve:
                 child.ask_for_state()
-            else:
+            elif not child.has_imported:
                 logger.info("worker %d has imported for %.1f s", child.pid, now - child.began_at)
         asyncio.get_running_loop().call_later(ANSWER_TIMEOUT, self._name_silent_ones, now)
 

@@ -15,6 +15,7 @@ import faulthandler
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,7 @@ from asyncwsgi.app_loading import format_error
 from asyncwsgi.config import Config
 from asyncwsgi.errors import AsyncWSGIError
 from asyncwsgi.event_loops import loop_factory
-from asyncwsgi.log_setup import flush_log
+from asyncwsgi.log_setup import configure_logging, flush_log
 from asyncwsgi.own_process import own_process
 from asyncwsgi.reloading.error_page import ErrorPage
 from asyncwsgi.reloading.imports import LateImports, SourceRoots
@@ -30,6 +31,7 @@ from asyncwsgi.server.server import Server
 from asyncwsgi.supervision.channel import Channel, encode
 from asyncwsgi.supervision.inheritance import Inheritance
 from asyncwsgi.supervision.metrics import STATS_INTERVAL
+from asyncwsgi.supervision.preloading import fork_workers
 from asyncwsgi.supervision.recycling import Wear
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.state import describe
@@ -79,13 +81,19 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
         finally:
             if _is_superseded():
                 raise _Superseded
+        if inheritance.asking is not None:
+            forked = fork_workers(control, inheritance.asking, inheritance.listeners)
+            if forked is None:
+                return 0
+            control = _go_on_as_worker(forked, service)
         # Whether browsers shall see why newer code does not serve.
         application = page if service.development.debugger else page.application
         server = Server(application, _own_config(service.config, inheritance.binds))
         if service.processes.workers is not None:
             _make_one_of_several(server, service)
         with asyncio.Runner(loop_factory=loop_factory(service.config.loop)) as runner:
-            runner.run(_SupervisedServer(server, service, page).serve(control))
+            supervised = _SupervisedServer(server, service, page, inheritance.listeners)
+            runner.run(supervised.serve(control))
     except AsyncWSGIError as error:
         _report_failure(control, error, watches=service.development.reload)
         raise
@@ -98,6 +106,13 @@ def _own_config(config: Config, binds: tuple[str, ...]) -> Config:
     """`config` for one of the processes: the supervisor serves the figures of all."""
     counts = config.count_requests or bool(config.metrics_bind)
     return dataclasses.replace(config, bind=binds, metrics_bind="", count_requests=counts)
+
+
+def _go_on_as_worker(control: socket.socket, service: Service) -> socket.socket:
+    """Be a process that serves, and not the one that has forked it."""
+    own_process.keep(lambda: [control])
+    configure_logging(service.config)
+    return control
 
 
 def _make_one_of_several(server: Server, service: Service) -> None:
@@ -132,14 +147,21 @@ class _SupervisedServer:
     From that leave on it may have some, so that it has to be told to drain.
     """
 
-    def __init__(self, server: Server, service: Service, page: ErrorPage) -> None:
+    def __init__(
+        self,
+        server: Server,
+        service: Service,
+        page: ErrorPage,
+        listeners: Sequence[socket.socket],
+    ) -> None:
         self._server = server
+        self._listeners = listeners
         self._watches = service.development.reload
         self._processes = service.processes
         self._tells_stats = bool(service.config.metrics_bind)
         self._wear = Wear(service.processes)
         self._page = page
-        self._is_retiring = False
+        self._has_announced = False
         """Whether it was told that it will stop."""
         self._stopping: asyncio.Task[None] | None = None
         self._has_leave = asyncio.Event()
@@ -150,7 +172,7 @@ class _SupervisedServer:
             own_process.give_back(signal.SIGTERM, handler)  # it is the application's
         own_process.keep(lambda: self._server.sockets)
         # A service manager may signal every process of its service.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._retire)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._announce_end)
         end = control.dup()
         own_process.keep(lambda: [end])
         channel = await Channel.open(end)
@@ -174,6 +196,8 @@ class _SupervisedServer:
     async def _serve(self, channel: Channel) -> None:
         reports = [asyncio.create_task(self._say_alive(channel))]
         async with self._server:
+            for listener in self._listeners:
+                listener.close()  # the server has its own copies, and closes them when it stops
             if self._stopping is None:  # else its lifespan was given up
                 flush_log()  # what other processes have to say of it comes behind that
                 channel.send(event="serving")
@@ -217,9 +241,12 @@ class _SupervisedServer:
     async def _do(self, message: dict[str, Any], channel: Channel) -> None:
         match message["command"]:
             case "serve":
+                self._server.accept_from(message["places"])
                 self._has_leave.set()
-            case "retire":
-                self._retire()
+            case "announce-end":
+                self._announce_end()
+            case "accept":
+                self._server.accept_from(message["places"])
             case "stop":
                 self._stop(has_successor=message["has_successor"])
             case "abort":
@@ -231,13 +258,13 @@ class _SupervisedServer:
             case "broken":
                 self._page.traceback = message["traceback"]
 
-    def _retire(self) -> None:
+    def _announce_end(self) -> None:
         """Stop, after the time that whoever sends clients needs to learn of it; once."""
         delay = self._server.config.shutdown_delay
         if not delay or not self._has_leave.is_set():
             self._stop()
-        elif not self._is_retiring:
-            self._is_retiring = True
+        elif not self._has_announced:
+            self._has_announced = True
             self._server.begin_shutdown(delay=delay)
 
     def _stop(self, *, has_successor: bool = False) -> None:

@@ -14,8 +14,9 @@ import pytest
 from asyncwsgi.config import Config
 from asyncwsgi.reloading.options import Development
 from asyncwsgi.supervision.channel import Channel, encode
-from asyncwsgi.supervision.process import Child
+from asyncwsgi.supervision.process import start_child
 from asyncwsgi.supervision.service import Service
+from asyncwsgi.supervision.sharing import SharedListeners
 from asyncwsgi.supervision.supervisor import Supervisor
 from tests.client import TIMEOUT
 
@@ -47,7 +48,7 @@ def test_children_that_start_at_once_leave_no_signal_blocked(
 
     async def supervise() -> int:
         service = Service("app", Config(graceful_timeout=1.0), Development(reload=True))
-        return await Supervisor(service, []).run()
+        return await Supervisor(service, SharedListeners((), (), ())).run()
 
     before = blocked_signals()
     try:
@@ -61,11 +62,11 @@ async def test_a_later_command_gives_a_child_no_more_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     have_children_run(monkeypatch, "import signal; signal.pause()")
-    child = Child(Service("app", Config(graceful_timeout=0)), [], str(tmp_path))
+    child = start_child(Service("app", Config(graceful_timeout=0)), [], str(tmp_path))
     asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, child.reap)
     try:
         child.has_imported = True
-        child.serve()
+        child.serve([])
         monkeypatch.setattr("asyncwsgi.supervision.process.EXIT_TIMEOUT", 0)
         child.stop(has_successor=True)
         monkeypatch.setattr("asyncwsgi.supervision.process.EXIT_TIMEOUT", 1000)

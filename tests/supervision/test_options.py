@@ -118,6 +118,10 @@ class TestWhatChildrenAreTold:
         with pytest.raises(ConfigError, match=re.escape("run('module:app', workers=...)")):
             asyncwsgi.run(lambda *_: [], workers=2)
 
+    def test_an_option_of_workers_needs_them(self) -> None:
+        with pytest.raises(ConfigError, match="preload is for workers; give workers=N, too"):
+            asyncwsgi.run("module:app", preload=True)
+
     def test_a_program_gives_all_options_by_name(self) -> None:
         service = named_service("app", None, {"workers": 2, "reload": True, "threads": 3})
         assert service.processes.worker_count == 2

@@ -111,12 +111,12 @@ class TestSignals:
         workers.serve(2)
         with connect(workers.project.address) as client:
             client.request("GET", "/held?a=b")
-            workers.process.read_until("the application was entered")
-            workers.signal(signal.SIGUSR1)
-            workers.process.read_until("1 connection (1 responding), 1 request in flight")
-            assert workers.process.read_until("/held").endswith(" s running GET /held?a=b")
-            workers.process.read_until('with open("release") as pipe:')
-            pipe.open("w").close()
+            with pipe.open("w"):  # who opens the other end is there
+                workers.signal(signal.SIGUSR1)
+                workers.process.read_until("1 connection (1 responding), 1 request in flight")
+                head = workers.process.read_until("/held")
+                assert head.endswith(" s running GET /held?a=b")
+                workers.process.read_until("web.py")
             assert client.reply().status == 200
 
 
