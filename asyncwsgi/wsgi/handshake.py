@@ -100,11 +100,11 @@ def is_allowed_origin(environ: Mapping[str, Any], origins: Collection[str]) -> b
     if own is None or not own[0]:
         return False
     theirs = _address(origin)
-    if theirs is None:
+    if theirs is None or theirs[2] not in _DEFAULT_PORTS:
         return False  # "null", for one: a page without an origin
     # A Host without a port was asked for at the default port of the scheme, and of the two schemes
     # the browser knows which: behind a proxy that speaks TLS this server may not.
-    default = _DEFAULT_PORTS.get(theirs[2])
+    default = _DEFAULT_PORTS[theirs[2]]
     return own[0] == theirs[0] and (own[1] or default) == (theirs[1] or default)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from contextvars import copy_context
 from typing import Any
 
+from asyncwsgi.clock import clock
 from asyncwsgi.frontends.websocket import (
     MOST_EVENTS,
     WebSocketConnection,
@@ -138,3 +139,17 @@ async def test_whoever_waits_to_send_hears_that_the_client_has_gone() -> None:
     stage.connection.connection_lost(None)
     await settled()
     assert raised == ["the WebSocket is closed with 1006: the connection was lost"]
+
+
+async def test_whoever_catches_up_is_given_time_to_answer() -> None:
+    """Its answer to a Ping had to wait behind what it had not read."""
+    stage, transport = opened(forever)
+    now = clock.monotonic()
+    stage.connection.tick(now + 20)
+    assert len(transport.sent) == 1, "it is asked"
+    stage.connection.pause_writing()
+    stage.connection.tick(now + 1000)
+    stage.connection.resume_writing()
+    stage.connection.tick(now + 1001)
+    assert not transport.is_closing()
+    stage.connection.abort()

@@ -365,8 +365,9 @@ class TestByTheServer:
         async def handler(ws: WebSocketConnection) -> None:
             async for _ in ws:
                 pass
-            await asyncio.sleep(0.05)  # it tidies up
+            await asyncio.to_thread(release.wait, TIMEOUT)  # it tidies up
 
+        release = threading.Event()
         told = Told(handler)
         server = serve(WebSocket(told.run), validate=False)
         with open_websocket(server) as client:
@@ -375,8 +376,12 @@ class TestByTheServer:
             closing.start()
             with pytest.raises(ConnectionClosedOK, match="1001"):
                 client.recv(TIMEOUT)
-            closing.join()
-        assert told.close == (1001, "the server stops"), "the server has not waited"
+        until(server, lambda: not server.server.snapshot().connections)
+        assert told.raised is None
+        release.set()
+        closing.join()
+        assert told.close == (1001, "the server stops")
+        assert isinstance(told.raised, ConnectionClosed), "it was not cancelled"
 
     def test_what_does_not_end_is_cut_after_graceful_timeout(self, serve: Serve) -> None:
         async def stubborn(ws: WebSocketConnection) -> None:

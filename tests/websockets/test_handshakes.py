@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -294,6 +296,15 @@ def test_the_request_of_a_handler_answers_what_others_may_ask(serve: Serve) -> N
         told.wait_until_begun()
         client.client.reset()
     assert told.wait()[0] == 1006
+
+
+def test_without_wsproto_it_is_said_what_to_install() -> None:
+    program = "import sys; sys.modules['wsproto'] = None; import asyncwsgi; asyncwsgi.WebSocket"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.stderr.splitlines()[-1] == (
+        "ModuleNotFoundError: WebSockets want wsproto, which is not installed; pip install "
+        "'asyncwsgi[websockets]'"
+    )
 
 
 def test_what_makes_no_sense_is_refused() -> None:

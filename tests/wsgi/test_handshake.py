@@ -99,6 +99,8 @@ def test_another_version_is_told_which_is_understood() -> None:
         ("example.org", "http://example.org.evil.example", False),
         ("example.org", "http://evil.example", False),
         ("example.org", "http://evil.example#example.org", False),
+        ("example.org", "ftp://example.org", False),
+        ("example.org", "//example.org", False),
         ("example.org", "null", False),
         ("example.org", "", False),
         ("example.org", "http://[", False),
