@@ -88,6 +88,8 @@ class MountConnection:
         """That of the request, while it is not complete."""
         self._body_size = 0
         self._is_asked_for_body = False
+        self._has_started = False
+        """Whether the host was given the head of the response."""
         self._is_answered = False
         """Whether the host was given the end of the response."""
         self._is_over = False
@@ -118,17 +120,8 @@ class MountConnection:
         responder = MountResponder(http_version, is_asked_for_body=expects_continue)
         exchange = self._exchange = MountExchange(self._dispatcher, self, responder, environ)
         try:
-            if has_body:
-                self._expect_body(exchange, content_length)
-                if not expects_continue:
-                    await self._collect_body()
-            self._submit(exchange)
-            await self._send_response(exchange)
-        except RequestRefused as refused:
-            exchange.discard()
-            await answer_refused(self._host, refused)
-        except ClientDisconnected:
-            exchange.discard()  # it has left before its request was complete
+            if await self._begin(exchange, content_length, has_body=has_body):
+                await self._send_response(exchange)
         except BaseException:
             self._give_up(exchange)
             raise
@@ -176,6 +169,25 @@ class MountConnection:
         return True
 
     # The request.
+
+    async def _begin(
+        self, exchange: MountExchange, content_length: int | None, *, has_body: bool
+    ) -> bool:
+        """Have a worker thread run the exchange; False: it is answered, or its client has left."""
+        try:
+            if has_body:
+                self._expect_body(exchange, content_length)
+                if not self._is_asked_for_body:
+                    await self._collect_body()
+            self._submit(exchange)
+        except RequestRefused as refused:
+            exchange.discard()
+            await answer_refused(self._host, refused)
+            return False
+        except ClientDisconnected:
+            exchange.discard()
+            return False
+        return True
 
     def _expect_body(self, exchange: MountExchange, content_length: int | None) -> None:
         limit = self._dispatcher.config.max_body_size
@@ -272,6 +284,7 @@ class MountConnection:
         try:
             if isinstance(data, Head):
                 block, is_last = self._with_next(data.block, is_last=data.is_whole)
+                self._has_started = True
                 await self._host.start(data, block, is_last=is_last)
             else:
                 block, is_last = self._with_next(data, is_last=False)
@@ -306,12 +319,14 @@ class MountConnection:
                 raise error
             finally:
                 del error  # it knows this frame: no cycle outlives the request
-        if self._is_cut and self._is_endless:
-            await self._host.write(b"", is_last=True)
+        if self._is_cut and self._is_endless and self._has_started:
+            with contextlib.suppress(ClientDisconnected):
+                await self._host.write(b"", is_last=True)
         elif self._is_cut:
             raise ResponseCut(f"{exchange.method} {exchange.target} was cut: its mount is closing")
         elif exchange.was_cancelled:
-            raise RequestRefused(503, "the executor has cancelled the request")
+            refused = RequestRefused(503, "the executor has cancelled the request")
+            await answer_refused(self._host, refused)
         elif not (exchange.is_complete or exchange.is_connection_lost):
             raise ResponseCut(f"{exchange.method} {exchange.target}: the response is not whole")
 

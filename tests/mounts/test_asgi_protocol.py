@@ -10,12 +10,13 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asyncwsgi import ClientDisconnected, RequestBodyError, ResponseCut
+from asyncwsgi import ClientDisconnected, RequestBodyError, RequestRefused, ResponseCut
 from asyncwsgi.asgi import WSGIApp
 from tests.apps import Endless, Held, echo, hello
 from tests.client import TIMEOUT
@@ -393,6 +394,18 @@ class TestErrors:
             await call()
         assert call.sent == []
 
+    @pytest.mark.parametrize("error", [RequestRefused(400, "no"), ClientDisconnected("of another")])
+    async def test_an_error_of_ours_that_the_application_raises_is_its_own(
+        self, mount: Mounting, error: Exception
+    ) -> None:
+        def app(_: Environ, start_response: StartResponse) -> Iterable[bytes]:
+            raise error
+
+        call = HandMade(mount(app), scope())
+        with pytest.raises(type(error)):
+            await call()
+        assert call.sent == []
+
     async def test_an_error_that_the_application_answers_itself_is_none(
         self, mount: Mounting
     ) -> None:
@@ -505,6 +518,17 @@ class TestErrors:
         assert (refused.status, refused.header(b"retry-after")) == (503, b"1")
         held.release()
         assert [(await task).status for task in (running, waiting)] == [200, 200]
+
+    async def test_a_request_that_its_executor_cancels_is_refused(self, mount: Mounting) -> None:
+        held = Held()
+        with ThreadPoolExecutor(1) as executor:
+            app = mount(held, executor=executor)
+            running, waiting = HandMade(app, scope()).begin(), HandMade(app, scope()).begin()
+            await in_thread(held.wait_until_entered)
+            executor.shutdown(wait=False, cancel_futures=True)
+            assert (await waiting).status == 503
+            held.release()
+            assert (await running).status == 200
 
 
 class TestOtherScopes:

@@ -102,6 +102,21 @@ async def test_the_end_of_an_event_stream_is_an_end() -> None:
     assert endless.closings == 1
 
 
+async def test_an_event_stream_that_begins_at_the_end_has_no_head() -> None:
+    held = Held(Endless(media_type="text/event-stream"))
+    app = WSGIApp(held, graceful_timeout=TIMEOUT)
+    call = HandMade(app, scope())
+    running = call.begin()
+    await asyncio.to_thread(held.wait_until_entered)
+    closing = asyncio.ensure_future(app.aclose())
+    await turn()
+    held.release()
+    with pytest.raises(ResponseCut):
+        await running
+    assert call.sent == []
+    await closing
+
+
 async def test_an_end_that_is_cancelled_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held()
     app = WSGIApp(held, graceful_timeout=TIMEOUT)
