@@ -218,7 +218,7 @@ class Exchange:
     def is_answered(self) -> bool:
         """Whether the last byte of the response was handed over."""
         response = self._response
-        return self.is_complete or (response is not None and response.is_finished)
+        return response is not None and response.is_finished
 
     @property
     def waits_until_writable(self) -> bool:
@@ -359,11 +359,9 @@ class Exchange:
             if self._spooled is not None:
                 self._spooled.close()
             self._is_over = True
-            # What the call needed is let go of here, while it is in the cache of this processor,
-            # and the next call gets its memory. Under load many exchanges wait for the loop.
+            # It is let go of here, while it is in the cache of this processor, and the next call
+            # gets its memory. Under load many exchanges wait for the loop.
             self.environ = {}
-            if self.is_complete:  # of one that is not the loop may ask whether it is endless
-                self._response = None
             self.dispatcher.mailbox.post(self._end, None)
         else:
             # Before the loop hears of it: `_wait_until_writable` asks.
