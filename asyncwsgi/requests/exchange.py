@@ -359,8 +359,8 @@ class Exchange:
             if self._spooled is not None:
                 self._spooled.close()
             self._is_over = True
-            # It is let go of here, while it is in the cache of this processor, and the next call
-            # gets its memory. Under load many exchanges wait for the loop.
+            # What the call needed is let go of here, while it is in the cache of this processor,
+            # and the next call gets its memory. Under load many exchanges wait for the loop.
             self.environ = {}
             self.dispatcher.mailbox.post(self._end, None)
         else:
