@@ -246,7 +246,7 @@ class Exchange:
     def is_answered(self) -> bool:
         """Whether the last byte of the response was handed over."""
         response = self._response
-        is_finished = self.is_complete or (response is not None and response.is_finished)
+        is_finished = response is not None and response.is_finished
         return is_finished and not self.has_taken_socket
 
     @property
@@ -437,8 +437,6 @@ class Exchange:
             # What the call needed is let go of here, while it is in the cache of this processor,
             # and the next call gets its memory. Under load many exchanges wait for the loop.
             self.environ = {}
-            if self.is_complete:  # of one that is not the loop may ask whether it is endless
-                self._response = None
             self.dispatcher.mailbox.post(self._end, None)
         else:
             # Before the loop hears of it: `_wait_until_writable` asks.
