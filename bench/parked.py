@@ -53,7 +53,7 @@ COLUMNS = (
     "server", "answered", "in s", "p50 s", "errors", "views/s", "CPU s", "without waiting: CPU s",
     "KiB/waiting", "calls", "in s", "errors",
 )  # fmt: skip
-PATIENCE = 15.0
+PATIENCE = 30.0
 """Seconds without an answer behind which a server is given up."""
 CLIENT = environment.BENCH / "parked_client.py"
 LONG = 300.0

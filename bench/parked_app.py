@@ -7,7 +7,6 @@ answers with what its client has named itself, so that no answer is taken for an
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import time
 from contextlib import contextmanager
@@ -85,26 +84,27 @@ def sync_wait(seconds: float, name: str) -> str:
 
 
 def make_quart_app() -> Any:
-    """The same program for an ASGI framework, which the benchmark's own environment has."""
-    quart: Any = importlib.import_module("quart")
-    app = quart.Quart(__name__)
+    """The same program for an ASGI framework."""
+    import quart  # type: ignore[import-not-found,unused-ignore]
 
-    @app.get("/user/<name>")  # type: ignore[untyped-decorator]
+    app: Any = quart.Quart(__name__)
+
+    @app.get("/user/<name>")
     async def greet(name: str) -> str:
         return f"Hello, {name}!"
 
-    @app.get("/inside")  # type: ignore[untyped-decorator]
+    @app.get("/inside")
     async def count() -> str:
         return str(inside)
 
-    @app.get("/wait/<float:seconds>/<name>")  # type: ignore[untyped-decorator]
+    @app.get("/wait/<float:seconds>/<name>")
     async def wait(seconds: float, name: str) -> str:
         quart.g.name = name
         with counted():
             await asyncio.sleep(seconds)
         return f"{quart.g.name} {quart.request.path.rpartition('/')[2]}"
 
-    @app.get("/call/<name>")  # type: ignore[untyped-decorator]
+    @app.get("/call/<name>")
     async def call(name: str) -> str:
         quart.g.name = name
         return f"{quart.g.name} {await ask_service(name)}"

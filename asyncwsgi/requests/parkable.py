@@ -25,7 +25,8 @@ def parking_threads(mailbox: Mailbox, config: Config, asgiref_loop: AsgirefLoop)
         from asyncwsgi.requests.parking import ParkingThreads
     except ImportError as error:
         raise ConfigError(
-            f"park_async_views needs greenlet ({error}); install it: pip install 'asyncwsgi[park]'"
+            "park_async_views parks requests in greenlets, and the package greenlet cannot be "
+            f"imported ({error}); install it: pip install greenlet (the extra `park` does)"
         ) from error
     return ParkingThreads(
         mailbox,
