@@ -65,15 +65,9 @@ class Worker(base.Worker):  # type: ignore[misc]
             raise RuntimeError(str(error)) from None
 
     def init_process(self) -> None:
-        # Before the worker counts as booted, so that the master does not try it again and again;
-        # and as the user who may read keys. The settings may be others than `check_config` saw.
-        form = "uwsgi+fd" if speaks_uwsgi(self.cfg) else "fd"
-        self._config = config_of(
-            self.cfg,
-            self.options,
-            bind=tuple(f"{form}://{listener.fileno()}" for listener in self.sockets),
-            ssl_context=gunicorn_sock.ssl_context(self.cfg) if self.cfg.is_ssl else None,
-        )
+        # Nothing here may take long: until its signals are set, a worker hears of no stop.
+        # As the user who may read keys; that is another one in a moment.
+        self._ssl_context = gunicorn_sock.ssl_context(self.cfg) if self.cfg.is_ssl else None
         self._is_quick = False
         self._has_keepalive = self.cfg.keepalive > 0
         # What the master has forked are its workers, and none holds a client of this one.
@@ -89,6 +83,15 @@ class Worker(base.Worker):  # type: ignore[misc]
         own_process.keep(lambda: [listener.sock for listener in self.sockets])
 
     def load_wsgi(self) -> None:
+        # What fails before the worker counts as booted ends the master, which would otherwise try
+        # again and again. The settings may be others than `check_config` saw.
+        form = "uwsgi+fd" if speaks_uwsgi(self.cfg) else "fd"
+        self._config = config_of(
+            self.cfg,
+            self.options,
+            bind=tuple(f"{form}://{listener.fileno()}" for listener in self.sockets),
+            ssl_context=self._ssl_context,
+        )
         super().load_wsgi()
         self._server = WorkerServer(self.wsgi, self._config, self)
 
