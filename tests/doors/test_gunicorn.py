@@ -26,6 +26,7 @@ WORKER = "asyncwsgi.gunicorn.Worker"
 IMPORTED_BY = "the application was imported by "
 
 APP = """
+import multiprocessing
 import os
 import sys
 import threading
@@ -55,6 +56,12 @@ def app(environ, start_response):
         outlast()
     if path == "/multiprocess":
         body = str(environ["wsgi.multiprocess"])
+    if path == "/child":
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
+        child.start()
+        child.terminate()
+        child.join()
+        body = str(child.exitcode)
     if path == "/fail":
         raise ValueError("spam")
     if path == "/file":
@@ -69,11 +76,11 @@ async def block():
 
 
 def outlast():
-    # For longer than its worker may be silent.
+    # For longer than its worker may be silent. Before the first sign of life it is a time of day.
     from gunicorn_worker import worker
 
     begin = time.monotonic()
-    while worker[0].tmp.last_update() < begin + 2:
+    while not begin + 2 <= worker[0].tmp.last_update() < 1e9:
         threading.Event().wait(0.05)
 """
 
@@ -287,6 +294,10 @@ class TestLife:
         master.process.send_signal(signal.SIGKILL)
         master.process.read_until("Parent changed, shutting down")
         master.process.read_until("Worker exiting")
+
+    def test_children_of_views_do_not_handle_signals_as_workers_do(self, master: Master) -> None:
+        master.serve()
+        assert master.get("/child").body == b"-15"
 
     def test_preload_imports_once_in_the_master(self, master: Master) -> None:
         master.serve("--preload", "--workers", "2")
