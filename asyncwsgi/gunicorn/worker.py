@@ -114,8 +114,8 @@ class Worker(base.Worker):  # type: ignore[misc]
         loop = asyncio.get_running_loop()
         loop.add_reader(self.PIPE[0], self._look, server)
         try:
+            self._beat(server)  # a lifespan may take its time
             async with server:
-                self._beat(server)
                 await server.serve_forever()
         finally:
             loop.remove_reader(self.PIPE[0])

@@ -175,7 +175,7 @@ class TestServing:
     def test_the_uwsgi_protocol_is_served(self, master: Master) -> None:
         master.serve("--protocol", "uwsgi")
         client = master.connect()
-        client.send(request())
+        client.send(request(REMOTE_PORT=""))
         assert client.reply().body == b"one"
 
     def test_an_entry_point_names_the_worker(self, master: Master, write: Write) -> None:
@@ -386,6 +386,19 @@ class TestLog:
         assert log.read_text() == (
             f'127.0.0.1 "GET /a?b HTTP/1.1" 200 3 ham eggs {master.address[1]}\n'
         )
+
+    def test_one_that_fails_costs_its_line_only(self, master: Master) -> None:
+        conf = """
+from gunicorn.glogging import Logger
+
+class logger_class(Logger):
+    def access(self, *arguments):
+        raise ValueError("spam")
+"""
+        master.serve(conf=conf)
+        client = master.connect()
+        assert [client.get().status for _ in range(2)] == [200, 200]
+        master.process.read_until("Exception in the access log")
 
     def test_its_files_are_opened_anew_at_sigusr1(self, master: Master) -> None:
         log = master.directory / "access.log"
