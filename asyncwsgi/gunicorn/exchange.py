@@ -34,7 +34,8 @@ class Request:
         self.scheme: str = environ["wsgi.url_scheme"]
         version = environ["SERVER_PROTOCOL"].removeprefix("HTTP/").partition(".")
         self.version = (int(version[0]), int(version[2] or 0))
-        self.remote_addr = (environ["REMOTE_ADDR"], int(environ.get("REMOTE_PORT", 0)))
+        port = environ.get("REMOTE_PORT", "")  # a proxy that speaks uwsgi may say anything
+        self.remote_addr = (environ["REMOTE_ADDR"], int(port) if port.isdecimal() else 0)
         # The environ itself is the application's to change.
         self._headers = [(k, v) for k, v in environ.items() if _is_header(k)]
 
@@ -93,7 +94,6 @@ class HookedExchange(Exchange):
     def __init__(self, worker: HookedWorker, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._worker = worker
-        self._request = Request(self.environ)
 
     @property
     def _answer(self) -> WorkerResponder:
@@ -105,6 +105,10 @@ class HookedExchange(Exchange):
         super().file_was_sent(size)
         self._answer.sent += size
 
+    def add_keys(self) -> None:
+        super().add_keys()
+        self._request = Request(self.environ)
+
     def call_application(self, response: Response) -> SuspendedCall | None:
         self._worker.cfg.pre_request(self._worker, self._request)
         return super().call_application(response)
@@ -113,7 +117,11 @@ class HookedExchange(Exchange):
         super().conclude(response)
         worker, answer, environ = self._worker, self._answer, self.environ
         duration = timedelta(seconds=clock.monotonic() - self.submitted_at)
-        worker.log.access(answer, self._request, environ, duration)
+        # Both are code of the program's: the request has been answered, whatever they raise.
+        try:
+            worker.log.access(answer, self._request, environ, duration)
+        except Exception:
+            worker.log.exception("Exception in the access log")
         try:
             worker.cfg.post_request(worker, self._request, environ, answer)
         except Exception:

@@ -69,7 +69,7 @@ def config_of(settings: Settings, options: Mapping[str, Any], **more: Any) -> Co
     Raises:
         ConfigError: a setting that asyncwsgi does not serve, or an option that is none.
     """
-    given = {name for name in settings.settings if _is_set(settings, name)}
+    given = _names_set(settings)
     unserved = given - _OPTIONS.keys() - _OF_MASTER - _OF_WORKER
     if unserved:
         raise ConfigError(_refusal(sorted(unserved)))
@@ -90,9 +90,13 @@ def speaks_uwsgi(settings: Settings) -> bool:
     return bool(getattr(settings, "protocol", "http") == "uwsgi")
 
 
-def _is_set(settings: Settings, name: str) -> bool:
-    default = make_settings().get(name)
-    return default is None or bool(settings.settings[name].get() != default.get())
+def _names_set(settings: Settings) -> set[str]:
+    defaults = make_settings()
+    return {
+        name
+        for name, setting in settings.settings.items()
+        if name not in defaults or setting.get() != defaults[name].get()
+    }
 
 
 def _refusal(names: list[str]) -> str:

@@ -65,15 +65,9 @@ class Worker(base.Worker):  # type: ignore[misc]
             raise RuntimeError(str(error)) from None
 
     def init_process(self) -> None:
-        # Before the worker counts as booted, so that the master does not try it again and again;
-        # and as the user who may read keys. The settings may be others than `check_config` saw.
-        form = "uwsgi+fd" if speaks_uwsgi(self.cfg) else "fd"
-        self._config = config_of(
-            self.cfg,
-            self.options,
-            bind=tuple(f"{form}://{listener.fileno()}" for listener in self.sockets),
-            ssl_context=gunicorn_sock.ssl_context(self.cfg) if self.cfg.is_ssl else None,
-        )
+        # Nothing here may take long: until its signals are set, a worker hears of no stop.
+        # As the user who may read keys; that is another one in a moment.
+        self._ssl_context = gunicorn_sock.ssl_context(self.cfg) if self.cfg.is_ssl else None
         self._is_quick = False
         self._has_keepalive = self.cfg.keepalive > 0
         # What the master has forked are its workers, and none holds a client of this one.
@@ -89,6 +83,15 @@ class Worker(base.Worker):  # type: ignore[misc]
         own_process.keep(lambda: [listener.sock for listener in self.sockets])
 
     def load_wsgi(self) -> None:
+        # What fails before the worker counts as booted ends the master, which would otherwise try
+        # again and again. The settings may be others than `check_config` saw.
+        form = "uwsgi+fd" if speaks_uwsgi(self.cfg) else "fd"
+        self._config = config_of(
+            self.cfg,
+            self.options,
+            bind=tuple(f"{form}://{listener.fileno()}" for listener in self.sockets),
+            ssl_context=self._ssl_context,
+        )
         super().load_wsgi()
         self._server = WorkerServer(self.wsgi, self._config, self)
 
@@ -111,8 +114,8 @@ class Worker(base.Worker):  # type: ignore[misc]
         loop = asyncio.get_running_loop()
         loop.add_reader(self.PIPE[0], self._look, server)
         try:
+            self._beat(server)  # a lifespan may take its time
             async with server:
-                self._beat(server)
                 await server.serve_forever()
         finally:
             loop.remove_reader(self.PIPE[0])

@@ -140,8 +140,7 @@ def _listen(listener: Listener, backlog: int) -> None:
 def _check_uwsgi(listeners: list[Listener], config: Config) -> None:
     """Refuse to believe whatever client comes what it says of itself."""
     for listener in listeners:
-        is_open = not (listener.is_unix or _is_loopback(listener.address[0]))
-        if listener.is_uwsgi and is_open and not config.uwsgi_allow_ips:
+        if listener.is_uwsgi and not config.uwsgi_allow_ips and not _is_of_this_machine(listener):
             raise ConfigError(
                 f"cannot speak uwsgi on {listener.name} with whoever connects: clients of this "
                 "protocol say themselves what address they have; name the proxies in "
@@ -149,8 +148,9 @@ def _check_uwsgi(listeners: list[Listener], config: Config) -> None:
             )
 
 
-def _is_loopback(host: str) -> bool:
-    return address_of(host.partition("%")[0]).is_loopback
+def _is_of_this_machine(listener: Listener) -> bool:
+    """Whether nobody else can connect."""
+    return listener.is_unix or address_of(listener.address[0].partition("%")[0]).is_loopback
 
 
 def _open_bind(bind: str) -> list[Listener]:

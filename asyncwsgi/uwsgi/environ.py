@@ -13,7 +13,7 @@ from typing import Any
 
 from asyncwsgi.http1.head import RequestHead
 from asyncwsgi.uwsgi.head import PacketHead
-from asyncwsgi.wsgi.environ import without_prefix
+from asyncwsgi.wsgi.environ import split_prefix
 
 
 class PacketEnvirons:
@@ -39,7 +39,7 @@ class PacketEnvirons:
         environ.update(variables)
         prefix = variables.get("SCRIPT_NAME", "").rstrip("/") or self._base["SCRIPT_NAME"]
         environ["SCRIPT_NAME"] = prefix
-        environ["PATH_INFO"] = without_prefix(variables["PATH_INFO"], prefix)
+        environ["PATH_INFO"] = split_prefix(variables["PATH_INFO"], prefix)
         environ["RAW_URI"] = head.target
         is_tls = variables.get("HTTPS", "").lower() in ("on", "1")
         environ["wsgi.url_scheme"] = "https" if is_tls else "http"

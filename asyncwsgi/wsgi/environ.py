@@ -73,7 +73,7 @@ class EnvironBuilder:
         path, _, environ["QUERY_STRING"] = target.partition("?")
         if "%" in path:
             path = unquote_to_bytes(path).decode("latin-1")
-        environ["PATH_INFO"] = without_prefix(path, self._prefix) if self._prefix else path
+        environ["PATH_INFO"] = split_prefix(path, self._prefix) if self._prefix else path
         return environ
 
     def _with_headers(self, fields: HeaderFields) -> dict[str, Any]:
@@ -104,8 +104,8 @@ class EnvironBuilder:
         return rest if rest.startswith("/") else f"/{rest}"
 
 
-def without_prefix(path: str, prefix: str) -> str:
-    """PATH_INFO for a SCRIPT_NAME; a proxy may or may not have taken it off already."""
+def split_prefix(path: str, prefix: str) -> str:
+    """PATH_INFO of `path` where SCRIPT_NAME is `prefix`, which a proxy may have taken off."""
     rest = path.removeprefix(prefix)
     return rest if rest != path and (not rest or rest[0] == "/") else path
 

@@ -111,7 +111,7 @@ class Project:
         for command, *arguments in self._block.commands:
             if command == "make":
                 subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, check=True)
-            elif command == "asyncwsgi":
+            elif command in ("asyncwsgi", "gunicorn"):
                 self._finish(self._start(command, *arguments), serves=True)
             elif command == "uvicorn":
                 self._ask_uvicorn(self._start(command, *arguments, "--port", "0"))
@@ -123,7 +123,12 @@ class Project:
         return self._start_process(
             *arguments,
             executable=str(self._environment.scripts / command),
-            environment={"PYTHONPATH": str(self._folder), "ASYNCWSGI_PORT": "0"},
+            environment={
+                "PYTHONPATH": str(self._folder),
+                "ASYNCWSGI_PORT": "0",
+                # A worker that was forked this moment does not hear of a stop; it is killed then.
+                "GUNICORN_CMD_ARGS": "--bind 127.0.0.1:0 --no-control-socket --graceful-timeout 5",
+            },
         )
 
     def _finish(self, process: Process, *, serves: bool) -> None:

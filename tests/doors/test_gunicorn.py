@@ -26,6 +26,7 @@ WORKER = "asyncwsgi.gunicorn.Worker"
 IMPORTED_BY = "the application was imported by "
 
 APP = """
+import multiprocessing
 import os
 import sys
 import threading
@@ -55,6 +56,12 @@ def app(environ, start_response):
         outlast()
     if path == "/multiprocess":
         body = str(environ["wsgi.multiprocess"])
+    if path == "/child":
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
+        child.start()
+        child.terminate()
+        child.join()
+        body = str(child.exitcode)
     if path == "/fail":
         raise ValueError("spam")
     if path == "/file":
@@ -69,11 +76,11 @@ async def block():
 
 
 def outlast():
-    # For longer than its worker may be silent.
+    # For longer than its worker may be silent. Before the first sign of life it is a time of day.
     from gunicorn_worker import worker
 
     begin = time.monotonic()
-    while worker[0].tmp.last_update() < begin + 2:
+    while not begin + 2 <= worker[0].tmp.last_update() < 1e9:
         threading.Event().wait(0.05)
 """
 
@@ -168,7 +175,7 @@ class TestServing:
     def test_the_uwsgi_protocol_is_served(self, master: Master) -> None:
         master.serve("--protocol", "uwsgi")
         client = master.connect()
-        client.send(request())
+        client.send(request(REMOTE_PORT=""))
         assert client.reply().body == b"one"
 
     def test_an_entry_point_names_the_worker(self, master: Master, write: Write) -> None:
@@ -288,6 +295,10 @@ class TestLife:
         master.process.read_until("Parent changed, shutting down")
         master.process.read_until("Worker exiting")
 
+    def test_children_of_views_do_not_handle_signals_as_workers_do(self, master: Master) -> None:
+        master.serve()
+        assert master.get("/child").body == b"-15"
+
     def test_preload_imports_once_in_the_master(self, master: Master) -> None:
         master.serve("--preload", "--workers", "2")
         importer, parent = master.get("/importer").body.split()
@@ -375,6 +386,19 @@ class TestLog:
         assert log.read_text() == (
             f'127.0.0.1 "GET /a?b HTTP/1.1" 200 3 ham eggs {master.address[1]}\n'
         )
+
+    def test_one_that_fails_costs_its_line_only(self, master: Master) -> None:
+        conf = """
+from gunicorn.glogging import Logger
+
+class logger_class(Logger):
+    def access(self, *arguments):
+        raise ValueError("spam")
+"""
+        master.serve(conf=conf)
+        client = master.connect()
+        assert [client.get().status for _ in range(2)] == [200, 200]
+        master.process.read_until("Exception in the access log")
 
     def test_its_files_are_opened_anew_at_sigusr1(self, master: Master) -> None:
         log = master.directory / "access.log"

@@ -326,6 +326,21 @@ class TestEnds:
         assert client.is_closed()
         stopping.join()
 
+    def test_who_waits_to_be_accepted_is_served_when_the_listeners_close(
+        self, serve: Serve
+    ) -> None:
+        server = serve(hello, bind=UWSGI)
+
+        async def stop() -> Client:
+            client = connect(server.addresses[0])
+            client.send(request())
+            await server.server.stop_accepting()
+            return client
+
+        stopping = asyncio.run_coroutine_threadsafe(stop(), server.started.result())
+        with stopping.result(TIMEOUT) as client:
+            assert client.reply().status == 200
+
 
 class TestListeners:
     def test_http_tls_and_uwsgi_are_served_side_by_side(self, serve: Serve, tmp_path: Path) -> None:

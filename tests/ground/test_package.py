@@ -40,7 +40,12 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 @pytest.mark.parametrize(
     ("module", "wanted"),
-    [("serving", "werkzeug"), ("serving.servers", "werkzeug"), ("flask", "flask")],
+    [
+        ("serving", "werkzeug"),
+        ("serving.servers", "werkzeug"),
+        ("flask", "flask"),
+        ("gunicorn", "gunicorn"),
+    ],
 )
 def test_a_module_that_needs_an_extra_says_which(
     bare: Environment, module: str, wanted: str

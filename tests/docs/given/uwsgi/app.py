@@ -1,4 +1,4 @@
-"""The application that docs/running.md serves."""
+"""The application that docs/uwsgi.md serves."""
 
 from __future__ import annotations
 
