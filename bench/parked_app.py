@@ -89,22 +89,22 @@ def make_quart_app() -> Any:
 
     app: Any = quart.Quart(__name__)
 
-    @app.get("/user/<name>")
+    @app.get("/user/<name>")  # type: ignore[untyped-decorator]
     async def greet(name: str) -> str:
         return f"Hello, {name}!"
 
-    @app.get("/inside")
+    @app.get("/inside")  # type: ignore[untyped-decorator]
     async def count() -> str:
         return str(inside)
 
-    @app.get("/wait/<float:seconds>/<name>")
+    @app.get("/wait/<float:seconds>/<name>")  # type: ignore[untyped-decorator]
     async def wait(seconds: float, name: str) -> str:
         quart.g.name = name
         with counted():
             await asyncio.sleep(seconds)
         return f"{quart.g.name} {quart.request.path.rpartition('/')[2]}"
 
-    @app.get("/call/<name>")
+    @app.get("/call/<name>")  # type: ignore[untyped-decorator]
     async def call(name: str) -> str:
         quart.g.name = name
         return f"{quart.g.name} {await ask_service(name)}"
