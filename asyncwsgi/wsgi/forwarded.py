@@ -30,7 +30,7 @@ from urllib.parse import unquote_to_bytes
 from asyncwsgi.config import FORWARDED_HEADERS, LARGEST_PORT, Config, listed
 from asyncwsgi.http1.head import RequestHead, is_host
 from asyncwsgi.trusted_peers import TrustedPeers, address_of
-from asyncwsgi.wsgi.environ import EnvironBuilder, without_prefix
+from asyncwsgi.wsgi.environ import EnvironBuilder, split_prefix
 
 Environ = dict[str, Any]
 
@@ -141,7 +141,7 @@ class Forwarding:
         if self.tells_prefix:
             prefix = _prefix(_last(told.get(_PREFIX, ""))) or self._root_path
             environ["SCRIPT_NAME"] = prefix
-            environ["PATH_INFO"] = without_prefix(environ["PATH_INFO"], prefix)
+            environ["PATH_INFO"] = split_prefix(environ["PATH_INFO"], prefix)
 
     def _apply_list(self, environ: Environ, value: str) -> None:
         hop = None
