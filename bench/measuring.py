@@ -28,6 +28,8 @@ SETTLE_LOOKS = 30
 LONGER = {500: 2, 10_000: 6}
 """How many times as long it is measured, by the number of connections from which on that is so:
 answering once on each takes its time, and with 10,000 it takes seconds."""
+LONGER_TLS = 2
+"""Those that are kept have their handshakes first."""
 A_NUMBER = b"999999999999"
 FIRST_IDLE = 100
 """So many connections are open before memory counts: what is set up once has been."""
@@ -71,7 +73,7 @@ def measure_loaded(process: Running, case: Case, seconds: int, core: int) -> Mea
     load(WARM_UP)
     settle(process)
     before = usage(process.pid)
-    measured = load(seconds * times_as_long(case.connections))
+    measured = load(seconds * times_as_long(case))
     after = usage(process.pid)
     check(process, case.traffic)
     if not measured.requests:
@@ -88,8 +90,10 @@ def measure_loaded(process: Running, case: Case, seconds: int, core: int) -> Mea
     return figures, measured.latency_ms, measured.errors
 
 
-def times_as_long(connections: int) -> int:
-    return max((times for least, times in LONGER.items() if connections >= least), default=1)
+def times_as_long(case: Case) -> int:
+    if case.traffic.tls:
+        return LONGER_TLS
+    return max((times for least, times in LONGER.items() if case.connections >= least), default=1)
 
 
 def loader(process: Running, case: Case, size: int, core: int) -> Callable[[float], Load]:

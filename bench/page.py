@@ -55,7 +55,7 @@ def _introduction(run: Run) -> Iterator[str]:
     yield (
         "asyncwsgi beside its peers: each server alone, in one process pinned to one core, with 8 "
         "worker threads unless a row says otherwise, access logs off, the load on another core. "
-        f"Medians of {run.rounds} rounds of {run.seconds} s (longer with 500 connections and more) "
+        f"Medians of {run.rounds} rounds of {run.seconds} s (longer with TLS and many connections) "
         f"from one run of {run.date}; within a round the servers take turns. The figures of this "
         "machine say little of another one, ratios say more: they are medians of the ratio in each "
         "round, with the least and the greatest of them."
