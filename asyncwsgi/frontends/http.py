@@ -352,7 +352,7 @@ class HttpConnection(asyncio.Protocol):
         responder = _responder_of(exchange)
         responder.body = None  # a background task may keep the exchange for long
         self._is_close_delimited = responder.is_close_delimited
-        if responder.offer is not None and self._settle_offer(exchange, responder):
+        if responder.offer is not None and self._settle(responder.offer, exchange):
             return
         if self._state is not State.RESPONDING or self.client.is_closing:
             self._close_behind_relay()
@@ -605,12 +605,12 @@ class HttpConnection(asyncio.Protocol):
         offer = UpgradeOffer(exchange)
         exchange.environ[WEBSOCKET_OFFER] = _responder_of(exchange).offer = offer
 
-    def _settle_offer(self, exchange: Exchange, responder: HttpResponder) -> bool:
+    def _settle(self, offer: UpgradeOffer, exchange: Exchange) -> bool:
         """Let another protocol follow, if the application has taken the offer and answered 101."""
-        offer, responder.offer = responder.offer, None
-        start = None if offer is None else offer.settle()
+        start = offer.settle()
         is_served = self._state is State.RESPONDING and not self.client.is_closing
-        if start is None or not (responder.has_switched and exchange.is_complete and is_served):
+        has_switched = exchange.is_complete and _responder_of(exchange).has_switched
+        if start is None or not (has_switched and is_served):
             return False
         exchange.disconnect.go_on()
         start(self, exchange)

@@ -95,8 +95,8 @@ class WebSocketConnection:
     """An open WebSocket, as its handler has it.
 
     Iterate it for the messages of the client, each a `str` or `bytes`; the iteration ends when the
-    WebSocket is closed, in whatever way (see `close_code`). Use it on the loop only; several tasks
-    may do so at once.
+    WebSocket is closed, in whatever way (see `close_code`). Several tasks may use it at once. It
+    belongs on the server's loop: elsewhere its methods raise `RuntimeError`.
     """
 
     __slots__ = ("_link", "_sent_count", "subprotocol")
@@ -135,6 +135,7 @@ class WebSocketConnection:
         Raises:
             ConnectionClosed: the WebSocket is closed, and all messages that had come are received.
         """
+        self._link.require_own_loop()
         return await self._link.next_message()
 
     async def receive_json(self) -> Any:
@@ -154,6 +155,7 @@ class WebSocketConnection:
             TypeError: it is neither text nor bytes.
         """
         link = self._link
+        link.require_own_loop()
         data = _data_of(message)
         await link.wait_until_writable()
         link.send(data)
@@ -175,6 +177,7 @@ class WebSocketConnection:
         Raises:
             ConnectionClosed: the WebSocket is, or was meanwhile, closed.
         """
+        self._link.require_own_loop()
         began = clock.monotonic()
         await self._link.ping()
         return clock.monotonic() - began
@@ -188,6 +191,7 @@ class WebSocketConnection:
             ValueError: no endpoint may send that code (RFC 6455 7.4), or the reason has more than
                 123 bytes.
         """
+        self._link.require_own_loop()
         _check_close(code, reason)
         await self._link.close_and_wait(code, reason)
 
@@ -253,10 +257,9 @@ class _Link:
 
     __slots__ = (
         "_close_deadline", "_closed", "_connection", "_exchange", "_frames", "_has_eof",
-        "_heard_at", "_is_full", "_is_over", "_is_parsing", "_messages", "_options", "_owed_pong",
-        "_ping_count", "_pinged_at", "_pings", "_queued_size", "_received", "_spoke_at",
-        "_writable",
-        "close_code", "close_reason",
+        "_heard_at", "_is_full", "_is_over", "_is_parsing", "_loop", "_messages", "_options",
+        "_owed_pong", "_ping_count", "_pinged_at", "_pings", "_queued_size", "_received",
+        "_spoke_at", "_writable", "close_code", "close_reason",
     )  # fmt: skip
 
     def __init__(
@@ -266,6 +269,7 @@ class _Link:
         exchange: OfferingExchange,
         options: WebSocketOptions,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._frames = frames
         self._exchange = exchange
@@ -357,6 +361,14 @@ class _Link:
 
     # From the handler.
 
+    def require_own_loop(self) -> None:
+        # Elsewhere it would seem to work, and would not.
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError(
+                "a WebSocket belongs on the server's loop, and this is another one; use it in its "
+                "handler, or from a thread by asyncwsgi.from_thread.run(ws.send, message)"
+            )
+
     async def next_message(self) -> Data:
         while not self._messages:
             self._require_open()
@@ -379,7 +391,7 @@ class _Link:
 
     async def ping(self) -> None:
         self._require_open()
-        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[None] = self._loop.create_future()
         self._send_ping(answered)
         await answered
 
@@ -426,7 +438,7 @@ class _Link:
                 return
         self._is_parsing = True
         client.pause_reading()
-        asyncio.get_running_loop().call_soon(self._parse_on)
+        self._loop.call_soon(self._parse_on)
 
     def _parse_on(self) -> None:
         self._is_parsing = False

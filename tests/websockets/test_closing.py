@@ -309,6 +309,8 @@ class TestByTheHandler:
         def app(environ: Any, start_response: Any) -> Any:
             if environ["PATH_INFO"] != "/say":
                 return application(environ, start_response)
+            with pytest.raises(RuntimeError, match=r"from_thread\.run\(ws\.send, message\)"):
+                asyncio.run(sockets[0].send("by another loop"))
             asyncwsgi.from_thread.run(sockets[0].send, "from a thread")
             return hello(environ, start_response)
 

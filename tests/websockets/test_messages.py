@@ -17,7 +17,7 @@ from asyncwsgi import ConnectionClosed, WebSocket, WebSocketConnection
 from tests.apps import hello
 from tests.client import TIMEOUT, connect
 from tests.conftest import Serve
-from tests.http.helpers import MIB, TURNS, Clock, come_round, fill
+from tests.http.helpers import MIB, TURNS, Clock, come_round, fill, until
 from tests.websockets.clients import (
     BINARY,
     CONTINUATION,
@@ -171,6 +171,21 @@ def test_a_handler_waits_for_a_client_that_does_not_read(serve: Serve) -> None:
             assert count < 64 * 1024, "the handler sends on and on"
         for _ in range(count):
             assert isinstance(client.receive(), BytesMessage)
+
+
+def test_a_client_that_reads_nothing_for_long_is_cut(serve: Serve, clock: Clock) -> None:
+    async def eager(ws: WebSocketConnection) -> None:
+        while True:
+            await ws.send(bytes(16 * 1024))
+
+    told = Told(eager)
+    server = serve(WebSocket(told.run, compression=False), validate=False, send_timeout=10)
+    with raw_websocket(server):
+        told.wait_until_begun()
+        until(server, lambda: bool(server.server.snapshot().buffered_size))
+        for _ in range(5):  # its kernel may have taken some more
+            clock.pass_time(server, 10.0)
+        assert told.wait() == (1006, "the connection was lost")
 
 
 def test_a_handler_that_sends_without_end_leaves_turns_to_others(serve: Serve) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from asyncwsgi.errors import ApplicationError
+from asyncwsgi.http1.encoder import SERVER_NAME
 from asyncwsgi.wsgi.response import Headers
 from tests.wsgi.recording import DATE, PLAIN, Recording, length, started
 
@@ -307,3 +308,34 @@ def test_statuses_and_names_without_number_are_no_different() -> None:
         Recording().start_response("200 OK", [("tRaNsFeR-eNcOdInG", "chunked")])
     with pytest.raises(ApplicationError, match="final status"):
         Recording().start_response("200 Unheard\nOf", PLAIN)
+
+
+def test_a_101_is_for_whoever_has_said_who_goes_on() -> None:
+    headers = [("Upgrade", "websocket"), ("Content-Length", "0")]
+    with pytest.raises(ApplicationError, match="final status"):
+        Recording().start_response("101 Switching Protocols", headers)
+    response = Recording(can_keep=False)
+    response.may_switch = True
+    response.start_response("101 Switching Protocols", headers)
+    response.finish()
+    # RFC 9110 8.6: no Content-Length; 7.8: who sends Upgrade says so in Connection.
+    assert response.wire.splitlines() == [
+        b"HTTP/1.1 101 Switching Protocols",
+        b"Upgrade: websocket",
+        b"Connection: Upgrade",
+        f"Server: {SERVER_NAME}".encode(),
+        f"Date: {DATE}".encode(),
+        b"",
+    ]
+    assert response.responder.has_switched
+    with pytest.raises(ApplicationError, match="final status"):  # the permission is one's own
+        Recording().start_response("101 Switching Protocols", headers)
+
+
+def test_a_426_says_to_what_it_would_upgrade() -> None:
+    response = started("426 Upgrade Required", [*PLAIN, ("Upgrade", "websocket")])
+    response.finish()
+    assert response.received().header(b"upgrade") == b"websocket"
+    assert response.received().header(b"connection") == b"Upgrade"
+    assert response.keep_alive
+    assert not response.responder.has_switched
