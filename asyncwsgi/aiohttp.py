@@ -180,8 +180,9 @@ def _script_name(request: web.Request) -> str:
     tail = next(reversed([*request.match_info.values()]), None)
     if tail is None:
         return ""
-    # Which of the two aiohttp has matched depends on its version; they differ by "%2F".
-    for path in (request.rel_url.path_safe, request.path):
+    # Which of the two aiohttp has matched depends on its version; they differ by "%2F". Old
+    # releases of yarl know only the second.
+    for path in (getattr(request.rel_url, "path_safe", ""), request.path):
         if path.endswith(tail):
             return path[: len(path) - len(tail)].rstrip("/")
     return ""
