@@ -34,6 +34,8 @@ class WSGIHandler:
 
     Args:
         application: the WSGI application.
+        auto_decompress: as told to aiohttp's server, which decodes compressed request bodies unless
+            ``AppRunner(app, auto_decompress=False)`` forbids it.
         root_path: SCRIPT_NAME, in place of what follows from the route.
         options: of `asyncwsgi.Config` those that are not the affair of aiohttp's server; see
             docs/mounting.md.
@@ -42,7 +44,10 @@ class WSGIHandler:
         ConfigError: options that cannot be served, or no WSGI application.
     """
 
-    def __init__(self, application: WSGIApplication, **options: Any) -> None:
+    def __init__(
+        self, application: WSGIApplication, *, auto_decompress: bool = True, **options: Any
+    ) -> None:
+        self._decodes = auto_decompress
         self._mount = Mount(application, options, more_options=("root_path",))
         # aiohttp takes a callable object only if it says that it is a coroutine function.
         if sys.version_info >= (3, 12):
@@ -76,11 +81,17 @@ class WSGIHandler:
         )
         environ["aiohttp.request"] = request
         fields = head.fields
+        is_decoded = self._decodes and _is_compressed(request)
+        if is_decoded:
+            # What these tell is of the body as it was sent.
+            environ.pop("HTTP_CONTENT_ENCODING", None)
+            environ.pop("CONTENT_LENGTH", None)
+            environ["wsgi.input_terminated"] = True
         await MountConnection(service, host).serve(
             environ,
             version,
             has_body=request.body_exists,
-            content_length=None if fields.is_chunked else fields.content_length,
+            content_length=None if fields.is_chunked or is_decoded else fields.content_length,
             expects_continue=False,  # aiohttp has sent a 100 by now
         )
         return host.response
@@ -175,13 +186,20 @@ class AiohttpHost:
         """It is asked."""
 
 
+def _is_compressed(request: web.Request) -> bool:
+    """Whether the request has a body that aiohttp may decode."""
+    encoding = request.headers.get("Content-Encoding", "").lower()
+    return encoding in ("gzip", "deflate", "br", "zstd") and request.body_exists
+
+
 def _script_name(request: web.Request) -> str:
     """What stands before that which the last variable of the route has matched."""
     tail = next(reversed([*request.match_info.values()]), None)
     if tail is None:
         return ""
-    # Which of the two aiohttp has matched depends on its version; they differ by "%2F".
-    for path in (request.rel_url.path_safe, request.path):
+    # Which of the two aiohttp has matched depends on its version; they differ by "%2F". Old
+    # releases of yarl know only the second.
+    for path in (getattr(request.rel_url, "path_safe", ""), request.path):
         if path.endswith(tail):
             return path[: len(path) - len(tail)].rstrip("/")
     return ""

@@ -45,8 +45,10 @@ async def by_hypercorn(app: Any, listener: socket.socket, stop: asyncio.Event) -
     await serve_by_hypercorn(app, config, shutdown_trigger=stop.wait, mode="asgi")
 
 
-async def by_aiohttp(app: Any, listener: socket.socket, stop: asyncio.Event) -> None:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=TIMEOUT)
+async def by_aiohttp(
+    app: Any, listener: socket.socket, stop: asyncio.Event, **options: Any
+) -> None:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=TIMEOUT, **options)
     await runner.setup()
     try:
         await web.SockSite(runner, listener).start()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -133,11 +135,32 @@ def test_an_end_of_the_connection_is_honoured(connected: Connect) -> None:
     assert client.is_closed()
 
 
-def test_a_malformed_chunk_is_refused(connected: Connect) -> None:
+def test_a_compressed_body_arrives_as_aiohttp_has_decoded_it(connected: Connect) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        seen.append(environ.copy())
+        size = int(environ["CONTENT_LENGTH"])
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [environ["wsgi.input"].read(size)]
+
+    body = gzip.compress(b"spam" * 1000)
+    reply = connected(routed("/", app)).post("/", body, Content_Encoding="gzip")
+    assert reply.body == b"spam" * 1000
+    assert "HTTP_CONTENT_ENCODING" not in seen[0]
+
+
+def test_a_compressed_body_that_aiohttp_leaves_alone_arrives_as_it_was_sent() -> None:
+    body = gzip.compress(b"spam" * 1000)
+    app = routed("/", echo, auto_decompress=False)
+    serving = partial(by_aiohttp, auto_decompress=False)
+    with hosted(app, serving) as served, served.connect() as client:
+        assert client.post("/", body, Content_Encoding="gzip").body == body
+
+
+def test_a_malformed_body_is_refused(connected: Connect) -> None:
     client = connected(routed("/", echo))
-    client.request("POST", "/", Transfer_Encoding="chunked")
-    client.send(b"no size\r\n")
-    assert client.reply().status == 400
+    assert client.post("/", b"this is no gzip", Content_Encoding="gzip").status == 400
 
 
 def test_a_body_that_is_too_large_is_refused(connected: Connect) -> None:
