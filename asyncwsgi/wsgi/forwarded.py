@@ -69,7 +69,6 @@ _ELEMENT = re.compile(rf"[ \t]*+(?:{_PAIR})?(?:[ \t]*+;[ \t]*+(?:{_PAIR})?)*+[ \
 _MOST_COMMAS = 16
 """Commas within one element, in quoted strings, behind which it is given up."""
 
-
 _MOST_HOPS = 1024
 _LONGEST_HOP = 100
 """How many are remembered, since clients come again, and of what length the text of one may be."""
