@@ -92,7 +92,7 @@ class Server:
         self._new_context = context_maker(self.config.context)
         self._listeners: list[Listener] = []
         self._addresses: tuple[Address, ...] = ()
-        self._schemes: tuple[str, ...] = ()
+        self._schemes: dict[Address, str] = {}
         self._ssl_context: ssl.SSLContext | None = None
         self._ticker: Ticker | None = None
         self._life: asyncio.Task[None] | None = None
@@ -134,7 +134,7 @@ class Server:
         self._stop_asked: asyncio.Future[DrainPhase] = self._loop.create_future()
         try:
             self._addresses = tuple(listener.address for listener in self._listeners)
-            self._schemes = tuple(map(self._scheme_of, self._listeners))
+            self._schemes = {each.address: self._scheme_of(each) for each in self._listeners}
             await self._lifespan.enter()
             await self._begin()
         except BaseException:
@@ -153,7 +153,7 @@ class Server:
         self._ticker = Ticker(self._loop, self._choose_tick_interval(), self._tick)
         self._ticker.start()
         if self._addresses and not self._was_shut_down:
-            urls = map(_url, self._schemes, self._addresses)
+            urls = [_url(self._schemes[address], address) for address in self._addresses]
             logger.info("listening on %s", ", ".join(urls))
 
     async def serve_forever(self) -> None:
@@ -376,7 +376,7 @@ class Server:
     @property
     def urls(self) -> tuple[str, ...]:
         """A URL for each listener that a client on this machine can connect to."""
-        return tuple(map(_url, self._schemes, map(_reachable, self._addresses)))
+        return tuple(_url(self._schemes[a], _reachable(a)) for a in self._addresses)
 
     def _require_start(self) -> None:
         if not self._was_started:
