@@ -104,7 +104,7 @@ class Server:
         self._places: frozenset[int] | None = None
         """Those of the listeners from which clients are accepted; None is all."""
         self._addresses: tuple[Address, ...] = ()
-        self._schemes: tuple[str, ...] = ()
+        self._schemes: dict[Address, str] = {}
         self._ssl_context: ssl.SSLContext | None = None
         self._ticker: Ticker | None = None
         self._life: asyncio.Task[None] | None = None
@@ -153,11 +153,8 @@ class Server:
         self._stop_asked: asyncio.Future[DrainPhase] = self._loop.create_future()
         try:
             # Several sockets may listen at one address.
-            places = dict.fromkeys(
-                (each.address, self._scheme_of(each)) for each in self._listeners
-            )
-            self._addresses = tuple(address for address, _ in places)
-            self._schemes = tuple(scheme for _, scheme in places)
+            self._schemes = {each.address: self._scheme_of(each) for each in self._listeners}
+            self._addresses = tuple(self._schemes)
             await self._lifespan.enter()
             await self._begin()
         except BaseException:
@@ -180,7 +177,7 @@ class Server:
             self._say_where()
 
     def _say_where(self) -> None:
-        urls = map(_url, self._schemes, self._addresses)
+        urls = [_url(scheme, address) for address, scheme in self._schemes.items()]
         logger.info("listening on %s", ", ".join(urls))
 
     async def serve_forever(self) -> None:
@@ -445,7 +442,7 @@ class Server:
     @property
     def urls(self) -> tuple[str, ...]:
         """A URL for each listener that a client on this machine can connect to."""
-        return tuple(map(_url, self._schemes, map(_reachable, self._addresses)))
+        return tuple(_url(self._schemes[a], _reachable(a)) for a in self._addresses)
 
     def _require_start(self) -> None:
         if not self._was_started:
