@@ -72,6 +72,11 @@ class BufferBudget:
         """Bodies that are not read on because there is no room for them."""
         return len(self._waiting)
 
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether more is held than may be."""
+        return 0 < self._max_size < self.held_size
+
     def count(self, difference: int) -> None:
         """So many bytes more are held; fewer, if it is negative."""
         self._hold(difference)
