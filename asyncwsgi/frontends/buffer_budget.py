@@ -12,9 +12,10 @@ when its request is over, or when its client is too slow (`body_timeout`).
 
 Who does not wait. A body that is complete, since answering it is what gives its room back. One for
 which a worker thread waits, since that may be the thread for which the complete ones wait. Both are
-counted, beyond the bound if need be, as are unsent responses: nobody who is served is cut. And the
-first of those that wait, if no body is admitted at all: though slow readers hold everything,
-uploads go on, one by one.
+counted, beyond the bound if need be, as are unsent responses and messages of WebSockets (see
+`asyncwsgi.frontends.websocket`, which has a rule of its own for unfinished ones): nobody who is
+served is cut. And the first of those that wait, if no body is admitted at all: though slow readers
+hold everything, uploads go on, one by one.
 """
 
 from __future__ import annotations
