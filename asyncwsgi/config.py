@@ -186,8 +186,9 @@ class Config:
     )
     max_buffered_size: int = _option(
         64 * KIB * KIB,
-        "Bytes of request bodies in transit and of unsent responses, of all connections together, "
-        "beyond which new bodies are not read until there is room. 0 is no limit.",
+        "Bytes of request bodies in transit, of messages of WebSockets and of unsent responses, of "
+        "all connections together, beyond which new bodies are not read until there is room. 0 is "
+        "no limit.",
         minimum=0,
     )
     body_buffer_size: int = _option(

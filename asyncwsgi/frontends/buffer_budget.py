@@ -12,9 +12,10 @@ when its request is over, or when its client is too slow (`body_timeout`).
 
 Who does not wait. A body that is complete, since answering it is what gives its room back. One for
 which a worker thread waits, since that may be the thread for which the complete ones wait. Both are
-counted, beyond the bound if need be, as are unsent responses: nobody who is served is cut. And the
-first of those that wait, if no body is admitted at all: though slow readers hold everything,
-uploads go on, one by one.
+counted, beyond the bound if need be, as are unsent responses and messages of WebSockets (see
+`asyncwsgi.frontends.websocket`, which has a rule of its own for unfinished ones): nobody who is
+served is cut. And the first of those that wait, if no body is admitted at all: though slow readers
+hold everything, uploads go on, one by one.
 """
 
 from __future__ import annotations
@@ -71,6 +72,11 @@ class BufferBudget:
     def waiting_count(self) -> int:
         """Bodies that are not read on because there is no room for them."""
         return len(self._waiting)
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether more is held than may be."""
+        return 0 < self._max_size < self.held_size
 
     def count(self, difference: int) -> None:
         """So many bytes more are held; fewer, if it is negative."""

@@ -30,6 +30,7 @@ from typing import Any
 from asyncwsgi.clock import clock
 from asyncwsgi.coroutines.cancellation import until_disconnect
 from asyncwsgi.errors import ConnectionClosed
+from asyncwsgi.frontends.buffer_budget import UNCLAIMED_SIZE
 from asyncwsgi.frontends.upgrade import OfferingExchange, SwitchingConnection
 from asyncwsgi.frontends.websocket_frames import (
     Broken,
@@ -47,6 +48,10 @@ NORMAL = 1000
 GOING_AWAY = 1001
 ABNORMAL = 1006
 INTERNAL_ERROR = 1011
+TRY_AGAIN_LATER = 1013
+
+ROOM_TIMEOUT = 20.0
+"""Seconds for which a client with an unfinished message waits for room to send the rest of it."""
 
 MOST_EVENTS = 64
 """Frames that are looked at before other connections have their turn."""
@@ -257,9 +262,9 @@ class _Link:
 
     __slots__ = (
         "_close_deadline", "_closed", "_connection", "_exchange", "_frames", "_has_eof",
-        "_heard_at", "_is_full", "_is_over", "_is_parsing", "_loop", "_messages", "_options",
-        "_owed_pong", "_ping_count", "_pinged_at", "_pings", "_queued_size", "_received",
-        "_spoke_at", "_writable", "close_code", "close_reason",
+        "_heard_at", "_is_counted", "_is_full", "_is_over", "_is_parsing", "_loop", "_messages",
+        "_options", "_owed_pong", "_ping_count", "_pinged_at", "_pings", "_queued_size",
+        "_received", "_spoke_at", "_starved_at", "_writable", "close_code", "close_reason",
     )  # fmt: skip
 
     def __init__(
@@ -286,6 +291,10 @@ class _Link:
         """Whether nothing that the client may still send is of interest."""
         self._is_full = False
         """Whether the client is not read, because the queue is full."""
+        self._starved_at = math.inf
+        """Since when the client is not read, because the server holds too much."""
+        self._is_counted = False
+        """Whether what is held of its messages is counted with all that the server holds."""
         self._is_parsing = True
         """Whether what was read is looked at later: at the beginning, and when there is a lot."""
         self._owed_pong: bytes | None = None
@@ -332,11 +341,13 @@ class _Link:
 
     def tick(self, now: float) -> None:
         options = self._options
+        if self._starved_at != math.inf:
+            self._look_for_room(now)
         if self.close_code is not None:
             if now >= self._close_deadline:
                 self._finish(self._connection.close)
             return
-        if self._is_full or not self._connection.client.is_writable:
+        if self._is_unread or not self._connection.client.is_writable:
             # Its answer to a Ping would not be read, or has no way yet. That a client which is not
             # read has left is not heard, either.
             self._heard_at, self._pinged_at = now, math.inf
@@ -355,6 +366,17 @@ class _Link:
             self._send_ping()
         if options.idle_timeout and now - self._spoke_at >= options.idle_timeout:
             self.begin_close(GOING_AWAY, f"no message for {options.idle_timeout:g} s")
+
+    @property
+    def _is_unread(self) -> bool:
+        return self._is_full or self._starved_at != math.inf
+
+    def _look_for_room(self, now: float) -> None:
+        if now - self._starved_at < ROOM_TIMEOUT:
+            self._read_if_there_is_room()
+        else:
+            self._starved_at = math.inf
+            self._fail(Broken(TRY_AGAIN_LATER, "the server holds too much; try again later"))
 
     def drain(self) -> None:
         self.begin_close(GOING_AWAY, "the server stops")
@@ -378,6 +400,8 @@ class _Link:
         if self._is_full and self._queued_size < self._options.queue_size:
             self._is_full = False
             self._parse()
+        elif self._is_counted:
+            self._count_held()
         return message
 
     async def wait_until_writable(self) -> None:
@@ -429,6 +453,7 @@ class _Link:
             if self.close_code is None and self._queued_size >= self._options.queue_size:
                 self._is_full = True
                 client.pause_reading()
+                self._count_held()
                 return
             event = self._frames.next_event()
             if event is None:
@@ -438,6 +463,7 @@ class _Link:
                 return
         self._is_parsing = True
         client.pause_reading()
+        self._count_held()
         self._loop.call_soon(self._parse_on)
 
     def _parse_on(self) -> None:
@@ -449,7 +475,7 @@ class _Link:
             self._ended(ABNORMAL, "the client has closed the connection without a Close frame")
             self._finish(self._connection.close)
         else:
-            self._connection.client.resume_reading()
+            self._read_if_there_is_room()
 
     def _act(self, event: FrameEvent) -> bool:
         """Do what the client says; False: the connection is over."""
@@ -481,6 +507,28 @@ class _Link:
         self._messages.append(message)
         self._queued_size += len(message) + MESSAGE_OVERHEAD
         self._received.wake()
+
+    def _read_if_there_is_room(self) -> None:
+        """Read on, unless the server holds too much, and this client's unfinished message with it.
+
+        Whoever has half of a message must not wait for ever: it would keep the room for which
+        others wait. So it has `ROOM_TIMEOUT`; most of what a server holds is unsent, and gone
+        before.
+        """
+        has_room = self._count_held()
+        is_small = self._frames.held_size <= UNCLAIMED_SIZE
+        if has_room or is_small or self.close_code is not None:
+            self._starved_at = math.inf
+            self._connection.client.resume_reading()
+        elif self._starved_at == math.inf:
+            self._starved_at = clock.monotonic()
+            self._connection.client.pause_reading()
+
+    def _count_held(self) -> bool:
+        """Have what is held of its messages counted with all the rest. False: it is too much."""
+        size = self._queued_size + self._frames.held_size
+        self._is_counted = size > UNCLAIMED_SIZE
+        return self._connection.client.hold(size if self._is_counted else 0)
 
     def _fail(self, broken: Broken) -> None:
         self._write(self._frames.close(broken.code, broken.reason))

@@ -81,12 +81,14 @@ class Frames:
         agreement: how messages are deflated, if they are.
     """
 
-    __slots__ = ("_connection", "_events", "_fragments", "_has_closed", "_max_message_size")
+    __slots__ = (
+        "_bounds", "_connection", "_events", "_fragments", "_has_closed", "_max_message_size",
+    )  # fmt: skip
 
     def __init__(self, max_message_size: int, agreement: Agreement | None = None) -> None:
         self._max_message_size = max_message_size
-        bounds = _Bounds(max_message_size, agreement)
-        self._connection = Connection(ConnectionType.SERVER, [bounds])
+        self._bounds = _Bounds(max_message_size, agreement)
+        self._connection = Connection(ConnectionType.SERVER, [self._bounds])
         self._events: Iterator[Event] = iter(())
         self._fragments: Any = None  # a StringIO or BytesIO, as long as some are missing
         self._has_closed = False
@@ -95,6 +97,11 @@ class Frames:
     def has_sent_close(self) -> bool:
         """Whether nothing more can be sent."""
         return self._has_closed
+
+    @property
+    def held_size(self) -> int:
+        """Bytes of a message that is not complete."""
+        return 0 if self._fragments is None else self._bounds.size
 
     def receive(self, data: bytes) -> None:
         """Take bytes as they came from the client; dropped behind its Close frame."""
@@ -194,7 +201,8 @@ class _Bounds(Extension):
         self._in_control = False
         self._is_deflated = False
         self._inflater: Inflater | None = None
-        self._size = 0
+        self.size = 0
+        """Bytes of the message that comes, inflated."""
 
     def enabled(self) -> bool:
         return True
@@ -214,8 +222,8 @@ class _Bounds(Extension):
             return _NO_BITS
         if opcode is not Opcode.CONTINUATION:
             self._is_deflated = rsv.rsv1
-            self._size = 0
-        if not self._is_deflated and self._size + payload_length > self._max_size:
+            self.size = 0
+        if not self._is_deflated and self.size + payload_length > self._max_size:
             return CloseReason.MESSAGE_TOO_BIG
         # RFC 7692 6.1: the bit is the first frame's, and stands for the message.
         is_first = opcode is not Opcode.CONTINUATION
@@ -227,11 +235,14 @@ class _Bounds(Extension):
         if self._in_control:
             return data
         if not self._is_deflated:
-            self._size += len(data)
+            self.size += len(data)
             return data
         if self._inflater is None:
             self._inflater = Inflater(self._max_size)
-        return _or_reason(partial(self._inflater.inflate, data))
+        inflated = _or_reason(partial(self._inflater.inflate, data))
+        if isinstance(inflated, bytes):
+            self.size += len(inflated)
+        return inflated
 
     def frame_inbound_complete(
         self, proto: FrameDecoder | FrameProtocol, fin: bool

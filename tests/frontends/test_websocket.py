@@ -8,13 +8,15 @@ from typing import Any
 
 from asyncwsgi.clock import clock
 from asyncwsgi.frontends.websocket import (
+    MESSAGE_OVERHEAD,
     MOST_EVENTS,
+    ROOM_TIMEOUT,
     WebSocketConnection,
     WebSocketOptions,
     serve_websocket,
 )
 from tests.frontends.fakes import FakeTransport, Stage
-from tests.websockets.clients import PING, TEXT, frame
+from tests.websockets.clients import BINARY, CONTINUATION, PING, TEXT, frame
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 
@@ -37,9 +39,15 @@ class WatchedTransport(FakeTransport):
         self.is_read = True
 
 
-def opened(handler: Any, **options: Any) -> tuple[Stage, WatchedTransport]:
-    """A connection whose request has opened a WebSocket."""
-    stage, transport = Stage(), WatchedTransport()
+def opened(
+    handler: Any, server: dict[str, Any] | None = None, **options: Any
+) -> tuple[Stage, WatchedTransport]:
+    """A connection whose request has opened a WebSocket.
+
+    Args:
+        server: options of the server.
+    """
+    stage, transport = Stage(**(server or {})), WatchedTransport()
     stage.connection.connection_made(transport)
     stage.send(GET)
     exchange = stage.connection.exchange
@@ -153,3 +161,58 @@ async def test_whoever_catches_up_is_given_time_to_answer() -> None:
     stage.connection.tick(now + 1001)
     assert not transport.is_closing()
     stage.connection.abort()
+
+
+class TestRoom:
+    """What a server holds for all of its clients together."""
+
+    async def test_what_is_held_is_counted_until_the_handler_has_it(self) -> None:
+        release = asyncio.Event()
+
+        async def slow(ws: WebSocketConnection) -> None:
+            await release.wait()
+            await ws.receive()
+            await forever(ws)
+
+        stage, _ = opened(slow)
+        budget = stage.registry.budget
+        stage.send(frame(TEXT, b"spam"))
+        assert budget.held_size == 0, "little is not counted"
+        stage.send(frame(BINARY, bytes(20_000), fin=False))
+        assert budget.held_size == 20_000 + 4 + MESSAGE_OVERHEAD
+        stage.send(frame(CONTINUATION))
+        assert budget.held_size == 20_000 + 4 + 2 * MESSAGE_OVERHEAD
+        release.set()
+        await settled()
+        assert budget.held_size == 20_000 + MESSAGE_OVERHEAD
+        stage.connection.connection_lost(None)
+        assert budget.held_size == 0
+
+    async def test_who_has_half_of_a_message_waits_for_room_and_not_for_ever(self) -> None:
+        stage, transport = opened(forever, {"max_buffered_size": 30_000})
+        budget = stage.registry.budget
+        stage.send(frame(BINARY, bytes(20_000), fin=False))
+        assert transport.is_read
+        budget.count(20_000)  # somebody else holds as much
+        stage.send(frame(CONTINUATION, b"x", fin=False))
+        assert not transport.is_read
+        now = clock.monotonic()
+        stage.connection.tick(now + 1)
+        assert not transport.is_read
+        budget.count(-20_000)
+        stage.connection.tick(now + 2)
+        assert transport.is_read
+        budget.count(20_000)
+        stage.send(frame(CONTINUATION, b"x", fin=False))
+        stage.connection.tick(now + 2 * ROOM_TIMEOUT)
+        (close,) = transport.sent
+        assert close[2:4] == (1013).to_bytes(2)
+        stage.connection.connection_lost(None)
+        assert budget.held_size == 20_000
+
+    async def test_who_has_a_whole_one_is_served(self) -> None:
+        stage, transport = opened(forever, {"max_buffered_size": 30_000})
+        stage.registry.budget.count(20_000)
+        stage.send(frame(BINARY, bytes(20_000)))
+        assert transport.is_read
+        stage.connection.abort()
