@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from contextvars import copy_context
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -75,6 +76,8 @@ class MountConnection:
         self._service = service
         self._dispatcher = service.dispatcher
         self._host = host
+        self._context = copy_context()
+        """That in which the host has called, for the reader."""
         self._exchange: MountExchange | None = None
         self._outbox: deque[Any] = deque()
         self._woken: asyncio.Future[None] | None = None
@@ -224,7 +227,9 @@ class MountConnection:
     def _begin_to_read(self) -> None:
         if self._reader is None:
             loop = asyncio.get_running_loop()
-            self._reader = loop.create_task(self._read_on(), name="asyncwsgi-reader")
+            self._reader = loop.create_task(
+                self._read_on(), name="asyncwsgi-reader", context=self._context
+            )
 
     async def _read_on(self) -> None:
         """Read the rest of the body, and then wait until the client leaves."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncwsgi.errors import ConfigError, RequestRefused
@@ -100,6 +100,7 @@ class Service:
 
     def __init__(self, application: WSGIApplication, config: Config) -> None:
         self.loop = asyncio.get_running_loop()
+        self._context = copy_context()
         self.dispatcher = make_dispatcher(application, config)
         self.environs = Environs(multithread=self.dispatcher.workers.limit != 1)
         self._config = config
@@ -137,7 +138,7 @@ class Service:
         """
         self._watched.add(connection)
         if self._next_look is None:
-            self._next_look = self.loop.call_later(LOOK_INTERVAL, self._look)
+            self._next_look = self._book_look()
 
     def forget(self, connection: Watched) -> None:
         """Look no more at `connection`."""
@@ -158,7 +159,11 @@ class Service:
             if not connection.look():
                 self._watched.discard(connection)
         if self._watched:
-            self._next_look = self.loop.call_later(LOOK_INTERVAL, self._look)
+            self._next_look = self._book_look()
+
+    def _book_look(self) -> asyncio.TimerHandle:
+        # In no request's Context: it would be kept from one look to the next.
+        return self.loop.call_later(LOOK_INTERVAL, self._look, context=self._context)
 
     async def _live(self) -> None:
         try:

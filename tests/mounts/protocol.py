@@ -140,3 +140,6 @@ async def until_a_thread_waits_for_its_client(app: WSGIApp) -> None:
     (exchange,) = service_of(app).dispatcher.exchanges
     while not exchange.waits_until_writable:  # noqa: ASYNC110 - the thread tells nobody
         await asyncio.sleep(0)
+    # Were it only to wait for the loop to take what it has posted, it would go on by now.
+    for _ in range(20):
+        await asyncio.to_thread(int)

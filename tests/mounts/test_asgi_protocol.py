@@ -25,6 +25,7 @@ from tests.mounts.protocol import (
     CHUNKED,
     DISCONNECT,
     HandMade,
+    Message,
     length,
     scope,
     service_of,
@@ -623,6 +624,53 @@ class TestContexts:
             number.set(expected)
             assert (await HandMade(mounted, scope())()).body == b"%d" % expected
             assert number.get() == expected
+
+    async def test_the_server_is_asked_in_the_context_of_its_task(self, mount: Mounting) -> None:
+        number: ContextVar[int] = ContextVar("number", default=0)
+        asked: list[int] = []
+        held = Held()
+        app = mount(held)
+
+        class Asked(HandMade):
+            async def receive(self) -> Message:
+                asked.append(number.get())
+                return await super().receive()
+
+        async def ask(value: int) -> None:
+            number.set(value)
+            await Asked(app, scope())()
+
+        running = [asyncio.ensure_future(ask(value)) for value in (1, 2)]
+        await in_thread(held.wait_until_entered, 2)
+        service_of(app)._look()
+        await turn()
+        assert sorted(asked) == [1, 2]
+        held.release()
+        await asyncio.gather(*running)
+
+    async def test_the_first_context_is_not_kept(self, mount: Mounting) -> None:
+        class Probe:
+            """Something of middleware's."""
+
+        variable: ContextVar[Probe] = ContextVar("variable")
+        probes: list[weakref.ref[Probe]] = []
+        held = Held()
+        app = mount(held)
+
+        async def ask() -> None:
+            probe = Probe()
+            probes.append(weakref.ref(probe))
+            variable.set(probe)
+            await HandMade(app, scope())()
+
+        asked = asyncio.ensure_future(ask())
+        await in_thread(held.wait_until_entered)
+        held.release()
+        await asked
+        del asked
+        await turn()
+        gc.collect()
+        assert probes[0]() is None
 
     async def test_the_scope_is_in_the_environ(self, mount: Mounting) -> None:
         def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
