@@ -20,7 +20,7 @@ class Difference:
 
 REPLACEMENTS = "tests/serving/test_differences.py"
 
-OVER_THE_WIRE = ("flask-wire", "flask-override", "flask-async")
+OVER_THE_WIRE = ("flask-wire", "flask-override", "flask-async", "flask-parked")
 
 DIFFERENCES = (
     Difference(

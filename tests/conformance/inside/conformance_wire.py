@@ -64,6 +64,8 @@ calls: dict[str, Call] = {}
 numbers = itertools.count()
 loops: list[asyncio.AbstractEventLoop] = []
 """That of the live server."""
+options: dict[str, Any] = {}
+"""More of the live server; for other plugins."""
 is_served: ContextVar[bool] = ContextVar("is_served", default=False)
 """Whether the live server called: tests also call applications themselves."""
 
@@ -203,7 +205,7 @@ def live_server() -> Iterator[None]:
     # Not the module's run_wsgi_app: applications call that themselves, by Response.force_type().
     in_process = werkzeug.test.Client.run_wsgi_app
     with asyncwsgi.serve_in_thread(
-        application, port=0, access_log=False, lifespan=note_loop
+        application, port=0, access_log=False, lifespan=note_loop, **options
     ) as server:
 
         def over_the_wire(
