@@ -56,7 +56,7 @@ bench-hostile: $(STAMP)  ## memory under 10,000 hostile connections of each kind
 soak: $(STAMP)  ## ten minutes of mixed load; memory, threads and descriptors must stay
 	$(BIN)/python bench/soak.py
 
-storm: $(STAMP)  ## 150,000 requests at once, none of which may see anything of another
+storm: $(STAMP)  ## 250,000 requests at once, none of which may see anything of another
 	STORM_REQUESTS=50000 $(BIN)/pytest tests/storm --timeout 900
 
 conformance: $(STAMP)  ## the tests of Werkzeug, Flask and others, unmodified, against this server

@@ -87,26 +87,28 @@ def make_quart_app() -> Any:
     """The same program for an ASGI framework."""
     import quart  # type: ignore[import-not-found,unused-ignore]
 
-    app: Any = quart.Quart(__name__)
-
-    @app.get("/user/<name>")  # type: ignore[untyped-decorator]
     async def greet(name: str) -> str:
         return f"Hello, {name}!"
 
-    @app.get("/inside")  # type: ignore[untyped-decorator]
     async def count() -> str:
         return str(inside)
 
-    @app.get("/wait/<float:seconds>/<name>")  # type: ignore[untyped-decorator]
     async def wait(seconds: float, name: str) -> str:
         quart.g.name = name
         with counted():
             await asyncio.sleep(seconds)
         return f"{quart.g.name} {quart.request.path.rpartition('/')[2]}"
 
-    @app.get("/call/<name>")  # type: ignore[untyped-decorator]
     async def call(name: str) -> str:
         quart.g.name = name
         return f"{quart.g.name} {await ask_service(name)}"
 
+    app = quart.Quart(__name__)
+    for rule, view in {
+        "/user/<name>": greet,
+        "/inside": count,
+        "/wait/<float:seconds>/<name>": wait,
+        "/call/<name>": call,
+    }.items():
+        app.add_url_rule(rule, view_func=view)
     return app

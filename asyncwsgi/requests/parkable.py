@@ -14,7 +14,8 @@ def parking_threads(mailbox: Mailbox, config: Config, asgiref_loop: AsgirefLoop)
     """Worker threads that park requests.
 
     Raises:
-        ConfigError: greenlet is not installed, or threads are greenlets already.
+        ConfigError: greenlet is not installed, or keeps no Context for each greenlet (as that of
+            PyPy), or threads are greenlets already.
     """
     if library := patching_library():
         raise ConfigError(
@@ -22,12 +23,20 @@ def parking_threads(mailbox: Mailbox, config: Config, asgiref_loop: AsgirefLoop)
             "replaced those of this process; turn it off, or do not patch"
         )
     try:
+        # PyPy's own module of that name has no such constant.
+        from greenlet import GREENLET_USE_CONTEXT_VARS
+
         from asyncwsgi.requests.parking import ParkingThreads
     except ImportError as error:
         raise ConfigError(
             "park_async_views parks requests in greenlets, and the package greenlet cannot be "
             f"imported ({error}); install it: pip install greenlet (the extra `park` does)"
         ) from error
+    if not GREENLET_USE_CONTEXT_VARS:
+        raise ConfigError(
+            "park_async_views needs a greenlet that keeps a Context for each greenlet, and this "
+            "one was built without; install its wheel from PyPI"
+        )
     return ParkingThreads(
         mailbox,
         limit=config.threads,

@@ -79,6 +79,7 @@ class Server:
     responder_class: type[HttpResponder] = HttpResponder
     request_body_class: type[RequestBody] = RequestBody
     worker_threads_class: type[WorkerThreads] = WorkerThreads
+    """Without `park_async_views`, which has a class of its own."""
     access_logger_class: type[AccessLogger] = AccessLogger
     arrival_timeout: float = 0.5
     """Seconds that a request which is on its way when the server stops may take to arrive."""

@@ -26,7 +26,7 @@ class AsyncRelease(Release):
 
     @property
     def requirements(self) -> list[str]:
-        return [*super().requirements, f"asgiref{self.asgiref}"]
+        return [*super().requirements, f"asgiref{self.asgiref}", "greenlet"]
 
 
 RELEASES = (

@@ -20,7 +20,7 @@ class Difference:
 
 REPLACEMENTS = ("tests/serving/test_differences.py", "tests/mounts/test_asgi_protocol.py")
 
-OVER_THE_WIRE = ("flask-wire", "flask-override", "flask-async", "flask-mounted")
+OVER_THE_WIRE = ("flask-wire", "flask-override", "flask-async", "flask-mounted", "flask-parked")
 
 DIFFERENCES = (
     Difference(

@@ -127,12 +127,22 @@ SUITES = (
         has_servers=True,
         has_coroutines=True,
     ),
+    # And parked while they wait.
+    Suite(
+        "flask-parked",
+        "flask",
+        ALL_OF_FLASK,
+        plugins=("conformance_wire", "conformance_async_views", "conformance_parked"),
+        has_servers=True,
+        has_coroutines=True,
+    ),
 )
 
 TOOLS = (
     "asgiref",
     "cryptography",
     "ephemeral-port-reserve",
+    "greenlet",
     # pytest 9 has no `_pytest.monkeypatch.notset`, which Flask 3.1's conftest.py uses.
     "pytest<9",
     "pytest-randomly",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import threading
 import time
@@ -13,7 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 from flask import Flask, copy_current_request_context, g, request, session, stream_with_context
 
 import asyncwsgi
@@ -273,6 +272,42 @@ class TestThreadSensitiveCode:
 
         assert ask_all(park(app), ["/"]) == ["True"]
 
+    def test_what_asgiref_notes_of_it_is_not_found_by_others_of_its_thread(
+        self, park: Callable[..., LiveServer]
+    ) -> None:
+        app, gates = Flask(__name__), Gates()
+        found: list[dict[str, Any]] = []
+
+        def inner() -> str:
+            before = noted_now()
+            from_thread.run(gates)
+            return f"{'task_context' in before and noted_now() == before}"
+
+        def noted_now() -> dict[str, Any]:
+            return dict(SyncToAsync.threadlocal.__dict__)
+
+        @app.get("/inside")
+        async def inside() -> str:
+            return await sync_to_async(inner)()
+
+        @app.get("/other")
+        def other() -> str:
+            found.append(noted_now())
+            return "other"
+
+        server = park(app, threads=1)
+        with connect(server.addresses[0]) as client, connect(server.addresses[0]) as another:
+            client.request(target="/inside")
+            gates.wait_until_entered()
+            until(server.server.snapshot, lambda s: s.parked_count)
+            another.request(target="/other")
+            assert another.reply().body == b"other"
+            gates.open()
+            assert client.reply().body == b"True"
+        (notes,) = found
+        assert "task_context" not in notes
+        assert notes["main_event_loop"] is not server.started.result()
+
     def test_the_next_coroutine_of_the_request_is_parked_again(
         self, park: Callable[..., LiveServer]
     ) -> None:
@@ -341,24 +376,6 @@ def until(look: Callable[[], Any], is_so: Callable[[Any], object]) -> Any:
     while not is_so(found := look()):
         assert time.monotonic() < deadline
     return found
-
-
-def test_what_is_parked_holds_no_thread_for_the_warning_of_saturation(
-    park: Callable[..., LiveServer], caplog: pytest.LogCaptureFixture
-) -> None:
-    gates = Gates()
-    server = park(make_app(gates), threads=1)
-    with caplog.at_level(logging.WARNING), connect(server.addresses[0]) as client:
-        client.request(target="/async?n=a")
-        gates.wait_until_entered()
-        until(server.server.snapshot, lambda s: s.parked_count)
-        with connect(server.addresses[0]) as other:
-            other.request(target="/after?n=b")
-            gates.wait_until_entered()
-            gates.open()
-            assert other.reply().body == b"b"
-        assert client.reply().body == b"a"
-    assert caplog.messages == []
 
 
 def test_a_client_that_leaves_cancels_its_view_where_that_was_asked_for(

@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -225,6 +226,35 @@ class TestWatch:
         dispatcher.tick(NOW)
         (line,) = messages(caplog.records)
         assert "held by GET /slow (1 thread, 2.0 s);" in line
+
+    async def test_a_parked_request_holds_a_thread_if_no_more_may_be_parked(
+        self,
+        dispatcher: Dispatcher,
+        all_busy: None,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        parked = exchange(dispatcher, "/parked", held=100.0)
+        kept = exchange(dispatcher, "/kept", held=2.0)
+        jobs = [
+            SimpleNamespace(request=parked, keeps_thread=False),
+            SimpleNamespace(request=kept, keeps_thread=True),
+        ]
+        monkeypatch.setattr(WorkerThreads, "parked", lambda _: jobs)
+        dispatcher.exchanges = {parked, kept, exchange(dispatcher, "/next", waited=2.0)}
+        dispatcher.tick(NOW)
+        (line,) = messages(caplog.records)
+        assert "held by GET /kept (1 thread, 2.0 s);" in line
+
+    def test_where_requests_are_parked_it_says_that_more_may_be(
+        self, dispatcher: Dispatcher, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        exchanges = [
+            exchange(dispatcher, "/slow", held=2.0),
+            exchange(dispatcher, "/next", waited=2.0),
+        ]
+        SaturationWatch(1, parks=True).look(exchanges, NOW)
+        assert "; raise threads or max_parked, or make" in caplog.text
 
     def test_the_cure_for_a_busy_executor_is_not_the_option_threads(
         self, dispatcher: Dispatcher, caplog: pytest.LogCaptureFixture

@@ -64,6 +64,8 @@ calls: dict[str, Call] = {}
 numbers = itertools.count()
 loops: list[asyncio.AbstractEventLoop] = []
 """That of the live server."""
+options: dict[str, Any] = {}
+"""More of the live server; for other plugins."""
 is_served: ContextVar[bool] = ContextVar("is_served", default=False)
 """Whether the live server called: tests also call applications themselves."""
 
@@ -201,7 +203,7 @@ flask.Flask.ensure_sync = ensure_sync_and_note  # type: ignore[method-assign]
 def serving() -> Iterator[int]:
     """Serve the application above; the port. Other plugins put another server in its place."""
     with asyncwsgi.serve_in_thread(
-        application, port=0, access_log=False, lifespan=note_loop
+        application, port=0, access_log=False, lifespan=note_loop, **options
     ) as server:
         yield server.port
 
