@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from asyncwsgi.clock import clock
+from asyncwsgi.log_setup import flush_log
 from asyncwsgi.reloading.reloader import Reloader
 from asyncwsgi.reloading.sources import Sources
 from asyncwsgi.server.listeners import Listener, open_listeners
@@ -263,6 +264,8 @@ class Supervisor:
 
     def _balance(self) -> None:
         """Start and stop children, until there are as many as there shall be."""
+        if self._is_ending:
+            return
         generations = self._generations
         for child in generations.surplus():
             generations.ended(child)
@@ -344,13 +347,17 @@ class Supervisor:
         if not self._has_served:
             self._manager.ready()
         self._has_served = True
-        self._failures = 0
+        asyncio.get_running_loop().call_later(SHORTEST_LIFE, self._has_lived, child)
         self._let_go(self._forker_before)
         self._forker_before = None
         if self._reloader is not None:
             self._reloader.served()
         self._balance()
         self._watch(child, child.started_at)
+
+    def _has_lived(self, child: Child) -> None:
+        if child in self._generations.serving:
+            self._failures = 0
 
     # Where the application is imported once, each generation has a child that forks the others. It
     # begins as the importing one, and what it forks takes its place. The one of the generation
@@ -394,6 +401,8 @@ class Supervisor:
             fork.lose_parent()
         if self._is_ending:
             self._end_if_alone()
+        elif child is self._forker_before:
+            self._forker_before = None
         elif child is self._forker:
             logger.error("process %d, which forks workers, %s", child.pid, _words(code))
             self._forker = None
@@ -409,11 +418,11 @@ class Supervisor:
         if not self._has_workers or self._waits_for_change:
             logger.error("the process that served %s; waiting for a change", _words(code))
             self._waits_for_change = True
-            return
-        logger.error("worker %d %s", child.pid, _words(code))
-        self._count_restart()
-        if clock.monotonic() - child.served_at < SHORTEST_LIFE:
-            self._start_later()
+        else:
+            logger.error("worker %d %s", child.pid, _words(code))
+            self._count_restart()
+            if clock.monotonic() - child.served_at < SHORTEST_LIFE:
+                self._start_later()
         self._balance()
 
     def _give_up(self, child: Child, code: int) -> None:
@@ -511,15 +520,17 @@ class Supervisor:
         return ticker
 
     def _end_hanging(self, now: float) -> None:
-        """End those whose loops do not answer. One that imports has no loop yet."""
+        """End those whose loops do not answer. One that imports has no loop yet, and one that
+        drains has a time for that."""
         timeout = self._service.processes.worker_timeout
-        for child in self._children:
-            if child.may_serve and not child.is_hanging and now - child.heard_at > timeout:
+        for child in self._generations.serving:
+            if not child.is_hanging and now - child.heard_at > timeout:
                 logger.error(
                     "the loop of worker %d has not answered for worker_timeout of %g s; killed",
                     child.pid,
                     timeout,
                 )
+                flush_log()  # what it has to say itself comes behind that
                 child.abort_hanging()
 
 

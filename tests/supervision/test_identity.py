@@ -8,6 +8,9 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from asyncwsgi.server.listeners import open_listeners
 from asyncwsgi.supervision.identity import Identity, pid_file
 from asyncwsgi.supervision.options import ProcessOptions
 from tests.doors.processes import address_of
+from tests.reloading.conftest import Project
 from tests.supervision.conftest import Workers
 
 APP = """
@@ -42,6 +46,14 @@ def can_run_python(user: pwd.struct_passwd) -> bool:
         return False
 
 
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """One that every user may enter; those of pytest are root's."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 @as_root
 class TestIdentity:
     @pytest.mark.parametrize(
@@ -50,16 +62,16 @@ class TestIdentity:
         ids=["workers", "preload", "reload", "one process"],
     )
     def test_the_application_is_imported_and_runs_as_the_user(
-        self, workers: Workers, options: list[str], tmp_path_factory: pytest.TempPathFactory
+        self, open_directory: Path, options: list[str]
     ) -> None:
         nobody = pwd.getpwnam("nobody")
         if options and not can_run_python(nobody):
             pytest.skip(f"user nobody may not run {sys.executable}")
-        project = workers.project
+        with ExitStack() as stack:
+            self.check(Project(open_directory, stack), nobody, options)
+
+    def check(self, project: Project, nobody: pwd.struct_passwd, options: list[str]) -> None:
         project.write("web.py", APP)
-        for path in (project.directory, *project.directory.parents):
-            if path.is_relative_to(tmp_path_factory.getbasetemp().parent.parent):
-                path.chmod(0o755)
         os.chown(project.directory, nobody.pw_uid, nobody.pw_gid)
         unix = project.directory / "socket"
         project.start(

@@ -195,3 +195,34 @@ def test_flags_that_do_nothing_without_workers_are_refused(name: str, start: Sta
     process = start("-m", "asyncwsgi", f"--{name}", "5", "web:app")
     assert process.wait() == 2
     assert f"--{name} is for --workers, which is not given" in process.log
+
+
+NO_APPLICATION = 3
+TO_DEBUG = ("--debug", "--no-reload", "--no-debugger")
+
+
+@pytest.mark.parametrize(
+    ("variables", "options", "blamed"),
+    [
+        pytest.param({"ASYNCWSGI_WORKERS": "none"}, (), "workers", id="ours"),
+        pytest.param({"WEB_CONCURRENCY": "none"}, (), "WEB_CONCURRENCY", id="that of all"),
+        pytest.param(
+            {"WEB_CONCURRENCY": "none", "ASYNCWSGI_WORKERS": "1"}, (), None, id="ours counts more"
+        ),
+        pytest.param({"WEB_CONCURRENCY": "none"}, ("--workers", "1"), None, id="a flag, too"),
+        pytest.param({"WEB_CONCURRENCY": "none"}, TO_DEBUG, None, id="not to debug"),
+    ],
+)
+def test_a_variable_says_how_many_workers_there_shall_be(
+    variables: dict[str, str],
+    options: tuple[str, ...],
+    blamed: str | None,
+    start: Start,  # noqa: F811
+) -> None:
+    arguments = ("-m", "asyncwsgi", "--port", "0", *options, "nosuch:app")
+    process = start(*arguments, environment=variables)
+    if blamed is None:
+        assert process.wait() == NO_APPLICATION
+    else:
+        assert process.wait() == 2
+        assert f"{blamed} must be at least 1, or auto, got 'none'" in process.log

@@ -214,8 +214,8 @@ class TestHangingWorkers:
         with connect(workers.project.address) as client:
             client.request("GET", "/hold-loop")
             workers.process.read_until(f"the loop of worker {pid} has not answered")
-            workers.process.read_until("in hold_loop")  # it says where it stands
             workers.process.read_until(f"worker {pid} was killed by SIGABRT")
+            assert "in hold_loop" in workers.process.log  # it has said where it stood
             workers.wait_until_served()
             assert client.read_all() == b""
         assert workers.pids(1) != {pid}
