@@ -172,6 +172,8 @@ class HttpConnection(asyncio.Protocol):
         self._taker: SocketTaker | None = None
         self._successor: Successor | None = None
         """The taker, if its protocol has followed HTTP for good."""
+        self._held_size = 0
+        """What the successor holds of what the client has sent."""
 
     def _enter(self, state: State, timeout: float = math.inf) -> None:
         """Wait for what `state` says, for up to `timeout` seconds."""
@@ -406,6 +408,17 @@ class HttpConnection(asyncio.Protocol):
         self._parser = RequestParser(frontend.limits, frontend.header_lines)
         del self._environs
         return unread
+
+    def hold(self, size: int) -> bool:
+        """Count `size` bytes as held of what the client has sent to the successor, in all.
+
+        False: the server holds more than it may.
+        """
+        budget = self._registry.budget
+        if size != self._held_size:
+            held, self._held_size = self._held_size, size
+            budget.count(size - held)
+        return not size or not budget.is_exceeded
 
     def set_timeouts(self, config: Config) -> None:
         """Wait for this client by the timeouts of `config`, from the next state on."""

@@ -47,8 +47,8 @@ class ClientTransport:
     """
 
     __slots__ = (
-        "_budget", "_buffer_size", "_counted_size", "_file", "_held_size", "_is_handed_on",
-        "_is_reset", "_unsent_since", "_unsent_size", "can_send_files", "is_reading", "is_writable",
+        "_budget", "_buffer_size", "_counted_size", "_file", "_is_handed_on", "_is_reset",
+        "_unsent_since", "_unsent_size", "can_send_files", "is_reading", "is_writable",
         "peername", "sockname", "transport",
     )  # fmt: skip
 
@@ -77,7 +77,6 @@ class ClientTransport:
         """Whether `send_file` works: TLS has to see what it sends."""
         self._budget = budget
         self._counted_size = 0
-        self._held_size = 0
         self._is_reset = False
         self.is_reading = True
         self.is_writable = True
@@ -177,7 +176,6 @@ class ClientTransport:
         """The connection is lost."""
         self.end()
         self.count_unsent(is_lost=True)
-        self.hold(0)
         if self._file is not None:
             self._file.end()
 
@@ -203,15 +201,6 @@ class ClientTransport:
         if size != self._counted_size:
             counted, self._counted_size = self._counted_size, size
             self._budget.count(size - counted)
-
-    def hold(self, size: int) -> bool:
-        """Have the budget know that `size` bytes are held of what the client has sent, besides
-        bodies of requests. False: that is more than there is room for.
-        """
-        if size != self._held_size:
-            held, self._held_size = self._held_size, size
-            self._budget.count(size - held)
-        return not size or not self._budget.is_exceeded
 
     def is_stuck(self, now: float, timeout: float) -> bool:
         """Whether the client has taken no byte of what waits for it for `timeout` seconds."""

@@ -51,6 +51,12 @@ class SwitchingConnection(Protocol):
     def switch_to(self, successor: Successor) -> bytes:
         """Give the bytes of the connection to `successor`; those that came already."""
 
+    def hold(self, size: int) -> bool:
+        """Count `size` bytes as held of what the client has sent, in all; 0 when it has gone.
+
+        False: the server holds more than it may.
+        """
+
     def close(self) -> None:
         """Close when everything is sent."""
 

@@ -337,6 +337,7 @@ class _Link:
     def close(self) -> None:
         self._ended(ABNORMAL, "the connection was lost")
         self._finish()
+        self._connection.hold(0)
         self._exchange.disconnect.announce()
 
     def tick(self, now: float) -> None:
@@ -528,7 +529,7 @@ class _Link:
         """Have what is held of its messages counted with all the rest. False: it is too much."""
         size = self._queued_size + self._frames.held_size
         self._is_counted = size > UNCLAIMED_SIZE
-        return self._connection.client.hold(size if self._is_counted else 0)
+        return self._connection.hold(size if self._is_counted else 0)
 
     def _fail(self, broken: Broken) -> None:
         self._write(self._frames.close(broken.code, broken.reason))
