@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from asyncwsgi.errors import RequestRefused
 from asyncwsgi.http1.head import HeaderFields, HeaderLine, RequestHead, is_host
@@ -80,16 +81,15 @@ def _variables(pairs: Iterable[tuple[bytes, bytes]], limits: HeadLimits) -> dict
     variables: dict[str, str] = {}
     header_count = 0
     for key, value in pairs:
-        is_header = key.startswith(b"HTTP_")
+        name, pattern, is_header = _keys.get(key) or _learn_key(key)
         header_count += is_header
-        if not _KEY.fullmatch(key) or key.startswith(b"UWSGI_") or key in _REPEATED:
+        if not name:
             continue
-        _check(key, value, _HEADER_VALUE if is_header else _CHECKED.get(key))
-        name, text = key.decode("ascii"), value.decode("latin-1")
-        if is_header and name in variables:
-            text = join_values(name, variables[name], text)  # nginx has left the lines apart
-        elif key == b"CONTENT_LENGTH" and variables.get(name, text) != text:
-            raise RequestRefused(400, f"CONTENT_LENGTH is {variables[name]} and {text}")
+        if pattern is not None and not pattern.fullmatch(value):
+            raise RequestRefused(400, f"malformed {name} {value[:80]!r} in a uwsgi packet")
+        text = value.decode("latin-1")
+        if name in variables:
+            text = _again(name, variables[name], text)
         variables[name] = text
     if header_count > limits.max_headers:
         raise RequestRefused(
@@ -98,10 +98,39 @@ def _variables(pairs: Iterable[tuple[bytes, bytes]], limits: HeadLimits) -> dict
     return variables
 
 
-def _check(key: bytes, value: bytes, pattern: re.Pattern[bytes] | None) -> None:
-    if pattern is not None and not pattern.fullmatch(value):
-        name, shown = key.decode("ascii"), value[:80]
-        raise RequestRefused(400, f"malformed {name} {shown!r} in a uwsgi packet")
+class _Key(NamedTuple):
+    """What follows from the key of a variable."""
+
+    name: str
+    """The key of the environ; empty for one that does not pass."""
+    pattern: re.Pattern[bytes] | None
+    """What the value has to be."""
+    is_header: bool
+
+
+# Keys repeat endlessly; what follows from them is worked out once. Bounded, since clients choose
+# the names of headers.
+_MOST_KEYS = 1024
+_keys: dict[bytes, _Key] = {}
+
+
+def _learn_key(key: bytes) -> _Key:
+    is_header = key.startswith(b"HTTP_")
+    passes = _KEY.fullmatch(key) and not key.startswith(b"UWSGI_") and key not in _REPEATED
+    name = key.decode("ascii") if passes else ""
+    known = _Key(name, _HEADER_VALUE if is_header else _CHECKED.get(key), is_header)
+    if len(_keys) < _MOST_KEYS:
+        _keys[key] = known
+    return known
+
+
+def _again(name: str, first: str, second: str) -> str:
+    """The value of a variable that comes twice."""
+    if name.startswith("HTTP_"):
+        return join_values(name, first, second)  # nginx has left the lines apart
+    if name == "CONTENT_LENGTH" and first != second:
+        raise RequestRefused(400, f"CONTENT_LENGTH is {first} and {second}")
+    return second
 
 
 def _fields(variables: dict[str, str]) -> HeaderFields:

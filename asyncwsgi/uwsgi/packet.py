@@ -123,21 +123,18 @@ def pairs_of(block: bytes) -> Iterator[Pair]:
     Raises:
         RequestRefused: a size leads beyond the end of the packet.
     """
-    position = 0
-    while position < len(block):
-        key, position = _take(block, position)
-        value, position = _take(block, position)
-        yield key, value
-
-
-def _take(block: bytes, position: int) -> tuple[bytes, int]:
-    begin = position + _SIZE_SIZE
-    end = begin + int.from_bytes(block[position:begin], "little")
-    if begin > len(block) or end > len(block):
-        raise RequestRefused(
-            400, f"malformed uwsgi packet: a variable at byte {position} ends beyond its end"
-        )
-    return block[begin:end], end
+    position, size = 0, len(block)
+    while position < size:
+        begin = position + _SIZE_SIZE
+        end = begin + int.from_bytes(block[position:begin], "little")
+        next_begin = end + _SIZE_SIZE
+        next_end = next_begin + int.from_bytes(block[end:next_begin], "little")
+        if next_begin > size or next_end > size:
+            raise RequestRefused(
+                400, f"malformed uwsgi packet: the variable at byte {position} ends beyond its end"
+            )
+        yield block[begin:end], block[next_begin:next_end]
+        position = next_end
 
 
 def _check_modifier(number: int, value: int) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from asyncwsgi.errors import RequestRefused
 from asyncwsgi.http1.parser import HeadLimits
+from asyncwsgi.uwsgi import head
 from asyncwsgi.uwsgi.head import PacketHead, read_head
 
 LEAST = [(b"REQUEST_METHOD", b"GET"), (b"REQUEST_URI", b"/"), (b"PATH_INFO", b"/")]
@@ -179,3 +180,10 @@ def test_limits_are_those_of_http() -> None:
         414,
         "REQUEST_URI too long: 5 bytes, at most 4",
     )
+
+
+def test_names_that_clients_make_up_are_not_kept_for_ever() -> None:
+    for number in range(2000):
+        name = f"HTTP_MADE_UP_{number}"
+        assert passed((name.encode("ascii"), b"x")) == {name: "x"}
+    assert len(head._keys) <= 1024

@@ -110,9 +110,9 @@ def test_modifiers_that_are_not_served_are_refused_as_soon_as_they_are_seen(
     [
         pytest.param(b"\1", 0, id="half a size"),
         pytest.param(b"\2\0A", 0, id="a key that is cut"),
-        pytest.param(sized(b"A"), 3, id="a key without a value"),
-        pytest.param(sized(b"A") + b"\2\0b", 3, id="a value that is cut"),
-        pytest.param(sized(b"A") + b"\xff\xffb", 3, id="a value larger than any packet"),
+        pytest.param(sized(b"A"), 0, id="a key without a value"),
+        pytest.param(sized(b"A") + b"\2\0b", 0, id="a value that is cut"),
+        pytest.param(sized(b"A") + b"\xff\xffb", 0, id="a value larger than any packet"),
         pytest.param(sized(b"A") + sized(b"b") + b"\0", 6, id="more than its variables"),
     ],
 )
@@ -123,7 +123,7 @@ def test_variables_that_lead_beyond_the_packet_are_malformed(
     head = b"\0" + len(block).to_bytes(2, "little") + b"\0"
     assert refused(cut(head + block)) == (
         400,
-        f"malformed uwsgi packet: a variable at byte {position} ends beyond its end",
+        f"malformed uwsgi packet: the variable at byte {position} ends beyond its end",
     )
 
 
