@@ -13,7 +13,7 @@ NAMES = (
     "threads", "queue_size", "thread_idle_timeout", "executor", "cancel_on_disconnect",
     "async_views_on_loop", "graceful_timeout", "max_body_size", "body_buffer_size",
     "max_spool_size", "stream_chunked_bodies", "response_buffer_size", "access_log",
-    "access_log_format",
+    "access_log_format", "park_async_views", "max_parked",
 )  # fmt: skip
 _OFF = {"access_log": False}
 """The host has an access log of its own."""
