@@ -49,7 +49,7 @@ DECLINABLE = "13."
 """Cases whose parameters of compression a server may decline: then they are UNIMPLEMENTED."""
 LARGEST_MESSAGE_SIZE = 16 * 1024 * 1024
 """Bytes of a message in group 9."""
-PATIENCE = 1800.0
+PATIENCE = 7200.0
 """Seconds for a group."""
 AGENT = "asyncwsgi"
 
