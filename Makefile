@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 SERVES := $(VENV)/.serves
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format docs bench bench-report bench-sse bench-parked bench-live bench-mounts bench-workers bench-hostile soak storm conformance matrix programs clean
+.PHONY: run test lint format docs bench bench-report bench-sse bench-parked bench-live bench-mounts bench-websockets bench-workers bench-hostile soak storm conformance autobahn matrix programs clean
 
 run: $(SERVES)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
@@ -47,6 +47,10 @@ bench-live: $(STAMP)  ## what a live server costs a test, beside the peers
 
 bench-mounts: $(STAMP)  ## what a WSGI application costs inside uvicorn and aiohttp, by this bridge and others
 	$(BIN)/python bench/mounts.py
+
+bench-websockets: $(STAMP)  ## 10,000 idle and 2,000 talking WebSockets on 8 threads, and the peers
+	$(BIN)/python bench/ws.py
+
 bench-workers: $(STAMP)  ## a view that computes, by one process and by two, beside the peers
 	$(BIN)/python bench/workers.py
 
@@ -63,6 +67,9 @@ conformance: $(STAMP)  ## the tests of Werkzeug, Flask and others, unmodified, a
 	$(BIN)/python -m tests.conformance.run
 	$(BIN)/python -m tests.conformance.projects
 	$(BIN)/python -m tests.conformance.async_views
+
+autobahn: $(STAMP)  ## Autobahn's fuzzing client against WebSockets on the loop; wants a Python 2.7
+	$(BIN)/python -m tests.conformance.autobahn
 
 matrix: $(STAMP)  ## the pytest plugin on old and new releases of pytest, and in parallel
 	$(BIN)/python -m tests.matrix.run
@@ -99,4 +106,4 @@ $(STAMP): pyproject.toml
 	@touch $(SERVES)  # `dev` has what `run` wants
 
 clean:
-	rm -rf .venv .venv-* bench/.venv bench/.data build/conformance build/matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* bench/.venv bench/.data build/autobahn build/conformance build/matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,14 +1,15 @@
 """The frames of one WebSocket (RFC 6455 5), by wsproto: bytes in, messages out, and the other way.
 
-wsproto alone decides what a frame is, and what a message. What is added here is what it has no
-bounds for: a message is refused as soon as it is known to be too large, its fragments are joined
-without copying them again and again, and deflated ones are inflated no further than they may be.
-No loop, no clock, no sockets.
+wsproto alone decides what a frame of the client is, and what a message. What is added here is what
+it has no bounds for: a message is refused as soon as it is known to be too large, its fragments are
+joined without copying them again and again, and deflated ones are inflated no further than they may
+be. No loop, no clock, no sockets.
 """
 
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,13 @@ Data = str | bytes
 NO_STATUS = int(CloseReason.NO_STATUS_RCVD)
 _NO_BITS = RsvBits(False, False, False)
 _COMPRESSED = RsvBits(True, False, False)
+_SHORT_HEAD = struct.Struct("!BB")
+_HEAD = struct.Struct("!BBH")
+_LONG_HEAD = struct.Struct("!BBQ")
+# 5.2: FIN, as each message is one frame, and the opcode. RFC 7692 6.1: RSV1.
+_TEXT = 0x81
+_BINARY = 0x82
+_DEFLATED = 0x40
 _MOST_REASON_SIZE = 123
 """Bytes (5.5): a control frame has 125, and the code takes two."""
 
@@ -82,12 +90,14 @@ class Frames:
     """
 
     __slots__ = (
-        "_bounds", "_connection", "_events", "_fragments", "_has_closed", "_max_message_size",
+        "_agreement", "_bounds", "_connection", "_events", "_fragments", "_has_closed",
+        "_max_message_size",
     )  # fmt: skip
 
     def __init__(self, max_message_size: int, agreement: Agreement | None = None) -> None:
         self._max_message_size = max_message_size
-        self._bounds = _Bounds(max_message_size, agreement)
+        self._agreement = agreement
+        self._bounds = _Bounds(max_message_size, is_deflating=agreement is not None)
         self._connection = Connection(ConnectionType.SERVER, [self._bounds])
         self._events: Iterator[Event] = iter(())
         self._fragments: Any = None  # a StringIO or BytesIO, as long as some are missing
@@ -125,9 +135,20 @@ class Frames:
         return None
 
     def message(self, data: Data) -> bytes:
-        """A message, in one frame."""
-        event: Event = TextMessage(data) if isinstance(data, str) else BytesMessage(data)
-        return self._connection.send(event)
+        """A message, in one frame; not behind a Close frame.
+
+        What the server sends is not masked (5.1), so that this is its head and its bytes. wsproto
+        would copy them five times, which for a megabyte is milliseconds of everybody's.
+        """
+        head, payload = (_TEXT, data.encode()) if isinstance(data, str) else (_BINARY, data)
+        if self._agreement is not None and (deflated := deflate(payload, self._agreement)):
+            head, payload = head | _DEFLATED, deflated
+        size = len(payload)
+        if size < 126:  # 5.2: longer ones are in the two or eight bytes that follow
+            return _SHORT_HEAD.pack(head, size) + payload
+        if size < 65536:
+            return _HEAD.pack(head, 126, size) + payload
+        return _LONG_HEAD.pack(head, 127, size) + payload
 
     def ping(self, payload: bytes) -> bytes:
         return self._connection.send(Ping(payload))
@@ -184,7 +205,7 @@ def _or_reason(inflate: Callable[[], bytes]) -> bytes | CloseReason:
 
 
 class _Bounds(Extension):
-    """Bounds messages, inflates and deflates them, where wsproto has extensions do so.
+    """Bounds messages and inflates them, where wsproto has extensions do so.
 
     wsproto has one for permessage-deflate, which inflates a message however large it is, and takes
     the rest of one for plain if a control frame comes in between.
@@ -195,9 +216,9 @@ class _Bounds(Extension):
 
     name = "asyncwsgi"
 
-    def __init__(self, max_size: int, agreement: Agreement | None) -> None:
+    def __init__(self, max_size: int, *, is_deflating: bool) -> None:
         self._max_size = max_size
-        self._agreement = agreement
+        self._is_deflating = is_deflating
         self._in_control = False
         self._is_deflated = False
         self._inflater: Inflater | None = None
@@ -227,7 +248,7 @@ class _Bounds(Extension):
             return CloseReason.MESSAGE_TOO_BIG
         # RFC 7692 6.1: the bit is the first frame's, and stands for the message.
         is_first = opcode is not Opcode.CONTINUATION
-        return _COMPRESSED if self._agreement is not None and is_first else _NO_BITS
+        return _COMPRESSED if self._is_deflating and is_first else _NO_BITS
 
     def frame_inbound_payload_data(
         self, proto: FrameDecoder | FrameProtocol, data: bytes
@@ -251,16 +272,3 @@ class _Bounds(Extension):
             return None
         inflater, self._inflater = self._inflater, None
         return None if inflater is None else _or_reason(inflater.finish)
-
-    def frame_outbound(
-        self,
-        proto: FrameDecoder | FrameProtocol,
-        opcode: Opcode,
-        rsv: RsvBits,
-        data: bytes,
-        fin: bool,
-    ) -> tuple[RsvBits, bytes]:
-        if self._agreement is None or opcode.iscontrol():
-            return rsv, data
-        deflated = deflate(data, self._agreement)
-        return (rsv, data) if deflated is None else (_COMPRESSED, deflated)

@@ -155,7 +155,11 @@ def test_no_message_is_larger_than_it_may_be(sizes: list[int], cuts: list[int]) 
         assert event == Broken(1009, f"a message has {LIMIT} bytes at most")
 
 
-@pytest.mark.parametrize("message", ["", "ä" * 1000, b"", b"\x00" * 100_000, bytes(range(256))])
+@pytest.mark.parametrize(
+    "message",
+    ["", "ä" * 1000, b"", bytes(125), bytes(126), bytes(65535), bytes(65536), bytes(range(256))],
+    ids=lambda message: f"{len(message)} of {type(message).__name__}",
+)
 @pytest.mark.parametrize(
     "offer", [None, "permessage-deflate", "permessage-deflate; server_max_window_bits=9"]
 )
