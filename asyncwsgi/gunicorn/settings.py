@@ -26,6 +26,7 @@ _OPTIONS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "limit_request_line": lambda size: {"max_target_size": size or _UNLIMITED},
     "limit_request_fields": lambda count: {"max_headers": count or _UNLIMITED},
     "root_path": lambda path: {"root_path": path},
+    "forwarded_allow_ips": lambda names: {"forwarded_allow_ips": ",".join(names)},
 }
 """What a setting that was set is as options."""
 

@@ -468,6 +468,11 @@ class TestSettings:
     def test_options_of_the_worker_class_count_for_more(self) -> None:
         assert config_of(settings(threads=8), {"threads": 1}).threads == 1
 
+    def test_proxies_are_believed_where_they_were_named(self) -> None:
+        assert config_of(settings(), {}).forwarded_allow_ips == ""
+        names = "10.0.0.0/8,192.0.2.1"
+        assert config_of(settings(forwarded_allow_ips=names), {}).forwarded_allow_ips == names
+
     def test_an_option_that_is_none_is_named(self) -> None:
         with pytest.raises(
             ConfigError, match="there is no option 'thread'; did you mean 'threads'"
@@ -478,7 +483,6 @@ class TestSettings:
         ("name", "value"),
         [
             ("limit_request_field_size", 100),
-            ("forwarded_allow_ips", "*"),
             ("secure_scheme_headers", {"X-SSL": "on"}),
             ("proxy_protocol", "auto"),
             ("permit_obsolete_folding", True),
