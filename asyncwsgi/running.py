@@ -22,14 +22,16 @@ from asyncwsgi.server.server import Server
 from asyncwsgi.service_manager import ServiceManager
 from asyncwsgi.signals import StopSignals
 from asyncwsgi.standard_streams import hold_standard_descriptors
-from asyncwsgi.supervision.identity import Identity, pid_file
-from asyncwsgi.supervision.service import SERVICE_OPTIONS, Service, named_service
-from asyncwsgi.supervision.supervisor import supervise
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
     from asyncwsgi.server.listeners import Address
+    from asyncwsgi.supervision.identity import Identity
+    from asyncwsgi.supervision.service import Service
+
+# What only several processes need is imported where they are: every live server of a test imports
+# this module, and would take 10 ms longer to be there.
 
 SIGNAL_INTERVAL = 0.5
 """Seconds after which a wait of the main thread begins anew. Python looks for signals between two
@@ -60,6 +62,8 @@ def run(application: WSGIApplication | str, config: Config | None = None, **opti
         AppImportError: the application that is named cannot be imported.
     """
     if isinstance(application, str):
+        from asyncwsgi.supervision.service import named_service
+
         return run_service(named_service(application, config, options))
     _refuse_options_of_processes(options)
     return run_server(Server(application, config, **options))
@@ -70,6 +74,9 @@ def run_service(service: Service) -> int:
 
     Returns, and errors, are those of `run`.
     """
+    from asyncwsgi.supervision.identity import Identity, pid_file
+    from asyncwsgi.supervision.supervisor import supervise
+
     options = service.processes
     _begin_log(service.config)
     if options.umask is not None:
@@ -98,8 +105,13 @@ def _run_as(identity: Identity, service: Service) -> int:
 
 
 def _refuse_options_of_processes(options: Mapping[str, Any]) -> None:
+    unknown = options.keys() - {field.name for field in dataclasses.fields(Config)}
+    if not unknown:
+        return
+    from asyncwsgi.supervision.service import SERVICE_OPTIONS
+
     for name in SERVICE_OPTIONS:
-        if name in options:
+        if name in unknown:
             raise ConfigError(
                 f"{name} is for processes that import the application: name it as on the command "
                 f"line, asyncwsgi.run('module:app', {name}=...)"

@@ -164,6 +164,8 @@ class TestReplacement:
             workers.signal(signal.SIGHUP)
             assert client.is_closed()
         assert has_ended(pid)
+        workers.signal(signal.SIGTERM)
+        assert workers.process.wait() == 0
         assert "cut after graceful_timeout" not in workers.process.log
 
     def test_by_code_that_fails_leaves_the_old(self, workers: Workers) -> None:
