@@ -35,6 +35,7 @@ from asyncwsgi.frontends.websocket_frames import (
     Broken,
     Closed,
     Data,
+    Fragment,
     FrameEvent,
     Frames,
     Pinged,
@@ -443,6 +444,8 @@ class _Link:
         """Do what the client says; False: the connection is over."""
         if isinstance(event, str | bytes):
             self._take(event)
+        elif isinstance(event, Fragment):
+            pass  # one of so many frames at a time
         elif isinstance(event, Pinged):
             if self._connection.client.is_writable:
                 self._write(self._frames.pong(event.payload))

@@ -14,7 +14,7 @@ from asyncwsgi.frontends.websocket import (
     serve_websocket,
 )
 from tests.frontends.fakes import FakeTransport, Stage
-from tests.websockets.clients import PING, TEXT, frame
+from tests.websockets.clients import CONTINUATION, PING, TEXT, frame
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 
@@ -74,6 +74,17 @@ async def test_many_frames_at_a_time_leave_turns_to_others() -> None:
     assert not transport.is_read
     await settled()
     assert len(transport.sent) == 1000
+    assert transport.is_read
+    stage.connection.abort()
+
+
+async def test_so_do_many_fragments_that_make_no_message() -> None:
+    stage, transport = opened(forever)
+    stage.send(frame(TEXT, fin=False) + frame(CONTINUATION, fin=False) * 999 + frame(PING))
+    assert not transport.is_read
+    assert transport.sent == []
+    await settled()
+    assert transport.sent == [b"\x8a\x00"]
     assert transport.is_read
     stage.connection.abort()
 
