@@ -366,7 +366,7 @@ class _Link:
         self._queued_size -= len(message) + MESSAGE_OVERHEAD
         if self._is_full and self._queued_size < self._options.queue_size:
             self._is_full = False
-            self._parse()
+            self._parse_soon()
         return message
 
     async def wait_until_writable(self) -> None:
@@ -425,9 +425,14 @@ class _Link:
                 return
             if not self._act(event):
                 return
-        self._is_parsing = True
         client.pause_reading()
-        asyncio.get_running_loop().call_soon(self._parse_on)
+        self._parse_soon()
+
+    def _parse_soon(self) -> None:
+        """Parse when others have had their turn."""
+        if not self._is_parsing:
+            self._is_parsing = True
+            asyncio.get_running_loop().call_soon(self._parse_on)
 
     def _parse_on(self) -> None:
         self._is_parsing = False
