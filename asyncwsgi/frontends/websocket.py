@@ -36,6 +36,7 @@ from asyncwsgi.frontends.websocket_frames import (
     Broken,
     Closed,
     Data,
+    Fragment,
     FrameEvent,
     Frames,
     Pinged,
@@ -400,7 +401,7 @@ class _Link:
         self._queued_size -= len(message) + MESSAGE_OVERHEAD
         if self._is_full and self._queued_size < self._options.queue_size:
             self._is_full = False
-            self._parse()
+            self._parse_soon()
         elif self._is_counted:
             self._count_held()
         return message
@@ -462,10 +463,15 @@ class _Link:
                 return
             if not self._act(event):
                 return
-        self._is_parsing = True
         client.pause_reading()
         self._count_held()
-        self._loop.call_soon(self._parse_on)
+        self._parse_soon()
+
+    def _parse_soon(self) -> None:
+        """Parse when others have had their turn."""
+        if not self._is_parsing:
+            self._is_parsing = True
+            self._loop.call_soon(self._parse_on)
 
     def _parse_on(self) -> None:
         self._is_parsing = False
@@ -482,6 +488,8 @@ class _Link:
         """Do what the client says; False: the connection is over."""
         if isinstance(event, str | bytes):
             self._take(event)
+        elif isinstance(event, Fragment):
+            pass  # one of so many frames at a time
         elif isinstance(event, Pinged):
             if self._connection.client.is_writable:
                 self._write(self._frames.pong(event.payload))

@@ -75,7 +75,13 @@ class Broken:
     reason: str
 
 
-FrameEvent = Data | Pinged | Ponged | Closed | Broken
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """Some of a message has come. It says nothing, but to look at it has taken time."""
+
+
+FrameEvent = Data | Fragment | Pinged | Ponged | Closed | Broken
+_FRAGMENT = Fragment()
 
 
 class Frames:
@@ -124,13 +130,12 @@ class Frames:
         """What the client says next; None: more bytes are needed."""
         for event in self._events:
             if isinstance(event, TextMessage | BytesMessage):
-                if (message := self._join(event)) is not None:
-                    return message
-            elif isinstance(event, Ping):
+                return self._join(event)
+            if isinstance(event, Ping):
                 return Pinged(bytes(event.payload))
-            elif isinstance(event, Pong):
+            if isinstance(event, Pong):
                 return Ponged(bytes(event.payload))
-            elif isinstance(event, CloseConnection):
+            if isinstance(event, CloseConnection):
                 return self._closed(event)
         return None
 
@@ -167,7 +172,7 @@ class Frames:
         text = reason.encode()[:_MOST_REASON_SIZE].decode(errors="ignore")
         return self._connection.send(CloseConnection(code, text))
 
-    def _join(self, event: TextMessage | BytesMessage) -> Data | None:
+    def _join(self, event: TextMessage | BytesMessage) -> Data | Fragment:
         if event.message_finished and self._fragments is None:
             return event.data if isinstance(event.data, str) else bytes(event.data)
         if isinstance(event, TextMessage):
@@ -177,7 +182,7 @@ class Frames:
             data = self._fragments = self._fragments or io.BytesIO()
             data.write(event.data)
         if not event.message_finished:
-            return None
+            return _FRAGMENT
         fragments, self._fragments = self._fragments, None
         message: Data = fragments.getvalue()
         return message

@@ -86,6 +86,34 @@ async def test_many_frames_at_a_time_leave_turns_to_others() -> None:
     stage.connection.abort()
 
 
+async def test_so_do_many_fragments_that_make_no_message() -> None:
+    stage, transport = opened(forever)
+    stage.send(frame(TEXT, fin=False) + frame(CONTINUATION, fin=False) * 999 + frame(PING))
+    assert not transport.is_read
+    assert transport.sent == []
+    await settled()
+    assert transport.sent == [b"\x8a\x00"]
+    assert transport.is_read
+    stage.connection.abort()
+
+
+async def test_so_does_a_handler_that_does_nothing_but_receive() -> None:
+    received = []
+
+    async def greedy(ws: WebSocketConnection) -> None:
+        async for message in ws:
+            received.append(message)
+
+    stage, _ = opened(greedy, queue_size=1024)
+    stage.send(frame(TEXT) * 1000)
+    most = 0
+    while (before := len(received)) < 1000:
+        await asyncio.sleep(0)
+        most = max(most, len(received) - before)
+    assert most <= MOST_EVENTS
+    stage.connection.abort()
+
+
 async def test_what_the_queue_does_not_hold_is_not_even_parsed() -> None:
     received = []
 
