@@ -139,6 +139,8 @@ def served(start: Start, shared: Path, redis_url: str) -> Iterator[tuple[list[Pr
     changes = [
         (f"server {first[0]}:{first[1]};", lines),
         ("worker_connections 1024;", "worker_connections 4096;"),
+        # It has a line for each stream that a replacement has ended, which nobody reads.
+        ("access.log;", f"access.log; error_log {shared}/error.log;"),
     ]
     with nginx(shared, first, *changes) as proxy:
         yield servers, proxy.port
