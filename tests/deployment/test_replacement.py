@@ -17,7 +17,7 @@ from tests.supervision.conftest import workers as workers
 
 CLIENTS = 6
 REPLACEMENTS = 3
-NO_RETRIES = ("proxy_http_version 1.1;", "proxy_http_version 1.1;\n        proxy_next_upstream off;")
+NO_RETRIES = ("proxy_http_version 1.1;", "proxy_http_version 1.1; proxy_next_upstream off;")
 
 
 @pytest.mark.parametrize("options", [(), ("--preload",)], ids=["", "preload"])
