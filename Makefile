@@ -74,18 +74,18 @@ autobahn: $(STAMP)  ## Autobahn's fuzzing client against WebSockets on the loop;
 matrix: $(STAMP)  ## the pytest plugin on old and new releases of pytest, and in parallel
 	$(BIN)/python -m tests.matrix.run
 
-programs:  ## see to it that the tests find Chromium, its driver, git, nginx, HAProxy and systemd
+programs:  ## see to it that the tests find Chromium, its driver, git, nginx, HAProxy, Redis and systemd
 	@if command -v chromium && command -v chromedriver && command -v git && \
 	  PATH=$$PATH:/usr/sbin && command -v nginx && command -v haproxy && \
-	  command -v systemd-socket-activate; then :; \
+	  command -v redis-server && command -v systemd-socket-activate; then :; \
 	elif command -v apt-get; then \
 	  sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
 	  $$sudo apt-get update -q; \
 	  $$sudo apt-get install -qy --no-install-recommends chromium chromium-driver git \
-	    nginx haproxy systemd; \
+	    nginx haproxy redis-server systemd; \
 	else \
-	  echo "The tests want chromium, chromedriver, git, nginx, haproxy and systemd-socket-activate on" \
-	    "PATH: install them, try again." >&2; \
+	  echo "The tests want chromium, chromedriver, git, nginx, haproxy, redis-server and" \
+	    "systemd-socket-activate on PATH: install them, try again." >&2; \
 	  exit 1; \
 	fi >/dev/null
 

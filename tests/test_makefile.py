@@ -31,7 +31,7 @@ fi
 
 
 PROGRAMS = (
-    "chromium", "chromedriver", "git", "nginx", "haproxy", "systemd-socket-activate"
+    "chromium", "chromedriver", "git", "nginx", "haproxy", "redis-server", "systemd-socket-activate"
 )  # fmt: skip
 
 

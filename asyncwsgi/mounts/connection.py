@@ -97,6 +97,7 @@ class MountConnection:
         """Whether the host was given the end of the response."""
         self._is_over = False
         self._is_cut = False
+        self._is_to_end = False
         self._is_endless = False
 
     async def serve(
@@ -148,6 +149,11 @@ class MountConnection:
     def response_ended(self, exchange: Exchange) -> None:
         """The application is done with it."""
         self._is_over = True
+        self._wake()
+
+    def close(self) -> None:
+        """End it behind what was written."""
+        self._is_to_end = True
         self._wake()
 
     def abort(self) -> None:
@@ -274,6 +280,8 @@ class MountConnection:
         while not self._is_cut and self._host_error is None:
             if outbox:
                 await self._send_first()
+            elif self._is_to_end:
+                self.abort()
             elif self._is_over:
                 break
             else:

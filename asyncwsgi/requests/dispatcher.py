@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from asyncwsgi.config import Config
 
 
+FIRST_BLOCK_TIMEOUT = 1.0
+"""Seconds that a response without an end has for its beginning if the server drains meanwhile."""
+
+
 class DispatchedExchange(Job, Protocol):
     """What the dispatcher, and whoever looks at requests in flight, know of an exchange.
 
@@ -56,6 +60,10 @@ class DispatchedExchange(Job, Protocol):
         """Whether the application has begun a response that has no end of its own."""
 
     @property
+    def has_begun_to_answer(self) -> bool:
+        """Whether its client was sent the head of the response, or is about to be."""
+
+    @property
     def is_answered(self) -> bool:
         """Whether the last byte of its response was handed over."""
 
@@ -67,7 +75,7 @@ class DispatchedExchange(Job, Protocol):
     def waits_until_writable(self) -> bool:
         """Whether it is its client that keeps it waiting, which reads slowly or not at all."""
 
-    def cut(self) -> None:
+    def cut(self, *, flushes: bool = False) -> None:
         """End it as if its client had left, and close its connection. On the loop."""
 
 
@@ -160,17 +168,24 @@ class Dispatcher:
         await self._is_idle.wait()
 
     def cut_endless(self) -> None:
-        """Cut the responses that have no end of their own: no drain can wait for them."""
-        for exchange in [exchange for exchange in self.exchanges if exchange.is_endless]:
-            self.cut(exchange)
+        """Cut the responses that have no end of their own: no drain can wait for them.
 
-    def cut(self, exchange: DispatchedExchange) -> None:
+        One that is about to begin is cut behind its beginning, by `Exchange`: to a proxy, a
+        connection that is closed without an answer is an error, for which its client gets 502 and
+        the server counts as dead. It has `FIRST_BLOCK_TIMEOUT` for it.
+        """
+        late = clock.monotonic() - FIRST_BLOCK_TIMEOUT
+        for exchange in [exchange for exchange in self.exchanges if exchange.is_endless]:
+            if exchange.has_begun_to_answer or exchange.started_at < late:
+                self.cut(exchange)
+
+    def cut(self, exchange: DispatchedExchange, *, flushes: bool = False) -> None:
         """Cut `exchange`; no drain waits for it any more."""
         if exchange in self.exchanges:
             # In this order: whoever looks from another thread finds it in one or the other.
             self.cut_exchanges.add(exchange)
             self.exchanges.discard(exchange)
-            exchange.cut()
+            exchange.cut(flushes=flushes)
             self._is_idle.set()
 
     def tick(self, now: float) -> None:

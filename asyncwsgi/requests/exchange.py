@@ -90,6 +90,9 @@ class Connection(Protocol):
     def response_ended(self, exchange: Exchange) -> None:
         """The application is done with the exchange."""
 
+    def close(self) -> None:
+        """Close when everything is sent that was written."""
+
     def abort(self) -> None:
         """Close at once; what is unsent is lost."""
 
@@ -220,10 +223,14 @@ class Exchange:
         if writable is not None:
             writable.set()
 
-    def cut(self) -> None:
-        """End it as if the client had left, and close its connection."""
+    def cut(self, *, flushes: bool = False) -> None:
+        """End it as if the client had left, and close its connection; what was written, if not
+        `flushes`, may be lost."""
         self.connection_lost()
-        self.connection.abort()
+        if flushes:
+            self.connection.close()
+        else:
+            self.connection.abort()
 
     def discard(self) -> None:
         """Let go of what knows it: it is over, or will never run. No cycle outlives the request."""
@@ -241,6 +248,11 @@ class Exchange:
             return True  # it is a conversation, and no server knows when that is over
         response = self._response
         return response is not None and response.is_endless
+
+    @property
+    def has_begun_to_answer(self) -> bool:
+        """Whether the connection was given the head of an answer. On the loop."""
+        return self._taken_size > 0 or self.own_status > 0
 
     @property
     def is_answered(self) -> bool:
@@ -339,7 +351,8 @@ class Exchange:
 
     def _write(self, data: Any) -> None:
         dispatcher = self.dispatcher
-        if (dispatcher.is_draining or self.disconnect.has_happened) and self.is_endless:
+        is_to_end = (dispatcher.is_draining or self.disconnect.has_happened) and self.is_endless
+        if is_to_end and (self.has_begun_to_answer or self.disconnect.has_happened):
             dispatcher.cut(self)
         if self.is_connection_lost:
             return
@@ -347,6 +360,8 @@ class Exchange:
         if self.connection.write(data):
             self._written_size = self._taken_size
             self._notify_worker()
+        if is_to_end:
+            dispatcher.cut(self, flushes=True)
 
     def _notify_worker(self) -> None:
         writable = self._writable

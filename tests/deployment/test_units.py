@@ -64,6 +64,7 @@ def test_nginx_closes_its_idle_connections_first() -> None:
     nginx = (FILES / "nginx.conf").read_text()
     [seconds] = re.findall(r"keepalive_timeout (\d+)s;", nginx)
     assert int(seconds) < Config().keep_alive_timeout
+    assert int(seconds) < Config().graceful_timeout  # of a worker that is replaced
 
 
 def test_what_they_start_serves_behind_nginx(shared: Path, start: Start, write: Write) -> None:

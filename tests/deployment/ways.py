@@ -25,6 +25,7 @@ from asyncwsgi.running import ServerThread, serve_in_thread
 from asyncwsgi.testing import Authority
 from tests.client import TIMEOUT, Client
 from tests.deployment.neighbours import haproxy, nginx
+from tests.frontends.uwsgi_nginx import Nginx
 
 if TYPE_CHECKING:
     import ssl
@@ -77,6 +78,16 @@ def by_nginx(application: WSGIApplication, directory: Path) -> Iterator[Entrance
 
 
 @contextmanager
+def by_nginx_uwsgi(application: WSGIApplication, directory: Path) -> Iterator[Entrance]:
+    path = directory / "app.sock"
+    with (
+        serve_in_thread(application, bind=f"uwsgi+unix:{path}"),
+        Nginx(directory, f"unix:{path}") as proxy,
+    ):
+        yield Entrance(proxy.port, {proxy.port: "80"})
+
+
+@contextmanager
 def by_haproxy(application: WSGIApplication, directory: Path) -> Iterator[Entrance]:
     options = {"proxy_protocol": True, "proxy_protocol_allow_ips": PROXY}
     with (
@@ -116,6 +127,7 @@ def by_x_forwarded(application: WSGIApplication, _: Path) -> Iterator[Entrance]:
 WAYS: dict[str, Way] = {
     "direct": direct,
     "nginx, HTTP (TLS ends there)": by_nginx,
+    "nginx, uwsgi": by_nginx_uwsgi,
     "HAProxy, PROXY v2": by_haproxy,
     "`Forwarded`": by_forwarded,
     "`X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `-Prefix`": by_x_forwarded,

@@ -125,6 +125,9 @@ class LineConnection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.connection_lost()
 
+    def close(self) -> None:
+        self._transport.close()
+
     def abort(self) -> None:
         self._transport.abort()
 

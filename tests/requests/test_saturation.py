@@ -51,6 +51,9 @@ class NoConnection:
     def response_ended(self, exchange: Exchange) -> None:
         raise AssertionError("no exchange ends here")
 
+    def close(self) -> None:
+        raise AssertionError("there is no connection here")
+
     def abort(self) -> None:
         raise AssertionError("there is no connection here")
 

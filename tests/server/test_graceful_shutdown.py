@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asyncwsgi import ClientDisconnected, Server
+from asyncwsgi.requests import dispatcher
 from tests.apps import Endless, Held, echo, hello
 from tests.client import connect
 from tests.server.helpers import (
@@ -205,15 +206,30 @@ class TestAResponseWithoutAnEnd:
             assert await asyncio.to_thread(client.is_closed)
             app.release()
 
-    @pytest.mark.parametrize("events", [0, 1])
-    async def test_is_cut_if_it_begins_while_the_server_stops(self, events: int) -> None:
-        app = EventStream(events=events)
+    async def test_is_cut_if_it_is_called_while_the_server_stops_and_sends_nothing(self) -> None:
+        app = EventStream(events=0)
         async with request_in_flight(app, graceful_timeout=FOREVER) as held:
             stopping = await held.begin_shutdown()
             held.application.release()
             assert await asyncio.to_thread(held.client.is_closed)
             await soon(stopping)
             app.release()
+
+    @pytest.mark.parametrize("events", [0, 1])
+    async def test_begins_before_it_is_cut(
+        self, events: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # To a proxy, a connection that is closed without an answer is a server that fails: 502.
+        monkeypatch.setattr(dispatcher, "FIRST_BLOCK_TIMEOUT", FOREVER)
+        app = EventStream(events=events)
+        async with request_in_flight(app, graceful_timeout=FOREVER) as held:
+            stopping = await held.begin_shutdown()
+            held.application.release()
+            app.release()
+            received = await asyncio.to_thread(held.client.read_all)
+            assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert b"\r\n\r\n" in received
+            await soon(stopping)
 
     async def test_is_not_waited_for_though_its_client_has_left_before(self) -> None:
         app = EventStream(events=0)
