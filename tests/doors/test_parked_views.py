@@ -409,7 +409,7 @@ class TestWhatItCannotGoWith:
             await server.start()
 
     async def test_threads_that_are_greenlets(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("asyncwsgi.server.parking.patching_library", lambda: "gevent")
+        monkeypatch.setattr("asyncwsgi.requests.parkable.patching_library", lambda: "gevent")
         server = Server(Flask(__name__), port=0, park_async_views=True)
         with pytest.raises(ConfigError, match="gevent has replaced"):
             await server.start()
