@@ -285,10 +285,10 @@ class Service:
         with urllib.request.urlopen(url, timeout=60) as answer:
             lines = answer.read().decode().splitlines()
         sums = Counter[str]()
-        for name, value in re.findall(
-            r"^asyncwsgi_(\w+)(?:\{.*\})? (\S+)$", "\n".join(lines), re.MULTILINE
-        ):
-            sums[name] += int(float(value))
+        for line in lines:
+            found = re.fullmatch(r"asyncwsgi_(\w+)(?:\{.*\})? (\S+)", line)
+            if found and not found[1].endswith("_bucket"):
+                sums[found[1]] += int(float(found[2]))
         return sums
 
     def sample(self) -> Sample:
@@ -323,7 +323,7 @@ def _sizes(pid: int) -> tuple[float, int, int]:
     memory, threads = re.search(r"VmRSS:\s+(\d+)", status), re.search(r"Threads:\s+(\d+)", status)
     assert memory
     assert threads
-    return int(memory[1]) / 1024, int(threads[1]), len(os.listdir(f"/proc/{pid}/fd"))
+    return int(memory[1]) / 1024, int(threads[1]), len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 # What is done to it.
