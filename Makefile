@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 SERVES := $(VENV)/.serves
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format docs bench bench-report bench-sse bench-parked bench-live bench-mounts bench-websockets bench-workers bench-hostile soak storm conformance autobahn matrix programs clean
+.PHONY: run test lint format docs bench bench-report bench-sse bench-parked bench-live bench-mounts bench-websockets bench-workers bench-hostile soak soak-workers storm conformance autobahn matrix programs clean
 
 run: $(SERVES)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
@@ -59,6 +59,9 @@ bench-hostile: $(STAMP)  ## memory under 10,000 hostile connections of each kind
 
 soak: $(STAMP)  ## ten minutes of mixed load; memory, threads and descriptors must stay
 	$(BIN)/python bench/soak.py
+
+soak-workers: $(STAMP)  ## ten minutes behind nginx; workers are replaced and killed, nothing is lost
+	$(BIN)/python bench/soak_workers.py
 
 storm: $(STAMP)  ## 250,000 requests at once, none of which may see anything of another
 	STORM_REQUESTS=50000 $(BIN)/pytest tests/storm --timeout 900

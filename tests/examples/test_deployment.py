@@ -7,6 +7,7 @@ YAML files say is compared with it.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 from pathlib import Path
@@ -115,3 +116,15 @@ def test_the_procfile_listens_where_the_platform_says(start: Start) -> None:
     assert (kind, program) == ("web", "asyncwsgi")
     process = run(start, arguments, PORT="0")
     assert get(on_this_machine(process)).body == b"Hello from a container!\n"
+
+
+def test_the_page_has_the_numbers_of_the_files() -> None:
+    page = (DIRECTORY.parents[1] / "docs" / "deployment.md").read_text()
+    rows = dict(re.findall(r"^\| (`[^|]+`) \| (\d+) s \|", page, re.MULTILINE))
+    pod = documents("kubernetes.yaml")[0]["spec"]["template"]["spec"]
+    (compose,) = documents("compose.yaml")
+    graces = "`stop_grace_period`, `terminationGracePeriodSeconds`"
+    assert rows["`--shutdown-delay`"] == option("--shutdown-delay")
+    assert rows["`--graceful-timeout`"] == option("--graceful-timeout")
+    assert rows[graces] == str(pod["terminationGracePeriodSeconds"])
+    assert f"{rows[graces]}s" == compose["services"]["app"]["stop_grace_period"]
