@@ -96,7 +96,7 @@ def _run_as(identity: Identity, service: Service) -> int:
     try:
         identity.own(listeners)
         identity.assume()
-        binds = tuple(f"fd://{listener.sock.fileno()}" for listener in listeners)
+        binds = tuple(listener.bind for listener in listeners)
         config = dataclasses.replace(service.config, bind=binds)
         return run_server(Server(service.load(), config))
     finally:

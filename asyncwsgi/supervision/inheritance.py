@@ -61,7 +61,7 @@ def pass_on(
         "control": control,
         "asking": asking,
         "listeners": list(binds),
-        "path": sys.path,
+        "path": [entry for entry in sys.path if isinstance(entry, str)],  # Python skips others
         "service": service.as_json(),
     }
     return {VARIABLE: json.dumps(told)}

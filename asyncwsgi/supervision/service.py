@@ -87,16 +87,14 @@ class Service:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        config, development = dict(values["config"]), dict(values["development"])
-        if config.get("lifespan") is not None:
+        config = _with_tuples(values["config"])
+        if config["lifespan"] is not None:
             config["lifespan"] = NamedLifespan(config["lifespan"])
-        for name in ("extra_files", "exclude_patterns"):
-            development[name] = tuple(development[name])
         return cls(
             values["app"],
-            Config.from_options(config),
-            Development(**development),
-            ProcessOptions(**values["processes"]),
+            Config(**config),
+            Development(**_with_tuples(values["development"])),
+            ProcessOptions(**_with_tuples(values["processes"])),
         )
 
 
@@ -127,6 +125,11 @@ SERVICE_OPTIONS = ("reload", *PROCESS_OPTIONS)
 """What a program may give besides the fields of `Config`, if it names its application."""
 
 
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """Options as they were before JSON, which has lists alone."""
+    return {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
+
+
 def _as_json(config: Config) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for each, option in option_fields():
@@ -136,7 +139,7 @@ def _as_json(config: Config) -> dict[str, Any]:
         elif callable(value) or (value is not None and not option.on_command_line):
             raise ConfigError(
                 f"{each.name} cannot be written as text, and several processes are told their "
-                f"options so; {_CURES[each.name]}"
+                f"options so; {_CURES.get(each.name, 'leave it out')}"
             )
         values[each.name] = value
     return values
