@@ -1,4 +1,4 @@
-"""`make conformance` is not easily pleased: what its comparison says of two runs."""
+"""`make conformance` and `make autobahn` are not easily pleased: what they say of their runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.autobahn import is_good, verdict
 from tests.conformance.differences import Difference
 from tests.conformance.run import check_replacements
 from tests.conformance.running import Outcome, Run
@@ -117,3 +118,24 @@ def test_coroutines_have_to_run_on_the_loop_of_the_server() -> None:
     assert (own.coroutines, own.surprises) == (2, [])
     assert judge(suite, before, coroutines_of("own loop", "foreign loop"), []).surprises
     assert judge(suite, before, coroutines_of(), []).surprises
+
+
+@pytest.mark.parametrize(
+    ("case", "behavior", "close", "passes"),
+    [
+        ("1.1.1", "OK", "OK", True),
+        ("3.2", "NON-STRICT", "OK", True),
+        ("7.1.6", "INFORMATIONAL", "INFORMATIONAL", True),
+        ("1.1.1", "FAILED", "OK", False),
+        ("1.1.1", "OK", "UNCLEAN", False),
+        ("1.1.1", "OK", "WRONG CODE", False),
+        ("13.3.1", "UNIMPLEMENTED", "OK", True),
+        ("12.1.1", "UNIMPLEMENTED", "OK", False),
+    ],
+)
+def test_what_autobahn_says_of_a_case(case: str, behavior: str, close: str, passes: bool) -> None:
+    assert is_good(verdict(case, {"behavior": behavior, "behaviorClose": close})) == passes
+
+
+def test_a_case_of_autobahn_that_has_not_run_has_not_passed() -> None:
+    assert not is_good(verdict("1.1.1", None))

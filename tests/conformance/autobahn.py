@@ -90,8 +90,8 @@ class Suite:
     def cases(self, patterns: Iterable[str]) -> list[str]:
         """The names of the cases that the patterns mean."""
         code = (
-            "import json, sys; from autobahntestsuite.fuzzing import FuzzingClientFactory;"
-            "from autobahntestsuite.caseset import CaseSet; from autobahntestsuite import case;"
+            "import json, sys; from autobahntestsuite import case;"
+            "from autobahntestsuite.caseset import CaseSet;"
             "s = CaseSet('', 'Case', case.Cases, case.CaseCategories, case.CaseSubCategories);"
             "print(json.dumps(s.parseSpecCases({'cases': json.loads(sys.argv[1])})))"
         )
@@ -149,7 +149,7 @@ async def echo(ws: WebSocketConnection) -> None:
 
 
 def verdict(case: str, result: dict[str, Any] | None) -> str:
-    """What has become of a case, in one word; `PASSED` is good."""
+    """What has become of a case."""
     if result is None:
         return "MISSING"
     behavior: str = result["behavior"]
@@ -158,6 +158,11 @@ def verdict(case: str, result: dict[str, Any] | None) -> str:
     if behavior in PASSED and result["behaviorClose"] not in PASSED:
         return f"{behavior}, closed {result['behaviorClose']}"
     return behavior
+
+
+def is_good(verdict: str) -> bool:
+    """Whether it is none to worry about."""
+    return verdict in (*PASSED, DECLINED)
 
 
 def group_of(case: str) -> str:
@@ -175,7 +180,7 @@ def check(suite: Suite, port: int, group: str, cases: list[str]) -> list[str]:
     told = ", ".join(f"{count} {word}" for word, count in counts.most_common())
     title = CATEGORIES.get(group.partition(".")[0], "others")
     print(f"{group:>4}  {title}: {told} ({time.monotonic() - began:.0f} s)", flush=True)
-    return [f"{case}: {word}" for case, word in verdicts.items() if word not in (*PASSED, DECLINED)]
+    return [f"{case}: {word}" for case, word in verdicts.items() if not is_good(word)]
 
 
 def main() -> int:

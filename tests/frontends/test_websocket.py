@@ -102,7 +102,7 @@ async def test_so_does_a_handler_that_does_nothing_but_receive() -> None:
 
     async def greedy(ws: WebSocketConnection) -> None:
         async for message in ws:
-            received.append(message)  # noqa: PERF401 - one by one, as they come
+            received.append(message)  # noqa: PERF401 - what a handler is like
 
     stage, _ = opened(greedy, queue_size=1024)
     stage.send(frame(TEXT) * 1000)
