@@ -123,6 +123,8 @@ class Dispatcher:
         """Those that were submitted and have not ended."""
         self.cut_exchanges: set[DispatchedExchange] = set()
         """Those that were cut and have not noticed yet."""
+        self._not_begun: dict[DispatchedExchange, float] = {}
+        """Those that are to be cut behind their beginning, and since when that is so."""
         self.is_draining = False
         """Set at shutdown: every response from now on closes its connection."""
         self.submitted_count = 0
@@ -150,6 +152,7 @@ class Dispatcher:
         self.cut_exchanges.discard(exchange)
         self.workers.job_ended()
         if self._is_idle_awaited:
+            self._not_begun.pop(exchange, None)
             self._is_idle.set()
 
     async def wait_until_idle(self) -> None:
@@ -174,10 +177,14 @@ class Dispatcher:
         connection that is closed without an answer is an error, for which its client gets 502 and
         the server counts as dead. It has `FIRST_BLOCK_TIMEOUT` for it.
         """
-        late = clock.monotonic() - FIRST_BLOCK_TIMEOUT
+        now = clock.monotonic()
+        seen, self._not_begun = self._not_begun, {}
         for exchange in [exchange for exchange in self.exchanges if exchange.is_endless]:
-            if exchange.has_begun_to_answer or exchange.started_at < late:
+            since = seen.get(exchange, now)
+            if exchange.has_begun_to_answer or now - since > FIRST_BLOCK_TIMEOUT:
                 self.cut(exchange)
+            else:
+                self._not_begun[exchange] = since
 
     def cut(self, exchange: DispatchedExchange, *, flushes: bool = False) -> None:
         """Cut `exchange`; no drain waits for it any more."""
