@@ -136,6 +136,19 @@ def test_the_command_line(start: Start, tmp_path: Path) -> None:
     assert echoes(address)
 
 
+def test_several_workers(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "web.py").write_text(PROGRAM)
+    process = start("-m", "asyncwsgi", "--port", "0", "--workers", "2", "web:app")
+    address = address_of(process.urls()[0])
+    with websockets_connect(f"ws://127.0.0.1:{address[1]}/echo") as ws:
+        ws.send("spam")
+        assert ws.recv(TIMEOUT) == "spam"
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosedOK, match="1001"):
+            ws.recv(TIMEOUT)
+    process.wait()
+
+
 def test_a_second_signal_cuts(start: Start, tmp_path: Path) -> None:
     (tmp_path / "web.py").write_text(STUBBORN)
     process = start("-m", "asyncwsgi", "--port", "0", "--graceful-timeout", "1000", "web:app")
