@@ -177,6 +177,10 @@ class Server:
         if self._addresses and not self._was_shut_down:
             self._say_where()
 
+    def _say_that_it_stops(self) -> None:
+        in_flight = counted(len(self._dispatcher.exchanges), "request")
+        logger.info("stopping; %s in flight", in_flight)
+
     def _say_where(self) -> None:
         urls = [_url(scheme, address) for address, scheme in self._schemes.items()]
         logger.info("listening on %s", ", ".join(urls))
@@ -276,8 +280,7 @@ class Server:
             self._has_stopped.set()
         elif not self._stop_asked.done():
             self._stop_asked.set_result(DrainPhase.OPEN if has_successor else DrainPhase.ARRIVING)
-            in_flight = counted(len(self._dispatcher.exchanges), "request")
-            logger.info("stopping; %s in flight", in_flight)
+            self._say_that_it_stops()
 
     def abort(self) -> None:
         """Cut every connection at once; a graceful shutdown that waits for them then ends.
@@ -632,6 +635,9 @@ class _MetricsServer(Server):
 
     def _say_where(self) -> None:
         logger.info("metrics at %s/metrics", self.url)
+
+    def _say_that_it_stops(self) -> None:
+        """The server whose figures these are does."""
 
 
 def _reachable(address: Address) -> Address:

@@ -132,3 +132,10 @@ class TestTheEnd:
             workers.signal(signal.SIGTERM)
             assert manager.recv(100) == b"STOPPING=1"
             assert workers.process.wait() == 0
+
+
+def test_what_serves_them_says_nothing_of_its_own_end(workers: Workers) -> None:
+    metrics_url(workers)
+    workers.signal(signal.SIGTERM)
+    assert workers.process.wait() == 0
+    assert workers.process.log.count("stopping; ") == 2  # who reads the log counts workers
