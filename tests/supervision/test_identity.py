@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import asyncwsgi
 from asyncwsgi import BindError, Config, ConfigError
 from asyncwsgi.server.listeners import open_listeners
 from asyncwsgi.supervision.identity import Identity, pid_file
@@ -37,13 +39,26 @@ def app(environ, start_response):
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 
 
-def can_run_python(user: pwd.struct_passwd) -> bool:
-    command = [sys.executable, "-c", "import asyncwsgi.cli"]
+PLACES = (str(Path(asyncwsgi.__file__).parents[1]), sysconfig.get_path("purelib"))
+IMPORTABLE = {"PYTHONPATH": os.pathsep.join(PLACES)}
+"""Has an interpreter that is none of this environment import what it has."""
+SYSTEM_PYTHON = f"/usr/bin/python3.{sys.version_info.minor}"
+
+
+def python_for(user: pwd.struct_passwd) -> str | None:
+    """An interpreter that `user` may run: this one may be in somebody's home."""
+    return next((each for each in (sys.executable, SYSTEM_PYTHON) if may_run(user, each)), None)
+
+
+def may_run(user: pwd.struct_passwd, executable: str) -> bool:
+    command = [executable, "-c", "import asyncwsgi.cli"]
     ids = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": ()}
+    environment = {**os.environ, **IMPORTABLE}
     try:
-        return subprocess.run(command, cwd="/", check=False, **ids).returncode == 0  # type: ignore[call-overload,no-any-return]
-    except PermissionError:
+        done = subprocess.run(command, cwd="/", check=False, env=environment, **ids)  # type: ignore[call-overload]
+    except OSError:
         return False
+    return done.returncode == 0  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -65,18 +80,21 @@ class TestIdentity:
         self, open_directory: Path, options: list[str]
     ) -> None:
         nobody = pwd.getpwnam("nobody")
-        if options and not can_run_python(nobody):
-            pytest.skip(f"user nobody may not run {sys.executable}")
+        executable = python_for(nobody) if options else sys.executable
+        if executable is None:
+            pytest.skip(f"user nobody may run neither {sys.executable} nor {SYSTEM_PYTHON}")
         with ExitStack() as stack:
-            self.check(Project(open_directory, stack), nobody, options)
+            self.check(Project(open_directory, stack), nobody, options, executable)
 
-    def check(self, project: Project, nobody: pwd.struct_passwd, options: list[str]) -> None:
+    def check(
+        self, project: Project, nobody: pwd.struct_passwd, options: list[str], executable: str
+    ) -> None:
         project.write("web.py", APP)
         os.chown(project.directory, nobody.pw_uid, nobody.pw_gid)
         unix = project.directory / "socket"
         project.start(
             *options, "--user", "nobody", "--umask", "027", "--bind", f"unix:{unix}",
-            "--socket-mode", "600",
+            "--socket-mode", "600", executable=executable, environment=IMPORTABLE,
         )  # fmt: skip
         project.address = address_of(project.process.urls()[0])
         who = f"{nobody.pw_uid}:{nobody.pw_gid}"
