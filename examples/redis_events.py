@@ -108,7 +108,7 @@ class Feed:
                 # It waits in Redis, by a connection of its own.
                 streams = await self._client.xread({STREAM: last}, count=BATCH, block=5000)
             except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
-                await asyncio.sleep(1)  # Redis is away; behind it nothing is lost
+                await asyncio.sleep(1)  # what Redis has kept is read when it is back
                 continue
             for _, entries in streams:
                 self._take(entries)
