@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import io
 import select
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -105,7 +106,9 @@ class LogWriter:
         """Have a line written, its end included."""
         if not self._has_thread:
             # A child that was forked may also end by `os._exit`, and so waits for its own lines.
-            self._put_out([line])
+            # Of an interpreter that ends nobody waits for a line that cannot be written.
+            if not sys.is_finalizing() or self._has_room():
+                self._put_out([line])
             return
         with self._lock:
             if self._taken_in - self._taken_out > MOST_HELD_SIZE:
@@ -161,7 +164,8 @@ class LogWriter:
 
     @property
     def _has_thread(self) -> bool:
-        return self._forks == forks.count
+        # While the interpreter ends, what it lets go of may log, and no other thread runs any more.
+        return self._forks == forks.count and not sys.is_finalizing()
 
     # The thread.
 

@@ -14,6 +14,7 @@ have its supervisor hold more than that.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -70,7 +71,9 @@ class Channel:
                 if line.endswith(b"\n"):  # else it was killed before it had sent the rest
                     yield json.loads(line)
         except ConnectionError:
-            return  # it was killed
+            # It was killed. The writer knows that, too, and asyncio complains if nobody asks it.
+            with contextlib.suppress(ConnectionError):
+                await self._writer.wait_closed()
 
     def close(self) -> None:
         self._writer.close()

@@ -420,3 +420,32 @@ def test_a_line_goes_on_where_a_write_has_ended(writer: LogWriter, file: File) -
     writer.write("a line\n")
     assert writer.drain()
     assert file.lines == ["a line"]
+
+
+def test_what_is_said_while_the_interpreter_ends_waits_for_no_thread(
+    start: Start, write: Write
+) -> None:
+    write(
+        "last.py",
+        """
+        import logging
+        import sys
+
+        from asyncwsgi.config import Config
+        from asyncwsgi.log_setup import configure_logging
+
+
+        class Last:
+            # Each would wait for ten seconds.
+            def __del__(self, say=logging.getLogger("asyncwsgi.server").error):
+                for number in range(6):
+                    say("last words %d", number)
+
+
+        configure_logging(Config())
+        sys.modules["kept until the interpreter ends"] = Last()
+        """,
+    )
+    process = start("last.py")
+    assert process.wait() == 0
+    assert process.log.count("last words") == 6

@@ -211,7 +211,7 @@ class TestReplacement:
 
 class TestHangingWorkers:
     def test_one_whose_loop_does_not_answer_is_replaced(self, workers: Workers) -> None:
-        workers.serve(1, "--worker-timeout", "1")
+        workers.serve(1, "--worker-timeout", "3")
         (pid,) = workers.pids(1)
         with connect(workers.project.address) as client:
             client.request("GET", "/hold-loop")
@@ -224,12 +224,12 @@ class TestHangingWorkers:
 
     def test_one_whose_view_is_stuck_is_not(self, workers: Workers) -> None:
         pipe = workers.make_pipe()
-        timeout = 1.0
+        timeout = 3.0  # a busy machine may keep any process waiting for a second
         workers.serve(1, "--worker-timeout", str(timeout))
         with connect(workers.project.address) as client:
             client.request("GET", "/held")
             workers.process.read_until("the application was entered")
-            until = time.monotonic() + 3 * timeout
+            until = time.monotonic() + 1.5 * timeout
             while time.monotonic() < until:
                 workers.get()
             pipe.open("w").close()
