@@ -235,6 +235,13 @@ class TestHangingWorkers:
             pipe.open("w").close()
             assert client.reply().status == 200
 
+    def test_one_that_was_told_to_end_is_not(self, workers: Workers) -> None:
+        workers.serve(1, "--worker-timeout", "1")
+        workers.get("/linger")
+        workers.signal(signal.SIGTERM)
+        assert workers.process.wait() == 0
+        assert "has not answered" not in workers.process.log
+
 
 class TestWithReload:
     def test_a_change_replaces_all(self, workers: Workers) -> None:
