@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
@@ -37,6 +38,38 @@ EXIT_CODES: dict[type[AsyncWSGIError], int] = {
     LifespanError: 5,
 }
 
+SECTIONS = {
+    "host": "Listeners",
+    "threads": "Worker threads and async views",
+    "certfile": "TLS",
+    "head_timeout": "Timeouts",
+    "max_head_size": "Limits",
+    "shutdown_delay": "Health and metrics",
+    "root_path": "Proxies",
+    "server_header": "Server header, log and event loop",
+    "workers": "Processes",
+    "reload": "Development",
+    "version": "Other",
+}
+"""The headings of ``--help``, each by the option above which it stands."""
+
+
+class _Command(click.Command):
+    """A command whose options are listed below headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: list[tuple[str, list[tuple[str, str]]]] = []
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if not isinstance(param, click.Option) or record is None:
+                continue  # APP, of which the usage tells
+            if param.name in SECTIONS:
+                sections.append((SECTIONS[param.name], []))
+            sections[-1][1].append(record)
+        for heading, records in sections:
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
 
 class _Option(click.Option):
     """An option that blames the variable, and not its flag, for what the variable says."""
@@ -60,11 +93,20 @@ def _click_option(field: dataclasses.Field[Any], option: Option) -> click.Option
     return _Option(
         [*option.flags, flag],
         default=field.default,
-        show_default=field.default not in (None, ()),
+        show_default=field.default not in (None, (), ""),
         show_envvar=True,
-        help=option.help,
+        help=_OPTION_NAME.sub(_flag_of, option.help),
         **more,
     )
+
+
+_OPTION_NAME = re.compile(r"\b[a-z]+(_[a-z]+)+\b")
+
+
+def _flag_of(match: re.Match[str]) -> str:
+    """What an option that a help text names is called on the command line."""
+    names = {field.name for cls in (Config, ProcessOptions) for field, _ in option_fields(cls)}
+    return f"--{match[0].replace('_', '-')}" if match[0] in names else match[0]
 
 
 def _command() -> click.Command:
@@ -74,7 +116,7 @@ def _command() -> click.Command:
     ]
     params += [_click_option(field, option) for field, option in option_fields(ProcessOptions)]
     params += _development_options()
-    return click.Command(
+    return _Command(
         "asyncwsgi",
         callback=_serve,
         params=params,

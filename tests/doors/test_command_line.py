@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from asyncwsgi import __version__
+from asyncwsgi.cli import SECTIONS
 from asyncwsgi.config import option_fields
 from tests.client import Client, connect
 from tests.doors.conftest import Start, Write
@@ -334,6 +336,19 @@ def help_text(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 class TestHelp:
+    def test_options_stand_below_headings(self, help_text: str) -> None:
+        first: dict[str, str] = {}
+        heading = ""
+        for line in help_text.splitlines():
+            if line.endswith(":") and not line.startswith(" "):
+                heading = line.removesuffix(":")
+            elif heading and (match := re.match(r"  (?:-\w, )?--([\w-]+)", line)):
+                first.setdefault(heading, match[1].replace("-", "_"))
+        assert first == {heading: name for name, heading in SECTIONS.items()}
+
+    def test_options_are_called_by_their_flags(self, help_text: str) -> None:
+        assert "; --metrics-bind implies it." in " ".join(help_text.split())
+
     @pytest.mark.parametrize(
         ("name", "flags"),
         [
