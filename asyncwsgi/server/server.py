@@ -276,8 +276,11 @@ class Server:
             self._has_stopped.set()
         elif not self._stop_asked.done():
             self._stop_asked.set_result(DrainPhase.OPEN if has_successor else DrainPhase.ARRIVING)
-            in_flight = counted(len(self._dispatcher.exchanges), "request")
-            logger.info("stopping; %s in flight", in_flight)
+            self._say_that_it_stops()
+
+    def _say_that_it_stops(self) -> None:
+        in_flight = counted(len(self._dispatcher.exchanges), "request")
+        logger.info("stopping; %s in flight", in_flight)
 
     def abort(self) -> None:
         """Cut every connection at once; a graceful shutdown that waits for them then ends.
@@ -632,6 +635,9 @@ class _MetricsServer(Server):
 
     def _say_where(self) -> None:
         logger.info("metrics at %s/metrics", self.url)
+
+    def _say_that_it_stops(self) -> None:
+        pass  # whose figures these are has said so
 
 
 def _reachable(address: Address) -> Address:
