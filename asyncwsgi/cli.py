@@ -265,9 +265,12 @@ def main() -> None:
     hold_standard_descriptors()
     try:
         if (inheritance := take_inheritance()) is not None:
-            # Who forks has no thread besides.
-            in_background = inheritance.asking is None
-            configure_logging(inheritance.service.config, in_background=in_background)
+            service = inheritance.service
+            configure_logging(
+                service.config,
+                in_background=inheritance.asking is None,  # who forks has no thread besides
+                names_process=service.processes.workers is not None,
+            )
             sys.exit(_exit_code_of(lambda: serve_for_supervisor(inheritance)))
         command(prog_name="asyncwsgi")
     finally:

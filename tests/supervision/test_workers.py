@@ -28,6 +28,12 @@ class TestWorkers:
         assert len(workers.pids(3)) == 3
         assert workers.get("/multiprocess").body == b"True"
 
+    @pytest.mark.parametrize("options", [[], ["--preload"]], ids=["started", "forked"])
+    def test_their_log_lines_name_them(self, workers: Workers, options: list[str]) -> None:
+        workers.serve(1, *options)
+        pid = workers.get().body.decode()
+        assert f" [{pid}] INFO " in workers.process.read_until("GET / HTTP/1.1")
+
     def test_one_that_dies_is_replaced(self, workers: Workers) -> None:
         workers.serve(2)
         dead, other = workers.pids(2)
