@@ -82,6 +82,10 @@ class TestSockets:
 @only_linux
 def test_kept_connections_are_spread_over_the_workers(workers: Workers) -> None:
     workers.serve(2, "--no-access-log")
+    # The first accepts from both sockets until the supervisor has heard of the second. It has when
+    # that answers; and what it told the first then comes before the next question.
+    for _ in range(2):
+        workers.pids(2)
     with ExitStack() as stack:
         clients = [stack.enter_context(connect(workers.project.address)) for _ in range(CLIENTS)]
         for client in clients:
