@@ -53,6 +53,9 @@ SECTIONS = {
 }
 """The headings of ``--help``, each by the option above which it stands."""
 
+_NEEDS = {"forwarded_headers": "forwarded_allow_ips", "max_parked": "park_async_views"}
+"""Options that say nothing without another one."""
+
 
 class _Command(click.Command):
     """A command whose options are listed below headings."""
@@ -181,6 +184,7 @@ def _service(app: str, options: dict[str, Any]) -> Service:
     _check_flags(
         _flags_given(), reloads=development.reload, has_workers=processes.workers is not None
     )
+    _check_needs(_flags_given(), options)
     bad_port = _take_port(options)
     if not _options_given() & {"host", "port", "bind"}:
         options["bind"] = take_listeners()
@@ -241,6 +245,13 @@ def _check_flags(given: set[str], *, reloads: bool, has_workers: bool) -> None:
         if not has_workers:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} is for --workers, which is not given; give --workers N")
+
+
+def _check_needs(given: set[str], options: dict[str, Any]) -> None:
+    for name, needed in _NEEDS.items():
+        if name in given and not options[needed]:
+            flag, other = (f"--{each.replace('_', '-')}" for each in (name, needed))
+            raise ConfigError(f"{flag} is for {other}, which is not given; give both")
 
 
 def _run(service: Service) -> int:

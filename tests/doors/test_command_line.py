@@ -211,6 +211,11 @@ class TestExitCode:
             pytest.param(["--port", "http", "web:app"], "'http' is not a valid", id="no number"),
             pytest.param(["--loop", "trio", "web:app"], "'trio' is not one of", id="no choice"),
             pytest.param(
+                ["--forwarded-headers", "forwarded", "web:app"],
+                "--forwarded-headers is for --forwarded-allow-ips, which is not given; give both",
+                id="a flag without the one that it is for",
+            ),
+            pytest.param(
                 ["--threads", "0", "web:app"], "threads must be at least 1, got 0", id="too small"
             ),
             pytest.param(
