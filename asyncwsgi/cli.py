@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
@@ -37,6 +38,41 @@ EXIT_CODES: dict[type[AsyncWSGIError], int] = {
     LifespanError: 5,
 }
 
+SECTIONS = {
+    "host": "Listeners",
+    "threads": "Worker threads and async views",
+    "certfile": "TLS",
+    "head_timeout": "Timeouts",
+    "max_head_size": "Limits",
+    "shutdown_delay": "Health and metrics",
+    "root_path": "Proxies",
+    "server_header": "Server header, log and event loop",
+    "workers": "Processes",
+    "reload": "Development",
+    "version": "Other",
+}
+"""The headings of ``--help``, each by the option above which it stands."""
+
+_NEEDS = {"forwarded_headers": "forwarded_allow_ips", "max_parked": "park_async_views"}
+"""Options that say nothing without another one."""
+
+
+class _Command(click.Command):
+    """A command whose options are listed below headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: list[tuple[str, list[tuple[str, str]]]] = []
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if not isinstance(param, click.Option) or record is None:
+                continue  # APP, of which the usage tells
+            if param.name in SECTIONS:
+                sections.append((SECTIONS[param.name], []))
+            sections[-1][1].append(record)
+        for heading, records in sections:
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
 
 class _Option(click.Option):
     """An option that blames the variable, and not its flag, for what the variable says."""
@@ -60,11 +96,20 @@ def _click_option(field: dataclasses.Field[Any], option: Option) -> click.Option
     return _Option(
         [*option.flags, flag],
         default=field.default,
-        show_default=field.default not in (None, ()),
+        show_default=field.default not in (None, (), ""),
         show_envvar=True,
-        help=option.help,
+        help=_OPTION_NAME.sub(_flag_of, option.help),
         **more,
     )
+
+
+_OPTION_NAME = re.compile(r"\b[a-z]+(_[a-z]+)+\b")
+
+
+def _flag_of(match: re.Match[str]) -> str:
+    """What an option that a help text names is called on the command line."""
+    names = {field.name for cls in (Config, ProcessOptions) for field, _ in option_fields(cls)}
+    return f"--{match[0].replace('_', '-')}" if match[0] in names else match[0]
 
 
 def _command() -> click.Command:
@@ -74,7 +119,7 @@ def _command() -> click.Command:
     ]
     params += [_click_option(field, option) for field, option in option_fields(ProcessOptions)]
     params += _development_options()
-    return click.Command(
+    return _Command(
         "asyncwsgi",
         callback=_serve,
         params=params,
@@ -139,6 +184,7 @@ def _service(app: str, options: dict[str, Any]) -> Service:
     _check_flags(
         _flags_given(), reloads=development.reload, has_workers=processes.workers is not None
     )
+    _check_needs(_flags_given(), options)
     bad_port = _take_port(options)
     if not _options_given() & {"host", "port", "bind"}:
         options["bind"] = take_listeners()
@@ -201,6 +247,13 @@ def _check_flags(given: set[str], *, reloads: bool, has_workers: bool) -> None:
             raise ConfigError(f"--{flag} is for --workers, which is not given; give --workers N")
 
 
+def _check_needs(given: set[str], options: dict[str, Any]) -> None:
+    for name, needed in _NEEDS.items():
+        if name in given and not options[needed]:
+            flag, other = (f"--{each.replace('_', '-')}" for each in (name, needed))
+            raise ConfigError(f"{flag} is for {other}, which is not given; give both")
+
+
 def _run(service: Service) -> int:
     for path in service.development.missing_files if service.development.reload else ():
         logger.warning("--extra-files: there is no %s; it counts when it is made", path)
@@ -223,9 +276,12 @@ def main() -> None:
     hold_standard_descriptors()
     try:
         if (inheritance := take_inheritance()) is not None:
-            # Who forks has no thread besides.
-            in_background = inheritance.asking is None
-            configure_logging(inheritance.service.config, in_background=in_background)
+            service = inheritance.service
+            configure_logging(
+                service.config,
+                in_background=inheritance.asking is None,  # who forks has no thread besides
+                names_process=service.processes.workers is not None,
+            )
             sys.exit(_exit_code_of(lambda: serve_for_supervisor(inheritance)))
         command(prog_name="asyncwsgi")
     finally:

@@ -39,8 +39,9 @@ _LEVEL_COLOURS = {
 class TextFormatter(logging.Formatter):
     """Lines for people; access lines coloured by status, others by level."""
 
-    def __init__(self, *, is_coloured: bool) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
+    def __init__(self, *, is_coloured: bool, names_process: bool = False) -> None:
+        process = "[%(process)d] " if names_process else ""
+        super().__init__(f"%(asctime)s {process}%(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
         self._is_coloured = is_coloured
 
     def format(self, record: logging.LogRecord) -> str:
@@ -58,13 +59,19 @@ class TextFormatter(logging.Formatter):
 class JSONFormatter(logging.Formatter):
     """One JSON object a line; access lines carry their fields."""
 
+    def __init__(self, *, names_process: bool = False) -> None:
+        super().__init__()
+        self._names_process = names_process
+
     def format(self, record: logging.LogRecord) -> str:
-        entry = {
+        entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if self._names_process:
+            entry["process"] = record.process
         fields = record.__dict__
         entry.update({name: fields[name] for name in ACCESS_FIELDS if name in fields})
         # Those that the format of access lines names itself, as "request:traceparent".
@@ -79,7 +86,9 @@ def is_logging_configured() -> bool:
     return logging.getLogger(LOGGER).hasHandlers()
 
 
-def configure_logging(config: Config, *, in_background: bool = True) -> None:
+def configure_logging(
+    config: Config, *, in_background: bool = True, names_process: bool = False
+) -> None:
     """Write the log of this package to standard error, as `config` says; nowhere without one.
 
     May be called again, as in a process that was forked.
@@ -87,6 +96,7 @@ def configure_logging(config: Config, *, in_background: bool = True) -> None:
     Args:
         config: says how lines look.
         in_background: whether a thread writes them, and nobody else waits.
+        names_process: whether lines have the number of the process, since others write there, too.
     """
     handler: logging.Handler
     stream: TextIO | None = sys.stderr
@@ -94,7 +104,7 @@ def configure_logging(config: Config, *, in_background: bool = True) -> None:
     if stream is None or stream.closed:
         handler = logging.NullHandler()
     else:
-        formatter = _formatter(config, stream)
+        formatter = _formatter(config, stream, names_process=names_process)
         writer = writer_for(stream, partial(_line_of_lost, formatter)) if in_background else None
         if writer is not None:
             _own(writer)
@@ -119,10 +129,10 @@ def _own(writer: LogWriter) -> None:
     logging.lastResort.setLevel(logging.WARNING)
 
 
-def _formatter(config: Config, stream: TextIO) -> logging.Formatter:
+def _formatter(config: Config, stream: TextIO, *, names_process: bool) -> logging.Formatter:
     if config.log_format == "json":
-        return JSONFormatter()
-    return TextFormatter(is_coloured=is_coloured(stream))
+        return JSONFormatter(names_process=names_process)
+    return TextFormatter(is_coloured=is_coloured(stream), names_process=names_process)
 
 
 def _line_of_lost(formatter: logging.Formatter, number: int) -> str:

@@ -23,7 +23,8 @@ except ModuleNotFoundError as error:
     if error.name is None or error.name.partition(".")[0] != "wsproto":
         raise
     raise ModuleNotFoundError(
-        "WebSockets want wsproto, which is not installed; pip install 'asyncwsgi[websockets]'",
+        "WebSockets want wsproto, which is not installed; pip install wsproto (the extra "
+        "`websockets` does)",
         name="wsproto",
     ) from None
 from asyncwsgi.frontends.upgrade import WEBSOCKET_OFFER, UpgradeOffer

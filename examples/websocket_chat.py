@@ -1,6 +1,6 @@
 """A Flask application whose page is a chat, by WebSockets that hold no worker thread.
 
-    pip install 'asyncwsgi[websockets]' flask
+    pip install '.[flask,websockets]'
     asyncwsgi --threads 1 examples/websocket_chat.py
 
 Then open http://127.0.0.1:8000 in some tabs of a browser, or http://127.0.0.1:8000/?room=kitchen.

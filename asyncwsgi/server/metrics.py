@@ -36,7 +36,8 @@ def metrics_application(stats: Callable[[], Stats]) -> WSGIApplication:
         from prometheus_client import CollectorRegistry, make_wsgi_app
     except ImportError:
         raise ConfigError(
-            "metrics_bind needs the package prometheus_client: pip install 'asyncwsgi[metrics]'"
+            "metrics_bind needs prometheus_client, which is not installed; "
+            "pip install prometheus_client (the extra `metrics` does)"
         ) from None
     registry = CollectorRegistry()
     registry.register(_Collector(stats))

@@ -14,6 +14,9 @@ from asyncwsgi.errors import BindError, ConfigError
 if TYPE_CHECKING:
     from asyncwsgi.server.listeners import Listener
 
+LARGEST_NUMBER = 2**32 - 2
+"""Of a user or a group; the next one, -1 as unsigned, says to the system calls "leave it"."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -67,10 +70,10 @@ def _look_up_user(user: str | None) -> tuple[int, int, tuple[int, ...]]:
     if user is None:
         return os.geteuid(), os.getegid(), tuple(os.getgroups())
     try:
-        entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+        entry = pwd.getpwuid(_number("user", user)) if user.isdecimal() else pwd.getpwnam(user)
     except KeyError:
         if user.isdecimal():  # as in a container whose users have numbers alone
-            return int(user), os.getegid(), ()
+            return _number("user", user), os.getegid(), ()
         raise ConfigError(f"there is no user {user!r}; expected a name or a number") from None
     groups = {each.gr_gid for each in grp.getgrall() if entry.pw_name in each.gr_mem}
     return entry.pw_uid, entry.pw_gid, tuple(sorted(groups | {entry.pw_gid}))
@@ -80,11 +83,18 @@ def _look_up_group(group: str) -> int:
     import grp
 
     if group.isdecimal():
-        return int(group)
+        return _number("group", group)
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
         raise ConfigError(f"there is no group {group!r}; expected a name or a number") from None
+
+
+def _number(kind: str, digits: str) -> int:
+    number = int(digits)
+    if number > LARGEST_NUMBER:
+        raise ConfigError(f"{kind} numbers are from 0 to {LARGEST_NUMBER}, got {number}")
+    return number
 
 
 @contextlib.contextmanager

@@ -215,6 +215,7 @@ class Supervisor:
             self._signals += 1
             self._delay.cancel()
             self._delay = None
+        self._generations.serving.clear()  # all of them drain, and have a time for that
         # Whoever connects from now on is refused, and does not wait for somebody who never comes.
         for listener in self._listeners.listeners:
             listener.sock.close()

@@ -111,7 +111,7 @@ def _own_config(config: Config, binds: tuple[str, ...]) -> Config:
 def _go_on_as_worker(control: socket.socket, service: Service) -> socket.socket:
     """Be a process that serves, and not the one that has forked it."""
     own_process.keep(lambda: [control])
-    configure_logging(service.config)
+    configure_logging(service.config, names_process=True)
     return control
 
 

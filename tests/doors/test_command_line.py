@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from asyncwsgi import __version__
+from asyncwsgi.cli import SECTIONS
 from asyncwsgi.config import option_fields
 from tests.client import Client, connect
 from tests.doors.conftest import Start, Write
@@ -209,6 +211,11 @@ class TestExitCode:
             pytest.param(["--port", "http", "web:app"], "'http' is not a valid", id="no number"),
             pytest.param(["--loop", "trio", "web:app"], "'trio' is not one of", id="no choice"),
             pytest.param(
+                ["--forwarded-headers", "forwarded", "web:app"],
+                "--forwarded-headers is for --forwarded-allow-ips, which is not given; give both",
+                id="a flag without the one that it is for",
+            ),
+            pytest.param(
                 ["--threads", "0", "web:app"], "threads must be at least 1, got 0", id="too small"
             ),
             pytest.param(
@@ -334,6 +341,19 @@ def help_text(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 class TestHelp:
+    def test_options_stand_below_headings(self, help_text: str) -> None:
+        first: dict[str, str] = {}
+        heading = ""
+        for line in help_text.splitlines():
+            if line.endswith(":") and not line.startswith(" "):
+                heading = line.removesuffix(":")
+            elif heading and (match := re.match(r"  (?:-\w, )?--([\w-]+)", line)):
+                first.setdefault(heading, match[1].replace("-", "_"))
+        assert first == {heading: name for name, heading in SECTIONS.items()}
+
+    def test_options_are_called_by_their_flags(self, help_text: str) -> None:
+        assert "; --metrics-bind implies it." in " ".join(help_text.split())
+
     @pytest.mark.parametrize(
         ("name", "flags"),
         [

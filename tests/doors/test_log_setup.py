@@ -220,6 +220,11 @@ class TestJSON:
         assert fields["exception"].startswith("Traceback (most recent call last):\n")
         assert fields["exception"].endswith("ZeroDivisionError: integer division or modulo by zero")
 
+    def test_one_of_several_processes_is_named(self) -> None:
+        record = record_of()
+        fields = json.loads(JSONFormatter(names_process=True).format(record))
+        assert fields["process"] == record.process
+
     def test_other_lines_have_no_fields_of_requests(self) -> None:
         fields = json.loads(JSONFormatter().format(record_of()))
         assert fields.keys() == {"time", "level", "logger", "message"}

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+import asyncwsgi
 from tests.doors.conftest import Start
 from tests.doors.conftest import start as start
 from tests.doors.processes import Process, address_of
@@ -76,6 +77,11 @@ class TestTheImage:
         assert [line for line in lines if line.startswith(("CMD", "ENTRYPOINT"))] == [
             line for line in lines if line.startswith("CMD [")
         ]
+
+    def test_installs_a_wheel_of_this_version_and_nothing_by_its_name(self) -> None:
+        lines = (DIRECTORY / "requirements.txt").read_text().splitlines()
+        wheel = f"./wheels/asyncwsgi-{asyncwsgi.__version__}-py3-none-any.whl[flask]"
+        assert [line for line in lines if not line.startswith("#")] == [wheel]
 
 
 def test_compose_waits_longer_than_a_stop_takes() -> None:

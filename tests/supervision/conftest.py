@@ -18,6 +18,7 @@ from tests.reloading.conftest import Project
 APP = """
 import asyncio
 import os
+import threading
 import time
 
 import asyncwsgi
@@ -36,6 +37,8 @@ def app(environ, start_response):
         time.sleep(0.05)
     if path == "/die":
         os._exit(7)
+    if path == "/linger":  # the process ends behind this thread, long after its loop
+        threading.Thread(target=time.sleep, args=[2.5], daemon=False).start()
     if path == "/hold-loop":
         asyncwsgi.from_thread.run(hold_loop)
     values = {"/multiprocess": environ["wsgi.multiprocess"], "/version": "VERSION"}

@@ -113,7 +113,12 @@ class TestIdentity:
 
     @pytest.mark.parametrize(
         ("user", "group", "message"),
-        [("no such", None, "there is no user 'no such'"), (None, "no such", "there is no group")],
+        [
+            ("no such", None, "there is no user 'no such'"),
+            (None, "no such", "there is no group"),
+            ("4294967295", None, "user numbers are from 0 to 4294967294, got 4294967295"),
+            (None, "4294967295", "group numbers are from 0 to 4294967294, got 4294967295"),
+        ],
     )
     def test_there_has_to_be_one(self, user: str | None, group: str | None, message: str) -> None:
         with pytest.raises(ConfigError, match=message):

@@ -82,8 +82,8 @@ class TestSockets:
 @only_linux
 def test_kept_connections_are_spread_over_the_workers(workers: Workers) -> None:
     workers.serve(2, "--no-access-log")
-    # What the first says twice behind the start of the second, it says behind having heard that it
-    # has to leave a socket to that one.
+    # The first accepts from both sockets until the supervisor has heard of the second. It has when
+    # that answers; and what it told the first then comes before the next question.
     for _ in range(2):
         workers.pids(2)
     with ExitStack() as stack:

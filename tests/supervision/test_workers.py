@@ -28,6 +28,12 @@ class TestWorkers:
         assert len(workers.pids(3)) == 3
         assert workers.get("/multiprocess").body == b"True"
 
+    @pytest.mark.parametrize("options", [[], ["--preload"]], ids=["started", "forked"])
+    def test_their_log_lines_name_them(self, workers: Workers, options: list[str]) -> None:
+        workers.serve(1, *options)
+        pid = workers.get().body.decode()
+        assert f" [{pid}] INFO " in workers.process.read_until("GET / HTTP/1.1")
+
     def test_one_that_dies_is_replaced(self, workers: Workers) -> None:
         workers.serve(2)
         dead, other = workers.pids(2)
@@ -234,6 +240,13 @@ class TestHangingWorkers:
                 workers.get()
             pipe.open("w").close()
             assert client.reply().status == 200
+
+    def test_one_that_was_told_to_end_is_not(self, workers: Workers) -> None:
+        workers.serve(1, "--worker-timeout", "1")
+        workers.get("/linger")
+        workers.signal(signal.SIGTERM)
+        assert workers.process.wait() == 0
+        assert "has not answered" not in workers.process.log
 
 
 class TestWithReload:

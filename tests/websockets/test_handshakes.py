@@ -303,7 +303,7 @@ def test_without_wsproto_it_is_said_what_to_install() -> None:
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.stderr.splitlines()[-1] == (
         "ModuleNotFoundError: WebSockets want wsproto, which is not installed; pip install "
-        "'asyncwsgi[websockets]'"
+        "wsproto (the extra `websockets` does)"
     )
 
 
