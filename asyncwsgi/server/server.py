@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.access_log import AccessLogger
 from asyncwsgi.config import Config
-from asyncwsgi.errors import ConfigError
+from asyncwsgi.errors import BindError, ConfigError
 from asyncwsgi.frontends.http import Frontend, HttpConnection
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.probes import Probes
@@ -638,6 +638,15 @@ class _MetricsServer(Server):
 
     def _say_that_it_stops(self) -> None:
         """The server whose figures these are does."""
+
+    def open_listeners(self) -> list[Listener]:
+        try:
+            return super().open_listeners()
+        except BindError as error:
+            raise BindError(
+                f"cannot serve metrics on {self.config.bind[0]}: {error.__cause__}; choose another "
+                "metrics_bind (port 0 takes a free one)"
+            ) from error
 
 
 def _reachable(address: Address) -> Address:

@@ -246,7 +246,7 @@ class Supervisor:
             return
         generations = self._generations
         generations.wanted = max(1, generations.wanted + more)
-        logger.info("%s shall serve", counted(generations.wanted, "worker"))
+        logger.info("now %s", counted(generations.wanted, "worker"))
         self._balance()
 
     # Generations.

@@ -109,7 +109,7 @@ class TestSignals:
         (ended,) = pids - before
         assert has_ended(ended)  # the newest
         workers.signal(signal.SIGTTOU)
-        workers.process.read_until("1 worker shall serve")
+        workers.process.read_until("now 1 worker")
         assert workers.pids(1) == before
 
     def test_sigusr1_prints_what_each_does(self, workers: Workers) -> None:
