@@ -25,6 +25,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Shells start what runs in the background so, and programs of the tests would be as deaf.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # nohup starts what it runs so; a server then takes it that the end of its terminal is no end.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 
 class Serve(Protocol):
     """Starts a server on a free port of 127.0.0.1 (or where `bind` says) in a thread of its own."""

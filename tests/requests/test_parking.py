@@ -58,8 +58,13 @@ class ParkingPool(Pool):
             entered.set()
             await until.wait()
 
+        before = len(list(self.workers.parked()))
         job = self.wait_in(wait)
         await asyncio.wait_for(entered.wait(), TIMEOUT)
+        # The loop runs the coroutine, perhaps, before the thread has put the job aside.
+        async with asyncio.timeout(TIMEOUT):
+            while len(list(self.workers.parked())) == before:  # noqa: ASYNC110
+                await asyncio.sleep(0)
         return job
 
 
