@@ -6,8 +6,7 @@ import asyncio
 import inspect
 import sys
 from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -15,7 +14,7 @@ from multidict import CIMultiDict
 from asyncwsgi.errors import ClientDisconnected, RequestRefused
 from asyncwsgi.mounts.connection import MountConnection, answer_refused
 from asyncwsgi.mounts.environs import request_head
-from asyncwsgi.mounts.lifecycle import Mount
+from asyncwsgi.mounts.lifecycle import Mount, Mounted
 from asyncwsgi.mounts.responder import Head, RawHeaders
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["WSGIHandler"]
 
 
-class WSGIHandler:
+class WSGIHandler(Mounted):
     """A handler that runs a WSGI application in worker threads.
 
     ``app.router.add_route("*", "/shop/{path:.*}", WSGIHandler(flask_app))``: what the last variable
@@ -48,7 +47,7 @@ class WSGIHandler:
         self, application: WSGIApplication, *, auto_decompress: bool = True, **options: Any
     ) -> None:
         self._decodes = auto_decompress
-        self._mount = Mount(application, options, more_options=("root_path",))
+        super().__init__(Mount(application, options, more_options=("root_path",)))
         # aiohttp takes a callable object only if it says that it is a coroutine function.
         if sys.version_info >= (3, 12):
             inspect.markcoroutinefunction(self)
@@ -63,7 +62,7 @@ class WSGIHandler:
             RuntimeError: the loop is another one than that of requests before.
             Exception: whatever the application raises.
         """
-        service = self._mount.start()
+        service = self.mount.start()
         host = AiohttpHost(request)
         version = f"{request.version.major}.{request.version.minor}"
         try:
@@ -74,7 +73,7 @@ class WSGIHandler:
             return host.response
         environ = service.environs.build(
             head,
-            script_name=self._mount.config.root_path or _script_name(request),
+            script_name=self.mount.config.root_path or _script_name(request),
             scheme=request.scheme,
             server=host.server,
             client=host.client,
@@ -96,30 +95,10 @@ class WSGIHandler:
         )
         return host.response
 
-    async def aclose(self) -> None:
-        """Let requests in flight end, and stop; its next request starts it again.
-
-        Those that have not ended after ``graceful_timeout`` are cut; responses without an end of
-        their own, such as event streams, at once.
-        """
-        await self._mount.close()
-
     async def cleanup_ctx(self, _: web.Application) -> AsyncIterator[None]:
         """For ``Application.cleanup_ctx``: serves as long as the application does."""
         async with self:
             yield
-
-    async def __aenter__(self) -> Self:
-        self._mount.start()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
 
 class AiohttpHost:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from asyncwsgi.errors import ClientDisconnected, RequestRefused
 from asyncwsgi.http1.head import RequestHead
 from asyncwsgi.mounts.connection import MountConnection, answer_refused
 from asyncwsgi.mounts.environs import BODYLESS, quoted, request_head
-from asyncwsgi.mounts.lifecycle import Mount
+from asyncwsgi.mounts.lifecycle import Mount, Mounted
 from asyncwsgi.mounts.responder import Head
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ Send = Callable[[Message], Awaitable[None]]
 _NO_WEBSOCKETS = b"This WSGI application serves no WebSockets.\n"
 
 
-class WSGIApp:
+class WSGIApp(Mounted):
     """An ASGI 3 application that runs a WSGI application in worker threads.
 
     Serve it by an ASGI server, or mount it: ``app.mount("/", WSGIApp(flask_app))``. It begins to
@@ -45,7 +44,7 @@ class WSGIApp:
     """
 
     def __init__(self, application: WSGIApplication, **options: Any) -> None:
-        self._mount = Mount(application, options)
+        super().__init__(Mount(application, options))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve what `scope` describes.
@@ -69,28 +68,8 @@ class WSGIApp:
                 "'lifespan', and refuses 'websocket'"
             )
 
-    async def aclose(self) -> None:
-        """Let requests in flight end, and stop; its next request starts it again.
-
-        Those that have not ended after ``graceful_timeout`` are cut; responses without an end of
-        their own, such as event streams, at once.
-        """
-        await self._mount.close()
-
-    async def __aenter__(self) -> Self:
-        self._mount.start()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        service = self._mount.start()
+        service = self.mount.start()
         host = AsgiHost(receive, send)
         try:
             service.check_open()
@@ -124,7 +103,7 @@ class WSGIApp:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 try:
-                    self._mount.start()
+                    self.mount.start()
                 except RuntimeError as error:
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return

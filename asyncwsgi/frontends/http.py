@@ -39,7 +39,7 @@ from asyncwsgi.frontends.relay import Relay
 from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.frontends.states import State
 from asyncwsgi.frontends.transport import ClientTransport
-from asyncwsgi.frontends.upgrade import WEBSOCKET_OFFER, Successor, UpgradeOffer
+from asyncwsgi.frontends.upgrade import WEBSOCKET_OFFER, SocketTaker, Successor, UpgradeOffer
 from asyncwsgi.http1.encoder import own_response
 from asyncwsgi.http1.head import RequestHead
 from asyncwsgi.http1.memory import SharedLines
@@ -97,25 +97,6 @@ class Environs(Protocol):
     """Request heads into environs; as `asyncwsgi.wsgi.environ.EnvironBuilder`."""
 
     def build(self, head: RequestHead) -> dict[str, Any]: ...
-
-
-class SocketTaker(Protocol):
-    """Who has taken a connection over: from then on its bytes are no HTTP. All on the loop."""
-
-    def receive(self, data: bytes) -> None:
-        """The client has sent bytes."""
-
-    def end(self) -> None:
-        """The client sends no more."""
-
-    def pause(self) -> None:
-        """The client does not keep up with what is written to `HttpConnection.client`."""
-
-    def resume(self) -> None:
-        """It keeps up again."""
-
-    def close(self) -> None:
-        """The client has gone."""
 
 
 class HttpConnection(asyncio.Protocol):

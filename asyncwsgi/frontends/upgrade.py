@@ -18,8 +18,8 @@ WEBSOCKET_OFFER = "asyncwsgi.websocket"
 """The key of the environ that has the offer, in requests that ask for a WebSocket."""
 
 
-class Successor(Protocol):
-    """Who goes on with a connection behind a 101. All of it on the loop."""
+class SocketTaker(Protocol):
+    """Who has taken a connection over: from then on its bytes are no HTTP. All on the loop."""
 
     def receive(self, data: bytes) -> None:
         """The client has sent bytes."""
@@ -35,6 +35,10 @@ class Successor(Protocol):
 
     def close(self) -> None:
         """The client has gone."""
+
+
+class Successor(SocketTaker, Protocol):
+    """Who goes on with a connection behind a 101, for good."""
 
     def tick(self, now: float) -> None:
         """Act on deadlines that have passed; `now` is monotonic."""

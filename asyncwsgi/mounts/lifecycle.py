@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from asyncwsgi.errors import ConfigError, RequestRefused
 from asyncwsgi.mounts.environs import Environs
@@ -93,6 +94,33 @@ class Mount:
         service = self._service
         if service is not None and not service.has_ended:
             await self.start().stop()
+
+
+class Mounted:
+    """What a host is given: an application that serves as long as its mount does."""
+
+    def __init__(self, mount: Mount) -> None:
+        self.mount = mount
+
+    async def aclose(self) -> None:
+        """Let requests in flight end, and stop; its next request starts it again.
+
+        Those that have not ended after ``graceful_timeout`` are cut; responses without an end of
+        their own, such as event streams, at once.
+        """
+        await self.mount.close()
+
+    async def __aenter__(self) -> Self:
+        self.mount.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
 
 
 class Service:

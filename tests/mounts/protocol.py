@@ -126,7 +126,7 @@ class HandMade:
 
 def service_of(app: WSGIApp) -> Service:
     """What serves it on this loop."""
-    return app._mount.start()
+    return app.mount.start()
 
 
 async def turn() -> None:
