@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import re
 import sys
@@ -15,9 +14,9 @@ from click.core import ParameterSource
 
 from asyncwsgi.app_loading import NamedLifespan, format_error
 from asyncwsgi.config import LARGEST_PORT, Config, Option, option_fields
+from asyncwsgi.development.options import DEVELOPMENT_OPTIONS, Development
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
 from asyncwsgi.log_setup import configure_logging, finish_log, write_error
-from asyncwsgi.reloading.options import DEVELOPMENT_OPTIONS, Development
 from asyncwsgi.running import run_service
 from asyncwsgi.server_log import logger
 from asyncwsgi.socket_activation import take_listeners
@@ -86,21 +85,28 @@ class _Option(click.Option):
 
 def _click_option(field: dataclasses.Field[Any], option: Option) -> click.Option:
     flag = f"--{field.name.replace('_', '-')}"
+    default = None if option.implied_by else field.default
     more: dict[str, Any] = {"type": type(field.default) if field.default is not None else str}
     if isinstance(field.default, bool):
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     elif isinstance(field.default, tuple):
-        more = {"multiple": True, "metavar": "ADDRESS"}
+        more = {"multiple": True, "type": click.Path() if option.holds_paths else str}
     elif option.choices:
         more = {"type": click.Choice(option.choices, case_sensitive=False)}
     return _Option(
         [*option.flags, flag],
-        default=field.default,
-        show_default=field.default not in (None, (), ""),
+        default=default,
+        show_default=default not in (None, (), ""),
         show_envvar=True,
-        help=_OPTION_NAME.sub(_flag_of, option.help),
+        help=_help_of(option),
+        metavar=option.metavar,
         **more,
     )
+
+
+def _help_of(option: Option) -> str:
+    text = _OPTION_NAME.sub(_flag_of, option.help)
+    return f"{text}  [default: as --{option.implied_by}]" if option.implied_by else text
 
 
 _OPTION_NAME = re.compile(r"\b[a-z]+(_[a-z]+)+\b")
@@ -117,8 +123,8 @@ def _command() -> click.Command:
     params += [
         _click_option(field, option) for field, option in option_fields() if option.on_command_line
     ]
-    params += [_click_option(field, option) for field, option in option_fields(ProcessOptions)]
-    params += _development_options()
+    for options in (ProcessOptions, Development):
+        params += [_click_option(field, option) for field, option in option_fields(options)]
     return _Command(
         "asyncwsgi",
         callback=_serve,
@@ -134,42 +140,6 @@ def _command() -> click.Command:
             "max_content_width": 100,
         },
     )
-
-
-def _development_options() -> list[click.Option]:
-    """What is around a server and not of it: no field of `Config`."""
-    make = functools.partial(_Option, show_envvar=True)
-    paths = f"paths, separated by {os.pathsep!r}"
-    return [
-        make(
-            ["--reload/--no-reload"],
-            default=None,
-            help="Take up changed code while the listeners stay open.  [default: as --debug]",
-        ),
-        make(
-            ["--debug/--no-debug"],
-            default=False,
-            show_default=True,
-            help="For development: --reload and --debugger, and FLASK_DEBUG=1.",
-        ),
-        make(
-            ["--debugger/--no-debugger"],
-            default=None,
-            help="Show Werkzeug's interactive debugger for exceptions.  [default: as --debug]",
-        ),
-        make(
-            ["--extra-files"],
-            default="",
-            metavar="PATHS",
-            help=f"More files, or directories of them, that --reload watches: {paths}.",
-        ),
-        make(
-            ["--exclude-patterns"],
-            default="",
-            metavar="PATTERNS",
-            help=f"What --reload ignores: fnmatch patterns of whole {paths}.",
-        ),
-    ]
 
 
 def _serve(app: str, **options: Any) -> NoReturn:

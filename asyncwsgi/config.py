@@ -65,6 +65,12 @@ class Option:
     minimum: float | None = None
     choices: tuple[str, ...] = ()
     on_command_line: bool = True
+    implied_by: str = ""
+    """Another option, that is on or off, whose value it has unless it is given itself."""
+    metavar: str | None = None
+    """What its value is called by ``--help``, if not by its type."""
+    holds_paths: bool = False
+    """Whether several are separated as paths are, and not by spaces, in an environment variable."""
 
 
 def _option(default: Any, text: str, *flags: str, **more: Any) -> Any:
@@ -87,6 +93,7 @@ class Config:
         "proxies that speak uwsgi: uwsgi://HOST:PORT, uwsgi+unix:PATH, uwsgi+fd://N. May be given "
         "several times.",
         "-b",
+        metavar="ADDRESS",
     )
     uwsgi_allow_ips: str = _option(
         "",

@@ -54,6 +54,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "log_setup",
         "log_writer",
         "from_thread",
+        "development",
         "reloading",
         "mounts",
         "supervision",

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.app_loading import NamedLifespan
 from asyncwsgi.config import Config, option_fields
+from asyncwsgi.development.options import Development
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.import_variables import answering
 from asyncwsgi.log_setup import enable_loggers
-from asyncwsgi.reloading.options import Development
 from asyncwsgi.server_log import logger
 from asyncwsgi.supervision.options import FOR_ALL, PROCESS_OPTIONS, ProcessOptions
 
@@ -115,11 +115,9 @@ def named_service(app: str, config: Config | None, options: Mapping[str, Any]) -
         for name in own.keys() - set(FOR_ALL):
             raise ConfigError(f"{name} is for workers; give workers=N, too")
     processes = ProcessOptions.from_options(own, reads_environment=False)
-    development = Development.from_options({**_NO_DEVELOPMENT, "reload": reload})
+    development = Development.from_options({"reload": reload})
     return Service(app, config or Config.from_options(others), development, processes)
 
-
-_NO_DEVELOPMENT = {"debug": False, "debugger": False, "extra_files": "", "exclude_patterns": ""}
 
 SERVICE_OPTIONS = ("reload", *PROCESS_OPTIONS)
 """What a program may give besides the fields of `Config`, if it names its application."""

@@ -21,11 +21,11 @@ from typing import Any
 
 from asyncwsgi.app_loading import format_error
 from asyncwsgi.config import Config
+from asyncwsgi.development.error_page import ErrorPage
 from asyncwsgi.errors import AsyncWSGIError
 from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.log_setup import configure_logging, flush_log
 from asyncwsgi.own_process import own_process
-from asyncwsgi.reloading.error_page import ErrorPage
 from asyncwsgi.reloading.imports import LateImports, SourceRoots
 from asyncwsgi.server.server import Server
 from asyncwsgi.supervision.channel import Channel, encode

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from asyncwsgi import ConfigError
-from asyncwsgi.reloading.error_page import ErrorPage
-from asyncwsgi.reloading.options import Development
+from asyncwsgi.development.error_page import ErrorPage
+from asyncwsgi.development.options import Development
 from tests.apps import hello
 from tests.client import connect
 from tests.conftest import Serve
@@ -138,7 +138,7 @@ class TestPlatform:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         windows = SimpleNamespace(name="nt", pathsep=";", path=os.path)
-        monkeypatch.setattr("asyncwsgi.reloading.options.os", windows)
+        monkeypatch.setattr("asyncwsgi.development.options.os", windows)
         options: dict[str, object] = dict.fromkeys(("reload", "debugger"))
         options |= {"debug": True, "extra_files": "a;b", "exclude_patterns": ""}
         with pytest.raises(ConfigError, match=r"python -m asyncwsgi\.flask run --debug"):

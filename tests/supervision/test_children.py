@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from asyncwsgi.config import Config
-from asyncwsgi.reloading.options import Development
+from asyncwsgi.development.options import Development
 from asyncwsgi.supervision.channel import Channel, encode
 from asyncwsgi.supervision.process import start_child
 from asyncwsgi.supervision.service import Service

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.app_loading import load_application
+from asyncwsgi.config import Option, option_fields
+from asyncwsgi.development.debugger import has_werkzeug, with_debugger
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.reloading.sources import is_directory
 
@@ -19,38 +20,58 @@ if TYPE_CHECKING:
 
     from asyncwsgi.config import Config
 
-_IPV6_HOST = re.compile(r"\[([^]]*)\](?::\d*)?")
-"""An IPv6 address in the header Host (RFC 3986 3.2.2)."""
 _WILDCARDS = ("*", "?", "[")
-DEVELOPMENT_OPTIONS = ("reload", "debug", "debugger", "extra_files", "exclude_patterns")
+_PATHS = f"paths, separated by {os.pathsep!r}"
 
 
-@dataclass(frozen=True, slots=True)
+def _option(default: Any, text: str, **more: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"option": Option(text, **more)})
+
+
+def _paths(value: str | Iterable[str]) -> tuple[str, ...]:
+    values = (value,) if isinstance(value, str) else value
+    return tuple(path for each in values for path in each.split(os.pathsep) if path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Development:
     """Whether to reload, what to watch besides the code, and whether to debug."""
 
-    reload: bool = False
-    debug: bool = False
-    debugger: bool = False
-    extra_files: tuple[str, ...] = ()
-    exclude_patterns: tuple[str, ...] = ()
+    reload: bool = _option(
+        False, "Take up changed code while the listeners stay open.", implied_by="debug"
+    )
+    debug: bool = _option(False, "For development: --reload and --debugger, and FLASK_DEBUG=1.")
+    debugger: bool = _option(
+        False, "Show Werkzeug's interactive debugger for exceptions.", implied_by="debug"
+    )
+    extra_files: tuple[str, ...] = _option(
+        (),
+        f"More files, or directories of them, that --reload watches: {_PATHS}.",
+        metavar="PATHS",
+        holds_paths=True,
+    )
+    exclude_patterns: tuple[str, ...] = _option(
+        (),
+        f"What --reload ignores: fnmatch patterns of whole {_PATHS}.",
+        metavar="PATTERNS",
+        holds_paths=True,
+    )
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """Make one of what the command line was given; ``None`` is what `debug` implies.
+        """Make one of what was given by name; ``None`` is what another option implies.
 
         Raises:
             ConfigError: what is wanted cannot be had here.
         """
-        debug = options["debug"]
-        wants_reload, wants_debugger = options["reload"], options["debugger"]
-        development = cls(
-            reload=debug if wants_reload is None else wants_reload,
-            debug=debug,
-            debugger=debug if wants_debugger is None else wants_debugger,
-            extra_files=_paths(options["extra_files"]),
-            exclude_patterns=_paths(options["exclude_patterns"]),
-        )
+        values = dict(options)
+        for field, option in option_fields(cls):
+            if option.implied_by and values.get(field.name) is None:
+                values[field.name] = values.get(option.implied_by, False)
+            elif field.default == () and field.name in values:
+                values[field.name] = _paths(values[field.name])
+        development = cls(**values)
+        # Once, where they are given: a child is told what held then.
         development._check()
         development._check_paths()
         return development
@@ -61,7 +82,7 @@ class Development:
                 "--reload hands sockets from process to process, which this platform cannot; use "
                 "Werkzeug's reloader: python -m asyncwsgi.flask run --debug"
             )
-        if self.debugger and not _has_werkzeug():
+        if self.debugger and not has_werkzeug():
             raise ConfigError(
                 "the debugger is Werkzeug's, which is not installed; install werkzeug "
                 "or give --no-debugger"
@@ -102,49 +123,7 @@ class Development:
             # Flask reads it when its application is made, and hides exceptions without it.
             os.environ.setdefault("FLASK_DEBUG", "1")
         application = load_application(name)
-        return _with_debugger(application, config) if self.debugger else application
+        return with_debugger(application, config) if self.debugger else application
 
 
-def _has_werkzeug() -> bool:
-    try:
-        import werkzeug.debug  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def _paths(value: str) -> tuple[str, ...]:
-    return tuple(path for path in value.split(os.pathsep) if path)
-
-
-def _with_debugger(application: WSGIApplication, config: Config) -> WSGIApplication:
-    from werkzeug.debug import DebuggedApplication
-
-    # As werkzeug.serving.run_simple does: who chose the host may debug there.
-    hosts = [config.host] if not config.bind else _hosts(config.bind)
-    addresses = {_ipv6_address(host) for host in ("::1", *hosts)} - {None}
-
-    class Debugged(DebuggedApplication):
-        def check_host_trust(self, environ: dict[str, Any]) -> bool:
-            # Werkzeug reads a trusted host up to its first colon, where its port would be.
-            literal = _IPV6_HOST.fullmatch(environ.get("HTTP_HOST", ""))
-            is_ours = literal is not None and _ipv6_address(literal[1]) in addresses
-            return is_ours or super().check_host_trust(environ)
-
-    debugged = Debugged(application, evalex=True)
-    debugged.trusted_hosts += hosts
-    return debugged
-
-
-def _ipv6_address(host: str) -> IPv6Address | None:
-    try:
-        return IPv6Address(host)
-    except ValueError:
-        return None
-
-
-def _hosts(binds: tuple[str, ...]) -> list[str]:
-    # Behind uwsgi:// there is a proxy; how browsers call that one, nobody has said here.
-    others = ("unix:", "fd:", "uwsgi://", "uwsgi+")
-    addresses = [bind for bind in binds if not bind.startswith(others)]
-    return [address.rpartition(":")[0].strip("[]") for address in addresses]
+DEVELOPMENT_OPTIONS = tuple(field.name for field in dataclasses.fields(Development))

@@ -1,0 +1,1 @@
+"""What the command line offers to who develops: beside the server, and around the application."""
