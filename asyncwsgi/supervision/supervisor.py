@@ -539,7 +539,9 @@ def _reloader(service: Service, directory: str, changed: Callable[[], None]) -> 
     development = service.development
     if not development.reload:
         return None
-    sources = Sources(development.extra_files, development.exclude_patterns)
+    sources = Sources(
+        development.reload_dir, development.reload_include, development.reload_exclude, directory
+    )
     return Reloader(sources, directory, changed)
 
 

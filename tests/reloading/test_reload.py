@@ -459,7 +459,7 @@ class TestAnImportThatWritesAModule:
         project.write(name, writing)
         line = project.process.read_until("importing seems to write it")
         assert "stamp.py has changed in each of 5 imports" in line
-        assert "--exclude-patterns '*/stamp.py'" in line
+        assert "--reload-exclude '*/stamp.py'" in line
         project.write(name, harmless)  # it goes on to reload
         project.process.read_until(f"reloading: {name} changed")
         project.wait_until_taken_over()
