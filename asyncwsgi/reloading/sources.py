@@ -116,10 +116,15 @@ class Sources:
         """Where files may count: the roots, and where else some may be included."""
 
     def add_roots(self, roots: Iterable[str]) -> list[str]:
-        """Count the Python files below `roots`, too; those of them that did not count before."""
+        """Count the Python files below `roots`, too; those of them that did not count before.
+
+        A root may be a file, which counts though it is called as none of Python.
+        """
         new: list[str] = []
         for root in sorted(set(roots)) if self._finds_roots else ():
-            if not any(_covers(known, root) for known in self.roots + new):
+            known = self.roots + new
+            is_odd = not root.endswith(_SUFFIXES) and os.path.isfile(root)  # noqa: PTH113
+            if root not in known and (is_odd or not any(_covers(each, root) for each in known)):
                 new.append(root)
         # Other lists: threads go through those before.
         self.roots = self.roots + new
@@ -135,7 +140,7 @@ class Sources:
         return any(_is_open(path, top) and self._counts_below(top, path) for top in self.tops)
 
     def _counts_below(self, top: str, path: str) -> bool:
-        is_code = path.endswith(_SUFFIXES) and top in self.roots
+        is_code = (path.endswith(_SUFFIXES) or path == top) and top in self.roots
         if not is_code and not self._include.match(path, top):
             return False
         return not self._exclude.match(path, top)
