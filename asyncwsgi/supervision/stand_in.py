@@ -91,7 +91,8 @@ class StandIn:
     async def _serve(self, server: Server) -> None:
         try:
             async with server:
-                logger.info("answering with 503 on %s", ", ".join(server.urls))
+                if server is self._server:  # else it was told to leave meanwhile
+                    logger.info("answering with 503 on %s", ", ".join(server.urls))
                 await server.serve_forever()
         except (AsyncWSGIError, OSError) as error:  # such as that no descriptor is left
             logger.error("clients wait meanwhile: %s", error)
