@@ -461,6 +461,8 @@ class Supervisor:
         if self._reloader is not None and (self._has_served or not child.is_final):
             # The cure may be a change there, or a module that is missing.
             self._reloader.watch([self._source, *child.roots], child.started_at)
+            if child.may_install:
+                self._reloader.watch_installs()
         reason = child.traceback or f"The new process {_words(code)}."
         self._go_on_without(reason, exit_code=_exit_code(code), is_final=child.is_final)
         if not self._is_over.is_set():

@@ -27,7 +27,7 @@ from asyncwsgi.errors import AsyncWSGIError, BindError, ConfigError
 from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.log_setup import configure_logging, flush_log
 from asyncwsgi.own_process import own_process
-from asyncwsgi.reloading.imports import LateImports, SourceRoots, files_of
+from asyncwsgi.reloading.imports import LateImports, SourceRoots, files_of, with_causes
 from asyncwsgi.server.server import Server
 from asyncwsgi.supervision.channel import Channel, encode
 from asyncwsgi.supervision.inheritance import Inheritance
@@ -130,13 +130,16 @@ def _make_one_of_several(server: Server, service: Service) -> None:
 
 
 def _report_failure(control: socket.socket, error: AsyncWSGIError, *, watches: bool) -> None:
-    watched = [*SourceRoots().new(), *files_of(error.__cause__)] if watches else []
+    errors = with_causes(error)
+    watched = [*SourceRoots().new(), *files_of(errors)] if watches else []
     event = {
         "event": "failed",
         "traceback": format_error(error),
         "watch": watched,
         # No change of the code makes these better.
         "is_final": isinstance(error, (BindError, ConfigError)),
+        # What was not found, or is too old, may be installed.
+        "may_install": any(isinstance(each, ImportError) for each in errors),
     }
     control.setblocking(True)  # a loop may have had it, and has ended
     with contextlib.suppress(OSError):  # the supervisor has died: it is for the log alone

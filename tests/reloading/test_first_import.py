@@ -32,6 +32,15 @@ sys.path.insert(0, "")
 main()
 """
 """The command line; what it has accepted and is still to be sent may take long."""
+SITE = """
+import site
+import sys
+
+sys.exec_prefix = {0!r}
+sys.path.append({0!r})
+site.getsitepackages = lambda: [{0!r}]
+"""
+"""Has a directory hold what is installed."""
 LIFESPAN = """
 import contextlib
 
@@ -176,6 +185,29 @@ class TestWhereTheCureIs:
         project.write("../other/web.py", APP.format(version="one"))
         project.process.urls()
         assert project.answers("one")
+
+    @pytest.mark.parametrize("is_first", [True, False], ids=["the first code", "newer code"])
+    def test_what_is_missing_may_be_installed(
+        self, project: Project, tmp_path: Path, is_first: bool
+    ) -> None:
+        packages = tmp_path / "packages"
+        packages.mkdir()
+        # What is installed is what is below one of the prefixes.
+        custom = project.write("../custom/sitecustomize.py", SITE.format(str(packages))).parent
+        path = os.pathsep.join(filter(None, [str(custom), os.environ.get("PYTHONPATH")]))
+        if not is_first:
+            project.serve(environment={"PYTHONPATH": path})
+            project.wait_until_watched()
+        project.write("web.py", "import package\n" + APP.format(version="two"))
+        if is_first:
+            fail(project, environment={"PYTHONPATH": path})
+        else:
+            project.process.read_until("the code from before goes on")
+        (packages / "package").mkdir()
+        (packages / "package" / "__init__.py").write_text("")
+        project.process.read_until("reloading: something was installed")
+        project.process.urls()
+        assert project.answers("two")
 
 
 class TestBrowser:
