@@ -47,6 +47,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "signals",
         "socket_activation",
         "service_manager",
+        "start_line",
         "own_process",
         "standard_streams",
         "app_loading",
