@@ -83,6 +83,25 @@ class _Option(click.Option):
         return super().get_error_hint(ctx)
 
 
+class _NumberOrWord(click.ParamType):
+    """A whole number, or one of some words."""
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.name = "|".join(("integer", *words))
+        self._words = words
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        if value in self._words:
+            return str(value)
+        try:
+            return int(value)
+        except ValueError:
+            words = ", ".join(map(repr, self._words))
+            self.fail(f"{value!r} is not a valid integer, nor {words}.", param, ctx)
+
+
 def _click_option(field: dataclasses.Field[Any], option: Option) -> click.Option:
     flag = f"--{field.name.replace('_', '-')}"
     default = None if option.implied_by else field.default
@@ -91,6 +110,8 @@ def _click_option(field: dataclasses.Field[Any], option: Option) -> click.Option
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     elif isinstance(field.default, tuple):
         more = {"multiple": True, "type": click.Path() if option.holds_paths else str}
+    elif option.words:
+        more = {"type": _NumberOrWord(option.words)}
     elif option.choices:
         more = {"type": click.Choice(option.choices, case_sensitive=False)}
     return _Option(

@@ -47,7 +47,9 @@ _ELSEWHERE = {
 """Where to find what other servers have as an option, or the command line has."""
 
 KIB = 1024
+FIRST_PORT = 8000
 LARGEST_PORT = 65535
+AUTO = "auto"
 
 FORWARDED_HEADERS = (
     "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port",
@@ -64,6 +66,8 @@ class Option:
     flags: tuple[str, ...] = ()
     minimum: float | None = None
     choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    """What it may be besides a number."""
     on_command_line: bool = True
     implied_by: str = ""
     """Another option, that is on or off, whose value it has unless it is given itself."""
@@ -86,7 +90,14 @@ class Config:
     """
 
     host: str = _option("127.0.0.1", "Host name or address to listen on.", "-h")
-    port: int = _option(8000, "Port to listen on; 0 takes a free one.", "-p", minimum=0)
+    port: int | str = _option(
+        FIRST_PORT,
+        "Port to listen on; 0 takes any free one, auto the first free one from 8000 upwards.",
+        "-p",
+        minimum=0,
+        words=(AUTO,),
+        metavar="INTEGER|auto",
+    )
     bind: tuple[str, ...] = _option(
         (),
         "Listener in place of host and port: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N; for "
@@ -298,6 +309,8 @@ class Config:
 
     def _check(self, field: dataclasses.Field[Any], option: Option) -> None:
         value = getattr(self, field.name)
+        if value in option.words:
+            return
         if field.default is None:
             self._check_optional(field.name, value)
         else:
@@ -341,7 +354,7 @@ class Config:
             raise ConfigError(f"uwsgi_allow_ips: {error}") from None
 
     def _check_port(self) -> None:
-        if self.port > LARGEST_PORT:
+        if isinstance(self.port, int) and self.port > LARGEST_PORT:
             raise ConfigError(f"port must be at most {LARGEST_PORT}, got {self.port}")
 
     def _check_tls(self) -> None:
