@@ -1,4 +1,4 @@
-"""The command line: ``asyncwsgi [OPTIONS] APP``. Its options are the fields of `Config`."""
+"""The command line: ``asyncwsgi [OPTIONS] [APP]``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,26 @@ import dataclasses
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from asyncwsgi.app_loading import NamedLifespan, format_error
-from asyncwsgi.config import LARGEST_PORT, Config, Option, option_fields
+from asyncwsgi.command.app_search import Found, find_application
+from asyncwsgi.command.options import (
+    APPLICATION_OPTIONS,
+    ApplicationOptions,
+    command_line_options,
+)
+from asyncwsgi.command.settings_file import APP, read_settings
+from asyncwsgi.config import LARGEST_PORT, Config, Option
 from asyncwsgi.development.options import DEVELOPMENT_OPTIONS, Development
+from asyncwsgi.env_files import ENVIRONMENT_PREFIX, EnvFiles
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
 from asyncwsgi.log_setup import configure_logging, finish_log, write_error
 from asyncwsgi.running import run_service
@@ -27,8 +38,6 @@ from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.worker import serve_for_supervisor
 from asyncwsgi.version import __version__
 
-ENVIRONMENT_PREFIX = "ASYNCWSGI"
-
 # 0 after a graceful stop, 128 + N after one forced by signal N, 1 for anything unforeseen.
 EXIT_CODES: dict[type[AsyncWSGIError], int] = {
     ConfigError: 2,
@@ -38,6 +47,7 @@ EXIT_CODES: dict[type[AsyncWSGIError], int] = {
 }
 
 SECTIONS = {
+    "app_dir": "Application",
     "host": "Listeners",
     "threads": "Worker threads and async views",
     "certfile": "TLS",
@@ -52,8 +62,21 @@ SECTIONS = {
 }
 """The headings of ``--help``, each by the option above which it stands."""
 
+EXAMPLES = [
+    ("asyncwsgi", "the application that the project names, or that is in app.py"),
+    ("asyncwsgi --debug hello:app", "while you develop: reloads, and a debugger in the browser"),
+    ("asyncwsgi --port auto hello.py", "a file, on the first free port from 8000 upwards"),
+    ("asyncwsgi --workers auto 'shop:create_app()'", "a factory, in a process for each core"),
+    ("asyncwsgi --bind unix:/run/shop.sock shop.wsgi", "behind a proxy"),
+]
+
 _NEEDS = {"forwarded_headers": "forwarded_allow_ips", "max_parked": "park_async_views"}
 """Options that say nothing without another one."""
+_FOR_LISTENERS = {
+    "uwsgi_allow_ips": (("uwsgi",), "listeners of uwsgi", "uwsgi://HOST:PORT"),
+    "socket_mode": (("unix:", "uwsgi+unix:"), "Unix sockets", "unix:PATH"),
+}
+"""Options for one kind of listener: how these begin, what they are, and an example."""
 
 
 class _Command(click.Command):
@@ -72,6 +95,10 @@ class _Command(click.Command):
             with formatter.section(heading):
                 formatter.write_dl(records)
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Examples"):
+            formatter.write_dl(EXAMPLES, col_max=50)
+
 
 class _Option(click.Option):
     """An option that blames the variable, and not its flag, for what the variable says."""
@@ -83,7 +110,7 @@ class _Option(click.Option):
         return super().get_error_hint(ctx)
 
 
-class _NumberOrWord(click.ParamType):
+class _NumberOrWord(click.ParamType):  # type: ignore[type-arg]  # it has some since click 8.4
     """A whole number, or one of some words."""
 
     def __init__(self, words: tuple[str, ...]) -> None:
@@ -114,6 +141,10 @@ def _click_option(field: dataclasses.Field[Any], option: Option) -> click.Option
         more = {"type": _NumberOrWord(option.words)}
     elif option.choices:
         more = {"type": click.Choice(option.choices, case_sensitive=False)}
+    elif option.holds_paths:
+        more = {"type": click.Path()}
+    if field.name == "env_file":
+        more |= {"is_eager": True, "callback": _begin}
     return _Option(
         [*option.flags, flag],
         default=default,
@@ -135,25 +166,21 @@ _OPTION_NAME = re.compile(r"\b[a-z]+(_[a-z]+)+\b")
 
 def _flag_of(match: re.Match[str]) -> str:
     """What an option that a help text names is called on the command line."""
-    names = {field.name for cls in (Config, ProcessOptions) for field, _ in option_fields(cls)}
+    names = {field.name for field, _ in command_line_options()}
     return f"--{match[0].replace('_', '-')}" if match[0] in names else match[0]
 
 
 def _command() -> click.Command:
-    params: list[click.Parameter] = [click.Argument(["app"], metavar="APP")]
-    params += [
-        _click_option(field, option) for field, option in option_fields() if option.on_command_line
-    ]
-    for options in (ProcessOptions, Development):
-        params += [_click_option(field, option) for field, option in option_fields(options)]
+    app = click.Argument(["app"], metavar="[APP]", required=False, shell_complete=_complete_files)
     return _Command(
         "asyncwsgi",
         callback=_serve,
-        params=params,
+        params=[app, *(_click_option(*each) for each in command_line_options())],
         help=(
             "Serve the WSGI application APP.\n\nAPP is module:attribute, module (finds "
             "application, app or a factory), a file such as app.py:app, or a factory call such "
-            "as module:create_app('production')."
+            "as module:create_app('production'). Without it, the application is what "
+            "pyproject.toml or FLASK_APP names, or else in wsgi.py, in app.py, or manage.py's."
         ),
         context_settings={
             "auto_envvar_prefix": ENVIRONMENT_PREFIX,
@@ -163,49 +190,113 @@ def _command() -> click.Command:
     )
 
 
-def _serve(app: str, **options: Any) -> NoReturn:
-    sys.exit(_exit_code_of(lambda: _run(_service(app, options))))
+def _complete_files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="file")]
 
 
-def _service(app: str, options: dict[str, Any]) -> Service:
+@dataclass
+class _Start:
+    """What is known before options are read."""
+
+    settings: dict[str, Any]
+    """What the settings file says."""
+    variables: list[str]
+    """Those that were set out of files."""
+
+    def forget_variables(self) -> None:
+        for name in self.variables:
+            os.environ.pop(name, None)
+
+
+def _begin(ctx: click.Context, _: click.Parameter, env_file: tuple[str, ...]) -> tuple[str, ...]:
+    """Read what says more of the options, before they are read; but behind ``--help``.
+
+    The variables of files are set until all options are known. The application gets them where it
+    is imported: who imports it anew reads the files anew.
+    """
+    if ctx.resilient_parsing:  # for the completion of a shell
+        return env_file
+    settings = read_settings(Path.cwd())
+    named = env_file or settings.get("env_file", ())
+    ctx.obj = _Start(settings, EnvFiles(named).load())
+    return tuple(named)
+
+
+def _serve(app: str | None, **options: Any) -> NoReturn:
+    sys.exit(_run(_service(app, options)))
+
+
+def _service(app: str | None, options: dict[str, Any]) -> Service:
+    start: _Start = click.get_current_context().obj
+    _fill_in(options, start.settings)
     development = Development.from_options(_take(options, DEVELOPMENT_OPTIONS))
+    application = ApplicationOptions(**_take(options, APPLICATION_OPTIONS))
+    env_files = _env_files(application, development)
+    start.variables += env_files.load()
     processes = ProcessOptions.from_options(
         _take(options, PROCESS_OPTIONS), reads_environment=not development.debug
     )
     _check_flags(
         _flags_given(), reloads=development.reload, has_workers=processes.workers is not None
     )
+    warnings = [*env_files.complaints, *_find_listeners(options)]
     _check_needs(_flags_given(), options)
-    bad_port = _take_port(options)
-    if not _options_given() & {"host", "port", "bind"}:
-        options["bind"] = take_listeners()
+    config = _config(options)
+    found = Found(app) if app else find_application(application.directory, start.settings.get(APP))
+    start.forget_variables()
+    os.environ.update(found.variables)
+    configure_logging(config)
+    for warning in warnings:
+        logger.warning(warning)
+    if found.reason:
+        logger.info("no APP is given, so %s is served: %s", found.app, found.reason)
+    directory = str(application.directory) if application.app_dir else ""
+    return Service(found.app, config, development, processes, directory, env_files)
+
+
+def _config(options: dict[str, Any]) -> Config:
     if options["lifespan"] is not None:
         options["lifespan"] = NamedLifespan(options["lifespan"])
-    config = Config.from_options(options)
-    configure_logging(config)
-    if bad_port:
-        logger.warning("ignored PORT, which is %r and no port", bad_port)
-    return Service(app, config, development, processes)
+    return Config.from_options(options)
+
+
+def _fill_in(options: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    """Have options that neither a flag nor a variable gives as the settings file says."""
+    given = _options_given()
+    if given & {"host", "port"}:
+        given.add("bind")  # which would take their place
+    for name in settings.keys() & options.keys() - given:
+        options[name] = settings[name]
+
+
+def _env_files(application: ApplicationOptions, development: Development) -> EnvFiles:
+    named = application.env_file
+    finds = development.reload or development.debug or bool(named)
+    return EnvFiles(named, finds=finds)
 
 
 def _take(options: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: options.pop(name) for name in names}
 
 
-def _take_port(options: dict[str, Any]) -> str:
-    """Take PORT, by which hosting platforms say where a program shall listen, as the default.
+def _find_listeners(options: dict[str, Any]) -> Iterator[str]:
+    """Have it listen where the environment says, unless an option does.
 
-    Returns:
-        What it says, if that is no port; else nothing.
+    That counts for more than the settings file, which says what is usual. PORT is how hosting
+    platforms say where a program shall listen; whoever has opened sockets knows more than they.
+
+    Yields:
+        What people should know.
     """
+    given = _options_given()
     port = os.environ.get("PORT", "")
-    source = click.get_current_context().get_parameter_source("port")
-    if not port or options["bind"] or source is not ParameterSource.DEFAULT:
-        return ""
-    if not (port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT):
-        return port
-    options["port"] = int(port)
-    return ""
+    if port and not given & {"port", "bind"}:
+        if port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT:
+            options |= {"port": int(port), "bind": ()}
+        else:
+            yield f"ignored PORT, which is {port!r} and no port"
+    if not given & {"host", "port", "bind"}:
+        options["bind"] = take_listeners() or options["bind"]
 
 
 def _flags_given() -> set[str]:
@@ -243,6 +334,10 @@ def _check_needs(given: set[str], options: dict[str, Any]) -> None:
         if name in given and not options[needed]:
             flag, other = (f"--{each.replace('_', '-')}" for each in (name, needed))
             raise ConfigError(f"{flag} is for {other}, which is not given; give both")
+    for name, (beginnings, kind, example) in _FOR_LISTENERS.items():
+        if name in given and not any(bind.startswith(beginnings) for bind in options["bind"]):
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag} is for {kind}, and there is none; give --bind {example}")
 
 
 def _run(service: Service) -> int:
@@ -274,6 +369,6 @@ def main() -> None:
                 names_process=service.processes.workers is not None,
             )
             sys.exit(_exit_code_of(lambda: serve_for_supervisor(inheritance)))
-        command(prog_name="asyncwsgi")
+        sys.exit(_exit_code_of(lambda: command(prog_name="asyncwsgi")))
     finally:
         finish_log()

@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 from asyncwsgi.access_log import DEFAULT_FORMAT, check_format
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.trusted_peers import TrustedPeers
-from asyncwsgi.words import with_article
+from asyncwsgi.words import nearest, with_article
 
 Loop = Literal["auto", "uvloop", "asyncio"]
 LogFormat = Literal["text", "json"]
@@ -74,7 +74,7 @@ class Option:
     metavar: str | None = None
     """What its value is called by ``--help``, if not by its type."""
     holds_paths: bool = False
-    """Whether several are separated as paths are, and not by spaces, in an environment variable."""
+    """Whether it is a path, or several, which an environment variable separates as paths are."""
 
 
 def _option(default: Any, text: str, *flags: str, **more: Any) -> Any:
@@ -157,10 +157,16 @@ class Config:
         on_command_line=False,
     )
 
-    certfile: str | None = _option(None, "TLS certificate chain (PEM); turns TLS on.")
-    keyfile: str | None = _option(None, "TLS private key (PEM), if not in the certificate's file.")
+    certfile: str | None = _option(
+        None, "TLS certificate chain (PEM); turns TLS on.", holds_paths=True
+    )
+    keyfile: str | None = _option(
+        None, "TLS private key (PEM), if not in the certificate's file.", holds_paths=True
+    )
     ca_certs: str | None = _option(
-        None, "Authorities (PEM) that must have signed the client's certificate (mutual TLS)."
+        None,
+        "Authorities (PEM) that must have signed the client's certificate (mutual TLS).",
+        holds_paths=True,
     )
     ssl_context: SSLContext | None = _option(
         None, "A TLS context in place of certificate files.", on_command_line=False
@@ -457,7 +463,7 @@ class Config:
         known = {field.name for field in dataclasses.fields(cls)}
         for name in options:
             if name not in known:
-                cure = _ELSEWHERE.get(name) or _nearest(name, known)
+                cure = _ELSEWHERE.get(name) or nearest(name, known)
                 raise ConfigError(f"there is no option {name!r}; {cure}")
         values = dict(options)
         with contextlib.suppress(KeyError):
@@ -489,13 +495,6 @@ def _as_tuple(bind: object) -> object:
     if isinstance(bind, str):
         return (bind,)
     return tuple(bind) if isinstance(bind, list) else bind
-
-
-def _nearest(name: str, known: set[str]) -> str:
-    import difflib
-
-    matches = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {matches[0]!r}?" if matches else "see docs/options.md"
 
 
 def option_fields(options: Any = Config) -> list[tuple[dataclasses.Field[Any], Option]]:

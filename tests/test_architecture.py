@@ -48,6 +48,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "socket_activation",
         "service_manager",
         "start_line",
+        "env_files",
+        "command",
         "own_process",
         "standard_streams",
         "app_loading",

@@ -560,7 +560,8 @@ def _reloader(service: Service, directory: str, changed: Callable[[], None]) -> 
     development = service.development
     if not development.reload:
         return None
-    sources = Sources(development.extra_files, development.exclude_patterns)
+    extra_files = [*development.extra_files, *service.env_files.watched]
+    sources = Sources(extra_files, development.exclude_patterns)
     return Reloader(sources, directory, changed)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from asyncwsgi import __version__
 from asyncwsgi.cli import SECTIONS
-from asyncwsgi.config import option_fields
+from asyncwsgi.command.options import command_line_options
 from tests.client import Client, connect
 from tests.doors.conftest import Start, Write
 from tests.doors.processes import Process, address_of
@@ -201,12 +201,11 @@ class TestExitCode:
     def test_help_is_0(self, run: Run) -> None:
         process = run("--help")
         assert process.wait() == 0
-        assert process.output.startswith("Usage: asyncwsgi [OPTIONS] APP\n")
+        assert process.output.startswith("Usage: asyncwsgi [OPTIONS] [APP]\n")
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            pytest.param([], "Missing argument 'APP'", id="no APP"),
             pytest.param(["--prot", "80", "web:app"], "No such option", id="no option"),
             pytest.param(
                 ["--port", "http", "web:app"],
@@ -218,6 +217,16 @@ class TestExitCode:
                 ["--forwarded-headers", "forwarded", "web:app"],
                 "--forwarded-headers is for --forwarded-allow-ips, which is not given; give both",
                 id="a flag without the one that it is for",
+            ),
+            pytest.param(
+                ["--uwsgi-allow-ips", "*", "--bind", "127.0.0.1:0", "web:app"],
+                "--uwsgi-allow-ips is for listeners of uwsgi, and there is none; give --bind uwsgi",
+                id="proxies of uwsgi without a listener for them",
+            ),
+            pytest.param(
+                ["--socket-mode", "600", "--bind", "fd://0", "web:app"],
+                "--socket-mode is for Unix sockets, and there is none; give --bind unix:PATH",
+                id="the mode of no file",
             ),
             pytest.param(
                 ["--threads", "0", "web:app"], "threads must be at least 1, got 0", id="too small"
@@ -363,8 +372,7 @@ class TestHelp:
         ("name", "flags"),
         [
             pytest.param(field.name, option.flags, id=field.name)
-            for field, option in option_fields()
-            if option.on_command_line
+            for field, option in command_line_options()
         ],
     )
     def test_every_option_is_there(self, help_text: str, name: str, flags: tuple[str, ...]) -> None:
@@ -376,6 +384,11 @@ class TestHelp:
     @pytest.mark.parametrize("name", ["executor", "ssl-context"])
     def test_options_that_are_objects_are_not(self, help_text: str, name: str) -> None:
         assert f"--{name}" not in help_text
+
+    def test_it_ends_with_examples(self, help_text: str) -> None:
+        examples = help_text.partition("\nExamples:\n")[2].splitlines()
+        assert [line for line in examples if line.startswith("  asyncwsgi --debug ")]
+        assert {line[:2] for line in examples} == {"  "}
 
     def test_the_forms_of_app_are_there(self, help_text: str) -> None:
         for form in ("module:attribute", "app.py:app", "create_app"):
@@ -422,6 +435,11 @@ class TestListeners:
         for address in (four, str(tmp_path / "web.sock"), six):
             with connect(address) as client:
                 assert client.get().status == 200
+
+    @pytest.mark.parametrize("form", ["unix", "uwsgi+unix"])
+    def test_the_mode_of_a_unix_socket(self, run: Run, tmp_path: Path, form: str) -> None:
+        run("-b", f"{form}:web.sock", "--socket-mode", "600", "web:app").urls()
+        assert (tmp_path / "web.sock").stat().st_mode & 0o777 == 0o600
 
     def test_the_file_of_a_unix_socket_is_removed_at_the_end(
         self, run: Run, tmp_path: Path
