@@ -43,7 +43,11 @@ def run(start: Start, write: Write) -> Run:
 @pytest.fixture
 def settings(write: Write) -> Callable[..., None]:
     """Writes the settings of the project."""
-    return lambda *lines: write("pyproject.toml", "\n".join(["[tool.asyncwsgi]", *lines])) and None
+
+    def settings(*lines: str) -> None:
+        write("pyproject.toml", "\n".join(["[tool.asyncwsgi]", *lines]))
+
+    return settings
 
 
 def ask(process: Process) -> str:
