@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,19 +11,15 @@ from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 
 from asyncwsgi.app_loading import NamedLifespan, format_error
 from asyncwsgi.command.app_search import Found, find_application
-from asyncwsgi.command.options import (
-    APPLICATION_OPTIONS,
-    ApplicationOptions,
-    command_line_options,
-)
+from asyncwsgi.command.interface import make_command
+from asyncwsgi.command.options import APPLICATION_OPTIONS, ApplicationOptions
 from asyncwsgi.command.settings_file import APP, read_settings
-from asyncwsgi.config import LARGEST_PORT, Config, Option
+from asyncwsgi.config import LARGEST_PORT, Config
 from asyncwsgi.development.options import DEVELOPMENT_OPTIONS, Development
-from asyncwsgi.env_files import ENVIRONMENT_PREFIX, EnvFiles
+from asyncwsgi.env_files import EnvFiles
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
 from asyncwsgi.log_setup import configure_logging, finish_log, write_error
 from asyncwsgi.running import run_service
@@ -36,7 +30,6 @@ from asyncwsgi.supervision.inheritance import take_inheritance
 from asyncwsgi.supervision.options import FOR_ALL, PROCESS_OPTIONS, ProcessOptions
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.worker import serve_for_supervisor
-from asyncwsgi.version import __version__
 
 # 0 after a graceful stop, 128 + N after one forced by signal N, 1 for anything unforeseen.
 EXIT_CODES: dict[type[AsyncWSGIError], int] = {
@@ -46,30 +39,6 @@ EXIT_CODES: dict[type[AsyncWSGIError], int] = {
     LifespanError: 5,
 }
 
-SECTIONS = {
-    "app_dir": "Application",
-    "host": "Listeners",
-    "threads": "Worker threads and async views",
-    "certfile": "TLS",
-    "head_timeout": "Timeouts",
-    "max_head_size": "Limits",
-    "shutdown_delay": "Health and metrics",
-    "root_path": "Proxies",
-    "server_header": "Server header, log and event loop",
-    "workers": "Processes",
-    "reload": "Development",
-    "version": "Other",
-}
-"""The headings of ``--help``, each by the option above which it stands."""
-
-EXAMPLES = [
-    ("asyncwsgi", "the application that the project names, or that is in app.py"),
-    ("asyncwsgi --debug hello:app", "while you develop: reloads, and a debugger in the browser"),
-    ("asyncwsgi --port auto hello.py", "a file, on the first free port from 8000 upwards"),
-    ("asyncwsgi --workers auto 'shop:create_app()'", "a factory, in a process for each core"),
-    ("asyncwsgi --bind unix:/run/shop.sock shop.wsgi", "behind a proxy"),
-]
-
 _NEEDS = {"forwarded_headers": "forwarded_allow_ips", "max_parked": "park_async_views"}
 """Options that say nothing without another one."""
 _FOR_LISTENERS = {
@@ -77,121 +46,6 @@ _FOR_LISTENERS = {
     "socket_mode": (("unix:", "uwsgi+unix:"), "Unix sockets", "unix:PATH"),
 }
 """Options for one kind of listener: how these begin, what they are, and an example."""
-
-
-class _Command(click.Command):
-    """A command whose options are listed below headings."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: list[tuple[str, list[tuple[str, str]]]] = []
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if not isinstance(param, click.Option) or record is None:
-                continue  # APP, of which the usage tells
-            if param.name in SECTIONS:
-                sections.append((SECTIONS[param.name], []))
-            sections[-1][1].append(record)
-        for heading, records in sections:
-            with formatter.section(heading):
-                formatter.write_dl(records)
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Examples"):
-            formatter.write_dl(EXAMPLES, col_max=50)
-
-
-class _Option(click.Option):
-    """An option that blames the variable, and not its flag, for what the variable says."""
-
-    def get_error_hint(self, ctx: click.Context | None) -> str:
-        assert self.name is not None
-        if ctx is not None and ctx.get_parameter_source(self.name) is ParameterSource.ENVIRONMENT:
-            return f"{ENVIRONMENT_PREFIX}_{self.name.upper()}"
-        return super().get_error_hint(ctx)
-
-
-class _NumberOrWord(click.ParamType):  # type: ignore[type-arg]  # it has some since click 8.4
-    """A whole number, or one of some words."""
-
-    def __init__(self, words: tuple[str, ...]) -> None:
-        self.name = "|".join(("integer", *words))
-        self._words = words
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | str:
-        if value in self._words:
-            return str(value)
-        try:
-            return int(value)
-        except ValueError:
-            words = ", ".join(map(repr, self._words))
-            self.fail(f"{value!r} is not a valid integer, nor {words}.", param, ctx)
-
-
-def _click_option(field: dataclasses.Field[Any], option: Option) -> click.Option:
-    flag = f"--{field.name.replace('_', '-')}"
-    default = None if option.implied_by else field.default
-    more: dict[str, Any] = {"type": type(field.default) if field.default is not None else str}
-    if isinstance(field.default, bool):
-        flag = f"{flag}/--no-{flag.removeprefix('--')}"
-    elif isinstance(field.default, tuple):
-        more = {"multiple": True, "type": click.Path() if option.holds_paths else str}
-    elif option.words:
-        more = {"type": _NumberOrWord(option.words)}
-    elif option.choices:
-        more = {"type": click.Choice(option.choices, case_sensitive=False)}
-    elif option.holds_paths:
-        more = {"type": click.Path()}
-    if field.name == "env_file":
-        more |= {"is_eager": True, "callback": _begin}
-    return _Option(
-        [*option.flags, flag],
-        default=default,
-        show_default=default not in (None, (), ""),
-        show_envvar=True,
-        help=_help_of(option),
-        metavar=option.metavar,
-        **more,
-    )
-
-
-def _help_of(option: Option) -> str:
-    text = _OPTION_NAME.sub(_flag_of, option.help)
-    return f"{text}  [default: as --{option.implied_by}]" if option.implied_by else text
-
-
-_OPTION_NAME = re.compile(r"\b[a-z]+(_[a-z]+)+\b")
-
-
-def _flag_of(match: re.Match[str]) -> str:
-    """What an option that a help text names is called on the command line."""
-    names = {field.name for field, _ in command_line_options()}
-    return f"--{match[0].replace('_', '-')}" if match[0] in names else match[0]
-
-
-def _command() -> click.Command:
-    app = click.Argument(["app"], metavar="[APP]", required=False, shell_complete=_complete_files)
-    return _Command(
-        "asyncwsgi",
-        callback=_serve,
-        params=[app, *(_click_option(*each) for each in command_line_options())],
-        help=(
-            "Serve the WSGI application APP.\n\nAPP is module:attribute, module (finds "
-            "application, app or a factory), a file such as app.py:app, or a factory call such "
-            "as module:create_app('production'). Without it, the application is what "
-            "pyproject.toml or FLASK_APP names, or else in wsgi.py, in app.py, or manage.py's."
-        ),
-        context_settings={
-            "auto_envvar_prefix": ENVIRONMENT_PREFIX,
-            "help_option_names": ["--help"],
-            "max_content_width": 100,
-        },
-    )
-
-
-def _complete_files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return [CompletionItem(incomplete, type="file")]
 
 
 @dataclass
@@ -208,14 +62,12 @@ class _Start:
             os.environ.pop(name, None)
 
 
-def _begin(ctx: click.Context, _: click.Parameter, env_file: tuple[str, ...]) -> tuple[str, ...]:
-    """Read what says more of the options, before they are read; but behind ``--help``.
+def _begin(ctx: click.Context, env_file: tuple[str, ...]) -> tuple[str, ...]:
+    """Read what says more of the options, before they are read.
 
     The variables of files are set until all options are known. The application gets them where it
     is imported: who imports it anew reads the files anew.
     """
-    if ctx.resilient_parsing:  # for the completion of a shell
-        return env_file
     settings = read_settings(Path.cwd())
     named = env_file or settings.get("env_file", ())
     ctx.obj = _Start(settings, EnvFiles(named).load())
@@ -242,7 +94,10 @@ def _service(app: str | None, options: dict[str, Any]) -> Service:
     warnings = [*env_files.complaints, *_find_listeners(options)]
     _check_needs(_flags_given(), options)
     config = _config(options)
-    found = Found(app) if app else find_application(application.directory, start.settings.get(APP))
+    if app is None:
+        found = find_application(application.directory, start.settings.get(APP))
+    else:
+        found = Found(app)
     start.forget_variables()
     os.environ.update(found.variables)
     configure_logging(config)
@@ -354,7 +209,7 @@ def _exit_code_of(serve: Callable[[], int]) -> int:
         return EXIT_CODES.get(type(error), 1)
 
 
-command = click.version_option(__version__, message="asyncwsgi %(version)s")(_command())
+command = make_command(_serve, _begin)
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ that calls `asyncwsgi` gets what it passes, and the defaults.
 Timeouts are seconds; they are looked at about once a second, more often if one is short. Sizes are
 bytes unless their meaning says otherwise. A variable for an option that is on or off takes `1`,
 `true`, `yes`, `on` and their opposites; `ASYNCWSGI_BIND` takes several listeners, separated by
-spaces.
+spaces, and variables for paths take several of them, separated by `:`.
 
 `log_format` and `log_level` concern processes whose logging asyncwsgi configures: those of the
 command line, and those of `run` if the program has configured none. `loop` concerns the doors that

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from asyncwsgi import __version__
-from asyncwsgi.cli import SECTIONS
+from asyncwsgi.command.interface import SECTIONS
 from asyncwsgi.command.options import command_line_options
 from tests.client import Client, connect
 from tests.doors.conftest import Start, Write
