@@ -91,6 +91,7 @@ class Sources:
         directories: the roots; if there are none, those count that are added.
         include: patterns of files that count, though they are no code.
         exclude: patterns of what does not count.
+        files: paths of files that count, too, if they are there.
         directory: the working directory, to which all of these are relative.
 
     Raises:
@@ -102,16 +103,21 @@ class Sources:
         directories: Iterable[str] = (),
         include: Iterable[str] = (),
         exclude: Iterable[str] = (),
+        *,
+        files: Iterable[str] = (),
         directory: str | None = None,
     ) -> None:
         directory = os.path.abspath(directory or "")  # noqa: PTH100
-        self.roots = [os.path.normpath(os.path.join(directory, path)) for path in directories]  # noqa: PTH118
+        self.roots = [_absolute(path, directory) for path in directories]
+        self._named = frozenset(_absolute(path, directory) for path in files)
         self._finds_roots = not self.roots
         self._include = Patterns(include, directory)
         self._exclude = Patterns(exclude, directory)
         # What is included without an anchor is expected where one works, wherever the code is.
         is_wanted = self._include.has_free and self._finds_roots
-        self._others = [*self._include.bases, *([directory] if is_wanted else [])]
+        self._others = [
+            *self._include.bases, *self._named, *([directory] if is_wanted else []),
+        ]  # fmt: skip
         self.tops = self._find_tops()
         """Where files may count: the roots, and where else some may be included."""
 
@@ -141,7 +147,7 @@ class Sources:
 
     def _counts_below(self, top: str, path: str) -> bool:
         is_code = (path.endswith(_SUFFIXES) or path == top) and top in self.roots
-        if not is_code and not self._include.match(path, top):
+        if not (is_code or path in self._named or self._include.match(path, top)):
             return False
         return not self._exclude.match(path, top)
 
@@ -203,6 +209,10 @@ class Sources:
             for path in _files(top, self._exclude):
                 if self._counts_below(top, path):
                     yield path
+
+
+def _absolute(path: str, directory: str) -> str:
+    return os.path.normpath(os.path.join(directory, path))  # noqa: PTH118
 
 
 def _is_named(pattern: Pattern, top: str) -> bool:

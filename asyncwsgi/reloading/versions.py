@@ -8,7 +8,7 @@ import stat
 from typing import NamedTuple
 
 LARGEST_SIZE = 4 * 1024 * 1024
-"""Of larger files only the stamp is known: among the extra files may be any."""
+"""Of larger files only the stamp is known: among included ones may be any."""
 
 Stamp = tuple[int, int, int]
 """Last write, size, inode: editors write over files, or put others in their place."""
@@ -63,7 +63,7 @@ def _contents(path: str, stamp: Stamp) -> bytes | None:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    # A pipe, of which there may be some among the extra files, would wait for who writes to it.
+    # A pipe, of which there may be some among included ones, would wait for who writes to it.
     return os.open(path, flags | os.O_NONBLOCK)
 
 

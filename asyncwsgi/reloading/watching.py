@@ -40,7 +40,7 @@ class Watcher:
         self._last_failure = ""
 
     def watch(self, roots: Iterable[str], since: float) -> None:
-        """Watch `roots`, too; and the extra files, from the first call on.
+        """Watch `roots`, too; and what is included, from the first call on.
 
         Args:
             roots: directories; those that are watched already make no difference.

@@ -89,6 +89,8 @@ class Child:
         """Whether something that is installed may make it better."""
         self.reason = ""
         """Why it wants to be replaced, if it does."""
+        self.loop = ""
+        """The kind of its event loop, if it serves."""
         self.state = ""
         """What it does, as it said last."""
         self.stats = Stats.none()
@@ -173,6 +175,7 @@ class Child:
             self.is_final |= message.get("is_final", False)
             self.may_install |= message.get("may_install", False)
             self.reason = message.get("reason", self.reason)
+            self.loop = message.get("loop", self.loop)
             self.state = message.get("state", self.state)
             self.has_imported |= event == "imported"
             if event == "stats":
