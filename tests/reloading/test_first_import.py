@@ -26,7 +26,8 @@ FAILURES = 5
 PATIENT = """
 import sys
 import asyncwsgi
-asyncwsgi.Server.arrival_timeout = 30.0
+from asyncwsgi.supervision import stand_in
+asyncwsgi.Server.arrival_timeout = stand_in.GRACEFUL_TIMEOUT = 30.0
 from asyncwsgi.cli import main
 sys.path.insert(0, "")
 main()
@@ -269,7 +270,7 @@ class TestNobodyIsLeft:
         assert is_bare(project.get())
         closed.unlink()
         project.process.send_signal(signal.SIGHUP)  # says that something else was mended
-        project.process.urls()
+        project.process.read_until(" serves")
         assert project.answers("one")
 
 
@@ -287,7 +288,6 @@ class TestListeners:
             client.send(request())
             assert client.reply().status == 503
         mend(project)
-        project.process.urls()
         assert project.answers("one")
         with connect(str(project.directory / "http")) as client:
             assert client.get().body == b"one"
