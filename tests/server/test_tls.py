@@ -229,6 +229,11 @@ class TestEncryptedKey:
             server_context(config)
         assert len(questions) == 1
 
+    def test_who_may_not_wait_asks_nobody(self, config: Config, questions: list[str]) -> None:
+        with pytest.raises(ConfigError, match="is encrypted, and nobody is asked for it now"):
+            server_context(config, may_ask=False)
+        assert questions == []
+
     @pytest.mark.parametrize("stdin", [io.StringIO(), None], ids=["no terminal", "closed"])
     def test_without_a_terminal_the_error_names_the_cure(
         self, config: Config, monkeypatch: pytest.MonkeyPatch, stdin: io.StringIO | None
