@@ -25,7 +25,7 @@ _PAGE = """\
 <title>{title}</title>
 <link rel="icon" href="data:,">
 <style>{style}</style>
-</head>
+{head}</head>
 <body>
 {body}
 {script}</body>
@@ -40,19 +40,21 @@ class Page(NamedTuple):
     body: bytes
 
 
-def make_page(title: str, body: str, *, style: str = "", script: str = "") -> Page:
+def make_page(title: str, body: str, *, style: str = "", script: str = "", head: str = "") -> Page:
     """Make a page that loads nothing, and that the browser lets do nothing else.
 
     Args:
         title: text; it is escaped here.
         body: HTML, in which whatever comes from elsewhere is escaped.
         style: CSS behind the common stylesheet, such as the page alone needs.
+        head: HTML in the head, behind all else there.
         script: JavaScript at the end of the body; it may fetch from the page's origin.
     """
     styles = stylesheet() + style
     text = _PAGE.format(
         title=html.escape(title),
         style=styles,
+        head=head,
         body=body,
         script=f"<script>{script}</script>\n" if script else "",
     )
