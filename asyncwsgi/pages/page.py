@@ -6,12 +6,11 @@ that serves nothing else. It knows neither a server nor an application.
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
-import html
 from pathlib import Path
 from typing import NamedTuple
+
+# What only a page needs is imported when one is made: every server imports this module.
 
 STYLESHEET = Path(__file__).with_name("style.css")
 """Its file, for pages that link it."""
@@ -50,6 +49,8 @@ def make_page(title: str, body: str, *, style: str = "", script: str = "", head:
         head: HTML in the head, behind all else there.
         script: JavaScript at the end of the body; it may fetch from the page's origin.
     """
+    import html
+
     styles = stylesheet() + style
     text = _PAGE.format(
         title=html.escape(title),
@@ -86,6 +87,9 @@ def _policy(style: str, script: str) -> str:
 
 
 def _source(text: str) -> str:
+    import base64
+    import hashlib
+
     # CSP 3, 2.3.1: a hash-source.
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"'sha256-{digest}'"
