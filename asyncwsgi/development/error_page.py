@@ -65,19 +65,23 @@ class ErrorPage:
 
     Args:
         application: what is called for all else.
+        trouble: what a report means.
         editor: see `answer_page_load`.
     """
 
-    def __init__(self, application: WSGIApplication, editor: str = "") -> None:
+    def __init__(
+        self, application: WSGIApplication, trouble: Trouble = NEW_CODE, editor: str = ""
+    ) -> None:
         self.application = application
         self.report: Report | None = None
         """Why newer code does not serve. Set from the loop, read by worker threads."""
+        self._trouble = trouble
         self._editor = editor
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         report = self.report
         if is_look(environ) or (report is not None and is_page_load(environ)):
-            return answer_page_load(environ, start_response, report, NEW_CODE, self._editor)
+            return answer_page_load(environ, start_response, report, self._trouble, self._editor)
         return self.application(environ, start_response)
 
 

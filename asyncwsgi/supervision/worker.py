@@ -77,7 +77,7 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
     _end_when_superseded()
     try:
         try:
-            page = ErrorPage(service.load(), service.development.editor_link)
+            page = ErrorPage(service.load(), editor=service.development.editor_link)
         finally:
             if _is_superseded():
                 raise _Superseded
