@@ -74,7 +74,7 @@ def _apply_ini(file: Path) -> None:
     try:
         parser.read_string(_text_of(file), str(file))
     except configparser.Error as error:
-        raise ConfigError(error.message) from None  # which has the line
+        raise ConfigError(" ".join(error.message.split())) from None  # which has the line
     for section in ("loggers", "handlers", "formatters"):
         if not parser.has_option(section, "keys"):
             raise ConfigError(f"expected a section [{section}] with the names of its keys")
