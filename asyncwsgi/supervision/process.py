@@ -19,7 +19,12 @@ from asyncwsgi.server.stats import Stats
 from asyncwsgi.server_log import logger
 from asyncwsgi.supervision.channel import Channel
 from asyncwsgi.supervision.identity import Identity
-from asyncwsgi.supervision.inheritance import LEFT_TO_SUPERVISOR, child_command, pass_on
+from asyncwsgi.supervision.inheritance import (
+    LEFT_TO_SUPERVISOR,
+    child_command,
+    pass_on,
+    pipe_of_secrets,
+)
 from asyncwsgi.supervision.preloading import ASK, PID
 from asyncwsgi.supervision.service import Service
 
@@ -323,14 +328,16 @@ def start_child(
         descriptor = None if child_asking is None else child_asking.fileno()
         sockets = [child_control, *filter(None, [child_asking]), *(one.sock for one in listeners)]
         binds = [listener.bind for listener in listeners]
-        told = pass_on(service, child_control.fileno(), descriptor, binds)
+        secrets = pipe_of_secrets(service)
+        theirs.callback(os.close, secrets)
+        told = pass_on(service, child_control.fileno(), descriptor, binds, secrets)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_SUPERVISOR)
         try:
             process = subprocess.Popen(
                 child_command(service.app, directory),
                 cwd=directory,
                 env={**os.environ, **told},
-                pass_fds=[sock.fileno() for sock in sockets],
+                pass_fds=[secrets, *(sock.fileno() for sock in sockets)],
                 **({} if identity is None else identity.popen_arguments()),
             )
         finally:

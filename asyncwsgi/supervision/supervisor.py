@@ -7,6 +7,7 @@ never takes over.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from asyncwsgi.reloading.reloader import Reloader
 from asyncwsgi.reloading.sources import Sources
 from asyncwsgi.server.listeners import Listener, open_listeners
 from asyncwsgi.server.ticker import Ticker
+from asyncwsgi.server.tls import prepared
 from asyncwsgi.server_log import logger
 from asyncwsgi.service_manager import ServiceManager
 from asyncwsgi.supervision.generations import Generations
@@ -57,7 +59,9 @@ def supervise(service: Service, identity: Identity | None = None) -> int:
         ConfigError: a ``bind`` that is none of the known forms, or an option that cannot be written
             as text.
     """
-    service.as_json()  # what cannot be told to a child is an error of the start
+    # What cannot be told to a child, and what a child could not be asked, is an error of the start.
+    service.as_json()
+    service = dataclasses.replace(service, config=prepared(service.config))
     listeners = open_listeners(service.config)
     copies: list[list[Listener]] = []
     try:
