@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.app_loading import NamedLifespan
-from asyncwsgi.config import Config, option_fields
+from asyncwsgi.config import SECRETS, Config, option_fields
 from asyncwsgi.development.options import Development
 from asyncwsgi.env_files import EnvFiles
 from asyncwsgi.errors import ConfigError
@@ -79,7 +79,7 @@ class Service:
         return application
 
     def as_json(self) -> dict[str, Any]:
-        """What `from_json` makes the same of.
+        """What `from_json` makes the same of, but for the secrets.
 
         Raises:
             ConfigError: an option that cannot be written as text.
@@ -93,9 +93,14 @@ class Service:
             "env_files": dataclasses.asdict(self.env_files),
         }
 
+    def secrets(self) -> dict[str, str]:
+        """What `as_json` leaves out, since it may stand where others can read it."""
+        values = {name: getattr(self.config, name) for name in SECRETS}
+        return {name: value for name, value in values.items() if value is not None}
+
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        config = _with_tuples(values["config"])
+    def from_json(cls, values: dict[str, Any], secrets: dict[str, str]) -> Self:
+        config = _with_tuples(values["config"]) | secrets
         if config["lifespan"] is not None:
             config["lifespan"] = NamedLifespan(config["lifespan"])
         return cls(
@@ -149,7 +154,7 @@ def _as_json(config: Config) -> dict[str, Any]:
                 f"{each.name} cannot be written as text, and several processes are told their "
                 f"options so; {_CURES.get(each.name, 'leave it out')}"
             )
-        values[each.name] = value
+        values[each.name] = None if option.is_secret else value
     return values
 
 

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from asyncwsgi.app_loading import format_error
 from asyncwsgi.config import Config
 from asyncwsgi.development.debugger import for_trusted_hosts
 from asyncwsgi.development.error_page import ErrorPage
+from asyncwsgi.development.report import report_of
 from asyncwsgi.errors import AsyncWSGIError, BindError, ConfigError
 from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.log_setup import configure_logging, flush_log
@@ -79,7 +79,7 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
     _end_when_superseded()
     try:
         try:
-            page = ErrorPage(service.load())
+            page = ErrorPage(service.load(), editor=service.development.editor_link)
         finally:
             if _is_superseded():
                 raise _Superseded
@@ -140,7 +140,7 @@ def _report_failure(control: socket.socket, error: AsyncWSGIError, *, watches: b
     watched = [*SourceRoots().new(), *files_of(errors)] if watches else []
     event = {
         "event": "failed",
-        "traceback": format_error(error),
+        "report": report_of(error),
         "watch": watched,
         # No change of the code makes these better.
         "is_final": isinstance(error, (BindError, ConfigError)),
@@ -274,7 +274,7 @@ class _SupervisedServer:
             case "state":
                 channel.send(event="state", state=describe(self._server.snapshot(stacks=True)))
             case "broken":
-                self._page.traceback = message["traceback"]
+                self._page.report = message["report"]
 
     def _announce_end(self) -> None:
         """Stop, after the time that whoever sends clients needs to learn of it; once."""

@@ -74,6 +74,7 @@ class Project:
             "python": self._run_python,
             "sh": self._run_commands,
             "ini": self._configure_pytest,
+            "json": self._configure_log,
             "nginx": self._read_nginx,
             "toml": self._read_settings,
         }
@@ -128,6 +129,7 @@ class Project:
             environment={
                 "PYTHONPATH": str(self._folder),
                 "ASYNCWSGI_PORT": "0",
+                "XDG_STATE_HOME": str(self._folder),
                 # A worker that was forked this moment does not hear of a stop; it is killed then.
                 "GUNICORN_CMD_ARGS": "--bind 127.0.0.1:0 --no-control-socket --graceful-timeout 5",
             },
@@ -171,6 +173,10 @@ class Project:
     def _end(self, process: Process) -> None:
         assert process.wait() == 0, process.output
         assert "Traceback" not in process.log
+
+    def _configure_log(self) -> None:
+        (self._folder / "log.json").write_text(self._block.source)
+        self._finish(self._start("asyncwsgi", "--log-config", "log.json", "app:app"), serves=True)
 
     def _configure_pytest(self) -> None:
         (self._folder / "pytest.ini").write_text(self._block.source)
