@@ -41,6 +41,11 @@ class Development:
         False, "Take up changed code while the listeners stay open.", implied_by="debug"
     )
     debug: bool = _option(False, "For development: --reload and --debugger, and FLASK_DEBUG=1.")
+    refresh: bool = _option(
+        False,
+        "Have open pages load again when code, templates or static files have changed.",
+        implied_by="reload",
+    )
     debugger: bool = _option(
         False, "Show Werkzeug's interactive debugger for exceptions.", implied_by="debug"
     )
@@ -81,6 +86,11 @@ class Development:
             raise ConfigError(
                 "--reload hands sockets from process to process, which this platform cannot; use "
                 "Werkzeug's reloader: python -m asyncwsgi.flask run --debug"
+            )
+        if self.refresh and not self.reload:
+            raise ConfigError(
+                "--refresh is for --reload, which is off and would tell of changes; give --reload "
+                "or --debug"
             )
         if self.debugger and not has_werkzeug():
             raise ConfigError(

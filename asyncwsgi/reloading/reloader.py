@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from asyncwsgi.reloading.page_files import PageFiles
 from asyncwsgi.reloading.sources import Sources
 from asyncwsgi.reloading.watching import Watcher
 from asyncwsgi.server_log import logger
@@ -29,9 +30,18 @@ class Reloader:
         sources: what is watched; children add where their code is.
         directory: that by which files are named in the log.
         changed: called when new code is to be imported.
+        pages_changed: called with the files that pages show, if some have changed and no code has.
     """
 
-    def __init__(self, sources: Sources, directory: str, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        directory: str,
+        changed: Callable[[], None],
+        pages_changed: Callable[[set[str]], None] = lambda _: None,
+    ) -> None:
+        self._is_for_pages = sources.is_for_pages
+        self._page_files = PageFiles(pages_changed, self._name)
         self._watcher = Watcher(sources, self._files_changed)
         self._directory = directory
         self._changed = changed
@@ -57,6 +67,13 @@ class Reloader:
         self._loops.clear()
 
     def _files_changed(self, changed: set[str]) -> None:
+        code = {path for path in changed if not self._is_for_pages(path)}
+        if code:
+            self._code_changed(code)  # new code is news for pages anyway
+        else:
+            self._page_files.tell(changed)
+
+    def _code_changed(self, changed: set[str]) -> None:
         if not self.is_importing:
             self._loops.clear()
         elif not (changed := self._without_loops(changed)):

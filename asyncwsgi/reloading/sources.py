@@ -79,11 +79,17 @@ class Sources:
     Args:
         extra_files: files, and directories of which every file counts.
         exclude_patterns: `fnmatch` patterns of whole paths that do not count.
+        page_suffixes: of files that count as code does, but call for no new code (`page_files`).
     """
 
     def __init__(
-        self, extra_files: Iterable[str] = (), exclude_patterns: Iterable[str] = ()
+        self,
+        extra_files: Iterable[str] = (),
+        exclude_patterns: Iterable[str] = (),
+        page_suffixes: tuple[str, ...] = (),
     ) -> None:
+        self._page_suffixes = page_suffixes
+        self._suffixes = _SUFFIXES + page_suffixes
         self.roots: list[str] = []
         self.extra_files = [os.path.abspath(path) for path in extra_files]  # noqa: PTH100
         self._exclude_patterns = tuple(exclude_patterns)
@@ -103,11 +109,18 @@ class Sources:
         return [*self.roots, *self.extra_files]
 
     def counts(self, path: str) -> bool:
-        """Whether a change of `path` calls for new code."""
+        """Whether a change of `path` is of interest."""
         if self._is_excluded(path):
             return False
         is_extra = any(is_below(path, e) and _is_open(path, e) for e in self.extra_files)
-        return is_extra or (path.endswith(_SUFFIXES) and any(_is_open(path, r) for r in self.roots))
+        return is_extra or (
+            path.endswith(self._suffixes) and any(_is_open(path, r) for r in self.roots)
+        )
+
+    def is_for_pages(self, path: str) -> bool:
+        """Whether a file that counts calls for no new code, but for pages to be loaded again."""
+        is_extra = any(is_below(path, extra) for extra in self.extra_files)
+        return path.endswith(self._page_suffixes) and not is_extra
 
     def has_files_in(self, directory: str) -> bool:
         """Whether `directory` is one, and files in it count, or a directory in it may hold such."""
@@ -144,7 +157,9 @@ class Sources:
         return {path: current for path in self._paths() if (current := stamp(path))}
 
     def _paths(self) -> Iterator[str]:
-        code = (path for root in self.roots for path in _files(root) if path.endswith(_SUFFIXES))
+        code = (
+            path for root in self.roots for path in _files(root) if path.endswith(self._suffixes)
+        )
         extra = (path for top in self.extra_files for path in _files(top))
         for path in itertools.chain(code, extra):
             if not self._is_excluded(path):

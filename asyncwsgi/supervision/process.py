@@ -103,6 +103,8 @@ class Child:
         """Whether it was ended since its loop did not answer."""
         self.has_imported = False
         """Whether it listens to its channel, and not to signals alone."""
+        self.code = 0
+        """Which it serves, of those that its supervisor has had; for pages that are open."""
         self.may_serve = False
         """Whether it was told to accept clients, so that it may have some."""
         self.forks: dict[int, Child] = {}
@@ -190,11 +192,18 @@ class Child:
         await self._has_ended.wait()
         return self._process.wait()  # at once
 
-    def serve(self, places: list[int]) -> None:
-        """Have it accept clients, from the listeners at these places."""
+    def serve(self, places: list[int], *, code: int = 0, files: int = 0) -> None:
+        """Have it accept clients, from the listeners at these places.
+
+        Args:
+            places: the places.
+            code: see `code`.
+            files: how many changes of templates and static files there have been.
+        """
+        self.code = code
         self.may_serve = True
         self._places = places
-        self._send(command="serve", places=places)
+        self._send(command="serve", places=places, code=code, files=files)
 
     def accept_from(self, places: list[int]) -> None:
         """Have it accept from the listeners at these places alone."""
@@ -210,6 +219,15 @@ class Child:
     def tell_broken(self, traceback: str) -> None:
         """Say why newer code does not serve."""
         self._send(command="broken", traceback=traceback)
+
+    def refresh(self, files: int, stylesheets: list[str]) -> None:
+        """Have it tell browsers that templates or static files have changed once more.
+
+        Args:
+            files: how often they have by now.
+            stylesheets: the names of those that have, if no others have.
+        """
+        self._send(command="refresh", code=self.code, files=files, stylesheets=stylesheets)
 
     def announce_end(self) -> None:
         """Have it say that it is not ready any more, and stop after its ``shutdown_delay``."""

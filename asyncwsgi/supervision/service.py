@@ -115,7 +115,7 @@ def named_service(app: str, config: Config | None, options: Mapping[str, Any]) -
         for name in own.keys() - set(FOR_ALL):
             raise ConfigError(f"{name} is for workers; give workers=N, too")
     processes = ProcessOptions.from_options(own, reads_environment=False)
-    development = Development.from_options({"reload": reload})
+    development = Development.from_options({"reload": reload, "refresh": False})
     return Service(app, config or Config.from_options(others), development, processes)
 
 

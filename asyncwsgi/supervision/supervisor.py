@@ -7,12 +7,15 @@ never takes over.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from asyncwsgi.clock import clock
 from asyncwsgi.log_setup import flush_log
+from asyncwsgi.reloading.page_files import PAGE_SUFFIXES, STYLESHEET_SUFFIX
 from asyncwsgi.reloading.reloader import Reloader
 from asyncwsgi.reloading.sources import Sources
 from asyncwsgi.server.listeners import Listener, open_listeners
@@ -105,13 +108,19 @@ class Supervisor:
         # By name: when it is deleted and comes back, new code has to be looked for in the new one.
         self._directory = str(Path.cwd())
         self._terminal = Terminal()
-        self._reloader = _reloader(service, self._directory, self._code_changed)
+        self._reloader = _reloader(
+            service, self._directory, self._code_changed, self._page_files_changed
+        )
         self._has_workers = service.processes.worker_count is not None
         self._manager = ServiceManager()
         self._metrics = self._make_metrics()
         self._children: dict[Child, asyncio.Task[None]] = {}
         """All of them, with the task that attends to each."""
         self._generations = Generations[Child](service.processes.worker_count or 1)
+        self._code = 0
+        """The newest code. Grows also from one supervisor to the next, which pages may outlive."""
+        self._file_changes = 0
+        """How often templates and static files have changed."""
         self._has_served = False
         """Whether any child ever has: before that there is nothing to fall back to."""
         self._forker: Child | None = None
@@ -255,7 +264,19 @@ class Supervisor:
         self._waits_for_change = False
         self._begin_generation()
 
+    def _page_files_changed(self, paths: set[str]) -> None:
+        names = {os.path.basename(path) for path in paths}  # noqa: PTH119  strings suffice
+        are_stylesheets = all(name.endswith(STYLESHEET_SUFFIX) for name in names)
+        self._refresh_pages(sorted(names) if are_stylesheets else [])
+
+    def _refresh_pages(self, stylesheets: list[str]) -> None:
+        self._file_changes += 1
+        for child in self._children:
+            if child.may_serve:
+                child.refresh(self._file_changes, stylesheets)
+
     def _begin_generation(self) -> None:
+        self._code = max(self._code + 1, int(time.time() * 1000))
         self._failures = 0
         self._end_pause()
         self._change_forkers()
@@ -327,7 +348,11 @@ class Supervisor:
             elif child in importing and event == "imported" and child.can_fork:
                 self._fork_from(child)
             elif child in importing and event == "imported":  # still
-                child.serve(self._listeners.places(len(self._generations.serving), wanted))
+                child.serve(
+                    self._listeners.places(len(self._generations.serving), wanted),
+                    code=self._code,
+                    files=self._file_changes,
+                )
             elif event == "imported":  # it handles SIGTERM itself, and was told by nothing else
                 child.stop(has_successor=not self._is_ending)
             elif child in importing and event == "serving":
@@ -469,6 +494,8 @@ class Supervisor:
         if self._reloader is not None:
             for child in generations.serving:
                 child.tell_broken(reason)
+            if self._service.development.debugger:
+                self._refresh_pages([])  # those that are open show it, too
 
     def _start_later(self) -> None:
         pause = min(SHORTEST_PAUSE * 2**self._failures, LONGEST_PAUSE)
@@ -535,12 +562,18 @@ class Supervisor:
                 child.abort_hanging()
 
 
-def _reloader(service: Service, directory: str, changed: Callable[[], None]) -> Reloader | None:
+def _reloader(
+    service: Service,
+    directory: str,
+    changed: Callable[[], None],
+    pages_changed: Callable[[set[str]], None],
+) -> Reloader | None:
     development = service.development
     if not development.reload:
         return None
-    sources = Sources(development.extra_files, development.exclude_patterns)
-    return Reloader(sources, directory, changed)
+    suffixes = PAGE_SUFFIXES if development.refresh else ()
+    sources = Sources(development.extra_files, development.exclude_patterns, suffixes)
+    return Reloader(sources, directory, changed, pages_changed)
 
 
 def _words(code: int) -> str:

@@ -22,6 +22,8 @@ from typing import Any
 from asyncwsgi.app_loading import format_error
 from asyncwsgi.config import Config
 from asyncwsgi.development.error_page import ErrorPage
+from asyncwsgi.development.refresh import Refresh, State, hide_from_access_log
+from asyncwsgi.development.template_caches import forget_templates
 from asyncwsgi.errors import AsyncWSGIError
 from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.log_setup import configure_logging, flush_log
@@ -88,11 +90,15 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
             control = _go_on_as_worker(forked, service)
         # Whether browsers shall see why newer code does not serve.
         application = page if service.development.debugger else page.application
+        refresh = None
+        if service.development.refresh:
+            application = refresh = Refresh(application)
+            hide_from_access_log()
         server = Server(application, _own_config(service.config, inheritance.binds))
         if service.processes.workers is not None:
             _make_one_of_several(server, service)
         with asyncio.Runner(loop_factory=loop_factory(service.config.loop)) as runner:
-            supervised = _SupervisedServer(server, service, page, inheritance.listeners)
+            supervised = _SupervisedServer(server, service, page, refresh, inheritance.listeners)
             runner.run(supervised.serve(control))
     except AsyncWSGIError as error:
         _report_failure(control, error, watches=service.development.reload)
@@ -152,6 +158,7 @@ class _SupervisedServer:
         server: Server,
         service: Service,
         page: ErrorPage,
+        refresh: Refresh | None,
         listeners: Sequence[socket.socket],
     ) -> None:
         self._server = server
@@ -161,6 +168,7 @@ class _SupervisedServer:
         self._tells_stats = bool(service.config.metrics_bind)
         self._wear = Wear(service.processes)
         self._page = page
+        self._refresh = refresh
         self._has_announced = False
         """Whether it was told that it will stop."""
         self._stopping: asyncio.Task[None] | None = None
@@ -241,6 +249,7 @@ class _SupervisedServer:
     async def _do(self, message: dict[str, Any], channel: Channel) -> None:
         match message["command"]:
             case "serve":
+                self._tell_browsers(message)
                 self._server.accept_from(message["places"])
                 self._has_leave.set()
             case "announce-end":
@@ -251,10 +260,14 @@ class _SupervisedServer:
                 self._stop(has_successor=message["has_successor"])
             case "abort":
                 self._stop()
+                self._server.begin_shutdown()  # it may still wait for the browsers' streams
                 await asyncio.sleep(0)  # first it stops, then what it waits for is cut
                 self._server.abort()
             case "state":
                 channel.send(event="state", state=describe(self._server.snapshot(stacks=True)))
+            case "refresh":
+                forget_templates()
+                self._tell_browsers(message)
             case "broken":
                 self._page.traceback = message["traceback"]
 
@@ -270,5 +283,14 @@ class _SupervisedServer:
     def _stop(self, *, has_successor: bool = False) -> None:
         self._has_leave.set()
         if self._stopping is None:
-            stop = self._server.shutdown(has_successor=has_successor)
-            self._stopping = asyncio.create_task(stop)
+            self._stopping = asyncio.create_task(self._shut_down(has_successor=has_successor))
+
+    async def _shut_down(self, *, has_successor: bool) -> None:
+        if self._refresh is not None:
+            await self._refresh.close()
+        await self._server.shutdown(has_successor=has_successor)
+
+    def _tell_browsers(self, message: dict[str, Any]) -> None:
+        if self._refresh is not None:
+            state = State(message["code"], message["files"])
+            self._refresh.tell(state, message.get("stylesheets", ()))

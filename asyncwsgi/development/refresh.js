@@ -1,0 +1,171 @@
+// Loads this page again when what it shows has changed; see asyncwsgi/development/refresh.py.
+//
+// The server tells a state, {code, files}, of which larger numbers are newer, and `data-state` has
+// the one in which this page was made. Of all tabs one holds a lock and listens to the server, since
+// a browser opens six connections to a host at most, and tells the others. If it is closed, the lock
+// goes to another one.
+"use strict";
+(() => {
+  const script = document.currentScript;
+  if (self.origin === "null") return; // a sandboxed frame: nothing is its own
+  const url = new URL("refresh", script.src).href;
+  const [code, files] = script.dataset.state.split(".").map(Number);
+  const own = { code, files };
+  const SCROLL = "asyncwsgi-refresh-scroll";
+  const LOADED = "asyncwsgi-refresh-loaded";
+  const LONGEST_PAUSE = 5000; // milliseconds between attempts to reach a server that is not there
+
+  let told = null; // what the server has said last, if this tab listens to it
+  let source = null;
+  let channel = null;
+  let release = null; // gives the lock to another tab
+  let pause = 0;
+  let timer = 0;
+
+  // What changed.
+
+  function hear(news) {
+    const isNewer = news.code > own.code || (news.code === own.code && news.files > own.files);
+    if (!isNewer) return;
+    // Only who knows all changes but the last can take up that one alone.
+    const isNext = news.code === own.code && news.files === own.files + 1;
+    if (isNext && news.stylesheets.length && swap(news.stylesheets)) own.files = news.files;
+    else reload(news);
+  }
+
+  function reload(news) {
+    // A page that some cache keeps comes back as it was. Once is enough, then.
+    const key = JSON.stringify([location.href, news.code, news.files]);
+    if (remembered(LOADED) === key) return;
+    remember(LOADED, key);
+    if (scrollX || scrollY) remember(SCROLL, JSON.stringify([location.href, scrollX, scrollY]));
+    stop();
+    location.reload();
+  }
+
+  // A stylesheet that has changed is loaded beside the old one, which goes when it is there: so
+  // nothing is shown without it, and the page keeps its state.
+  function swap(names) {
+    const links = [...document.querySelectorAll('link[rel~="stylesheet" i][href]')].filter(
+      (link) => new URL(link.href).origin === location.origin && !link.dataset.refreshed,
+    );
+    const isNamed = (link) => names.includes(decodeURI(new URL(link.href).pathname).split("/").pop());
+    const named = links.filter(isNamed);
+    // One that no link names may be imported by another, or go by another name.
+    const chosen = named.length === names.length ? named : links;
+    for (const link of chosen) {
+      const next = link.cloneNode();
+      const href = new URL(link.href);
+      href.searchParams.set("_refresh", Date.now());
+      next.href = href.href;
+      link.dataset.refreshed = "yes";
+      next.onload = () => link.remove();
+      next.onerror = () => {
+        next.remove();
+        delete link.dataset.refreshed;
+      };
+      link.after(next);
+    }
+    return chosen.length > 0;
+  }
+
+  // Browsers keep the place of a page that is loaded again, but not if another one, such as that
+  // of an error, was there meanwhile; nor if the page itself is made later, by a script.
+  function scrollBack() {
+    const [href, x, y] = JSON.parse(remembered(SCROLL) || "[]");
+    if (href !== location.href) return;
+    const isRoom = document.documentElement.scrollHeight - innerHeight >= y;
+    if (!isRoom) return;
+    if (!scrollX && !scrollY) scrollTo({ left: x, top: y, behavior: "instant" });
+    forget(SCROLL);
+  }
+
+  // The stream.
+
+  function connect() {
+    source = new EventSource(url);
+    source.onmessage = ({ data }) => {
+      pause = 0;
+      const news = JSON.parse(data);
+      told = { ...news, stylesheets: [] };
+      channel?.postMessage(news);
+      hear(news);
+    };
+    source.onerror = () => {
+      disconnect();
+      timer = setTimeout(connect, pause);
+      pause = Math.min(pause * 2 || 100, LONGEST_PAUSE);
+    };
+  }
+
+  function disconnect() {
+    clearTimeout(timer);
+    source?.close();
+    source = told = null;
+  }
+
+  function start() {
+    // Locks are for secure contexts: HTTPS, and localhost. Elsewhere a tab listens while it is seen,
+    // and hears then what it has missed.
+    if (!navigator.locks || !window.BroadcastChannel) {
+      document.addEventListener("visibilitychange", listenWhileSeen);
+      listenWhileSeen();
+      return;
+    }
+    channel = new BroadcastChannel(`asyncwsgi ${url}`);
+    channel.onmessage = ({ data }) => {
+      if (data !== "hello") hear(data);
+      else if (told) channel.postMessage(told);
+    };
+    channel.postMessage("hello");
+    const stopped = new AbortController();
+    release = () => stopped.abort();
+    const held = () =>
+      new Promise((resolve) => {
+        release = resolve;
+        connect();
+      });
+    navigator.locks.request(`asyncwsgi ${url}`, { signal: stopped.signal }, held).catch(() => {});
+  }
+
+  function stop() {
+    document.removeEventListener("visibilitychange", listenWhileSeen);
+    disconnect();
+    channel?.close();
+    release?.();
+    channel = release = null;
+  }
+
+  function listenWhileSeen() {
+    disconnect();
+    if (!document.hidden) connect();
+  }
+
+  // Where storage is forbidden, nothing is remembered.
+  function remembered(name) {
+    try {
+      return sessionStorage.getItem(name);
+    } catch {
+      return null;
+    }
+  }
+
+  function remember(name, value) {
+    try {
+      sessionStorage.setItem(name, value);
+    } catch {}
+  }
+
+  function forget(name) {
+    try {
+      sessionStorage.removeItem(name);
+    } catch {}
+  }
+
+  // A page that the browser keeps for its "back" must hold neither lock nor connection.
+  addEventListener("pagehide", stop);
+  addEventListener("pageshow", (event) => event.persisted && start());
+  if (document.readyState === "complete") scrollBack();
+  else addEventListener("load", scrollBack);
+  start();
+})();
