@@ -6,6 +6,9 @@
 // goes to another one.
 "use strict";
 (() => {
+  const MARK = Symbol.for("asyncwsgi refresh");
+  if (window[MARK]) return; // a script has put the page's own HTML into it once more
+  window[MARK] = true;
   const script = document.currentScript;
   if (self.origin === "null") return; // a sandboxed frame: nothing is its own
   const url = new URL("refresh", script.src).href;
@@ -13,13 +16,15 @@
   const own = { code, files };
   const SCROLL = "asyncwsgi-refresh-scroll";
   const LOADED = "asyncwsgi-refresh-loaded";
-  const LONGEST_PAUSE = 5000; // milliseconds between attempts to reach a server that is not there
+  // Milliseconds between attempts to reach a server; the next one may be about to serve.
+  const SHORTEST_PAUSE = 50;
+  const LONGEST_PAUSE = 5000;
 
   let told = null; // what the server has said last, if this tab listens to it
   let source = null;
   let channel = null;
   let release = null; // gives the lock to another tab
-  let pause = 0;
+  let pause = SHORTEST_PAUSE;
   let timer = 0;
 
   // What changed.
@@ -38,7 +43,8 @@
     const key = JSON.stringify([location.href, news.code, news.files]);
     if (remembered(LOADED) === key) return;
     remember(LOADED, key);
-    if (scrollX || scrollY) remember(SCROLL, JSON.stringify([location.href, scrollX, scrollY]));
+    // What is remembered still is the place in a page that was higher than this one.
+    if (!placeBefore()) remember(SCROLL, JSON.stringify([location.href, scrollX, scrollY]));
     stop();
     location.reload();
   }
@@ -70,14 +76,27 @@
   }
 
   // Browsers keep the place of a page that is loaded again, but not if another one, such as that
-  // of an error, was there meanwhile; nor if the page itself is made later, by a script.
+  // of an error, was there meanwhile; nor if the page itself is made later, by a script. They must
+  // not try while it is done here, since they do so after the page has been loaded, too.
   function scrollBack() {
-    const [href, x, y] = JSON.parse(remembered(SCROLL) || "[]");
-    if (href !== location.href) return;
-    const isRoom = document.documentElement.scrollHeight - innerHeight >= y;
-    if (!isRoom) return;
-    if (!scrollX && !scrollY) scrollTo({ left: x, top: y, behavior: "instant" });
-    forget(SCROLL);
+    const place = placeBefore();
+    if (!place) return;
+    const before = history.scrollRestoration;
+    history.scrollRestoration = "manual";
+    const scroll = () => {
+      if (document.documentElement.scrollHeight - innerHeight >= place[1]) {
+        scrollTo({ left: place[0], top: place[1], behavior: "instant" });
+        forget(SCROLL);
+      }
+      setTimeout(() => (history.scrollRestoration = before));
+    };
+    if (document.readyState === "complete") scroll();
+    else addEventListener("load", scroll);
+  }
+
+  function placeBefore() {
+    const [href, ...place] = JSON.parse(remembered(SCROLL) || "[]");
+    return href === location.href ? place : null;
   }
 
   // The stream.
@@ -85,7 +104,7 @@
   function connect() {
     source = new EventSource(url);
     source.onmessage = ({ data }) => {
-      pause = 0;
+      pause = SHORTEST_PAUSE;
       const news = JSON.parse(data);
       told = { ...news, stylesheets: [] };
       channel?.postMessage(news);
@@ -94,7 +113,7 @@
     source.onerror = () => {
       disconnect();
       timer = setTimeout(connect, pause);
-      pause = Math.min(pause * 2 || 100, LONGEST_PAUSE);
+      pause = Math.min(pause * 2, LONGEST_PAUSE);
     };
   }
 
@@ -165,7 +184,6 @@
   // A page that the browser keeps for its "back" must hold neither lock nor connection.
   addEventListener("pagehide", stop);
   addEventListener("pageshow", (event) => event.persisted && start());
-  if (document.readyState === "complete") scrollBack();
-  else addEventListener("load", scrollBack);
+  scrollBack();
   start();
 })();

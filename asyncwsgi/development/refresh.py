@@ -127,6 +127,10 @@ class Refresh:
         if environ.get("HTTP_SEC_FETCH_SITE") == "cross-site":
             return _refuse(HTTPStatus.FORBIDDEN, start_response)
         if path == STREAM_PATH:
+            if self._is_closed:
+                # An empty one, which no drain has to cut: the browser asks again.
+                start_response("200 OK", [*self._stream.headers.items(), ("Content-Length", "0")])
+                return []
             return self._counted(self._stream(environ, start_response))
         script = _SCRIPT.read_bytes()
         headers = [
