@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,23 @@ class SourceRoots:
             for path in new
             if path in first or not _is_installed(os.path.realpath(path))
         })  # fmt: skip
+
+
+def files_of(error: BaseException | None) -> list[str]:
+    """The files in which an exception, and what it came of, was raised; but for what is installed.
+
+    They need not be modules: some programs run the files of their configuration as code.
+    """
+    files: set[str] = set()
+    seen: set[BaseException] = set()
+    while error is not None and error not in seen:
+        seen.add(error)
+        files.update(frame.filename for frame in traceback.extract_tb(error.__traceback__))
+        if isinstance(error, SyntaxError) and error.filename:
+            files.add(error.filename)
+        error = error.__cause__ or error.__context__
+    paths = {os.path.abspath(file) for file in files if os.path.isfile(file)}  # noqa: PTH100, PTH113
+    return sorted(path for path in paths if not _is_installed(os.path.realpath(path)))
 
 
 def _is_installed(path: str) -> bool:

@@ -56,7 +56,7 @@ class PageFiles:
                 logger.error(
                     "%s has changed %d times within seconds, so the pages that show it seem to "
                     "write it; they are not refreshed for it before it is left alone; "
-                    "--exclude-patterns '*/%s' has --reload ignore the file",
+                    "--reload-exclude '*/%s' has --reload ignore the file",
                     self._name(path), LONGEST_LOOP, Path(path).name,
                 )  # fmt: skip
         if told:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -40,19 +41,30 @@ class Reloader:
         changed: Callable[[], None],
         pages_changed: Callable[[set[str]], None] = lambda _: None,
     ) -> None:
-        self._is_for_pages = sources.is_for_pages
+        self._sources = sources
         self._page_files = PageFiles(pages_changed, self._name)
         self._watcher = Watcher(sources, self._files_changed)
         self._directory = directory
         self._changed = changed
         self._loops: Counter[str] = Counter()
         """In how many imports in a row each file has changed."""
+        self._warning: asyncio.Task[None] | None = None
         self.is_importing = False
         """Whether an import is under way that a change supersedes; to be set by the owner."""
 
     def watch(self, roots: Iterable[str], since: float) -> None:
         """See `Watcher.watch`."""
         self._watcher.watch(roots, since)
+        if self._warning is None:  # now it is known where the code is
+            self._warning = asyncio.create_task(self._warn_of_unmatched())
+
+    async def _warn_of_unmatched(self) -> None:
+        directories, include, exclude = await asyncio.to_thread(self._sources.unmatched)
+        said = [f"--reload-dir {self._name(path)} is no directory" for path in directories]
+        said += [f"--reload-include {text} matches nothing" for text in include]
+        said += [f"--reload-exclude {text} matches nothing" for text in exclude]
+        if said:
+            logger.warning("%s; what is made later counts nevertheless", ", ".join(said))
 
     async def look(self) -> None:
         """See `Watcher.look`."""
@@ -61,13 +73,15 @@ class Reloader:
     def close(self) -> None:
         """Watch nothing from now on."""
         self._watcher.close()
+        if self._warning is not None:
+            self._warning.cancel()
 
     def served(self) -> None:
         """Know that what was imported serves."""
         self._loops.clear()
 
     def _files_changed(self, changed: set[str]) -> None:
-        code = {path for path in changed if not self._is_for_pages(path)}
+        code = {path for path in changed if not self._sources.is_for_pages(path)}
         if code:
             self._code_changed(code)  # new code is news for pages anyway
         else:
@@ -88,8 +102,8 @@ class Reloader:
             if self._loops[path] == LONGEST_LOOP:
                 logger.error(
                     "%s has changed in each of %d imports, so importing seems to write it; the "
-                    "import that is under way is kept; --exclude-patterns '*/%s' has --reload "
-                    "ignore the file",
+                    "import that is under way is kept; --reload-exclude '*/%s' has --reload ignore "
+                    "the file",
                     self._name(path),
                     LONGEST_LOOP,
                     Path(path).name,

@@ -17,23 +17,29 @@ if TYPE_CHECKING:
 _REJECTION = re.compile(r".*_ALERT_(.*CERTIFICATE.*|UNKNOWN_CA)")
 
 
-def server_context(config: Config) -> ssl.SSLContext | None:
+def server_context(config: Config, *, may_ask: bool = True) -> ssl.SSLContext | None:
     """The context that `config` asks for; None for plain HTTP.
+
+    Args:
+        config: the options.
+        may_ask: whether somebody may be asked, and waited for, for the passphrase of a key.
 
     Raises:
         ConfigError: a file is missing or holds no usable certificate or key.
     """
-    return config.ssl_context if config.certfile is None else _context_of_files(config)
+    return config.ssl_context if config.certfile is None else _context_of_files(config, may_ask)
 
 
-def _context_of_files(config: Config) -> ssl.SSLContext:
+def _context_of_files(config: Config, may_ask: bool) -> ssl.SSLContext:
     assert config.certfile is not None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     # RFC 7301: say what is spoken here, for clients that would rather speak HTTP/2.
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(
-            config.certfile, config.keyfile, _passphrase_of(config.keyfile or config.certfile)
+            config.certfile,
+            config.keyfile,
+            _passphrase_of(config.keyfile or config.certfile, may_ask),
         )
         if config.ca_certs is not None:
             context.load_verify_locations(config.ca_certs)
@@ -47,11 +53,13 @@ def _context_of_files(config: Config) -> ssl.SSLContext:
     return context
 
 
-def _passphrase_of(path: str) -> Callable[[], str]:
+def _passphrase_of(path: str, may_ask: bool) -> Callable[[], str]:
     """What asks for the passphrase of a key, if it is encrypted: once, and on a terminal only."""
     answers: list[str] = []
 
     def ask() -> str:
+        if not may_ask:
+            raise ConfigError(f"the key in {path} is encrypted, and nobody is asked for it now")
         if sys.stdin is None or not sys.stdin.isatty():
             raise ConfigError(
                 f"the key in {path} is encrypted, and there is no terminal to ask for its "

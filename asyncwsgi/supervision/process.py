@@ -83,6 +83,8 @@ class Child:
         self.started_at = time.time()
         self.traceback: str | None = None
         """Why it could not serve, if it said so."""
+        self.is_final = False
+        """Whether that is nothing that a change of the code would make better."""
         self.reason = ""
         """Why it wants to be replaced, if it does."""
         self.state = ""
@@ -168,6 +170,7 @@ class Child:
             self.roots += message.get("watch", ())
             self.found_at = message.get("since", self.started_at)
             self.traceback = message.get("traceback")
+            self.is_final |= message.get("is_final", False)
             self.reason = message.get("reason", self.reason)
             self.state = message.get("state", self.state)
             self.has_imported |= event == "imported"
