@@ -14,12 +14,15 @@
   const url = new URL("refresh", script.src).href;
   const [code, files] = script.dataset.state.split(".").map(Number);
   const own = { code, files };
-  const SCROLL = "asyncwsgi-refresh-scroll";
-  const LOADED = "asyncwsgi-refresh-loaded";
+  // Frames share a storage with their page.
+  const SCROLL = `asyncwsgi scroll ${location.href}`;
+  const LOADED = `asyncwsgi loaded ${location.href}`;
+  const MOST_RETRIES = 4;
   // Milliseconds between attempts to reach a server; the next one may be about to serve.
   const SHORTEST_PAUSE = 50;
   const LONGEST_PAUSE = 5000;
 
+  let awaited = null; // the state for which this page is about to be loaded again
   let told = null; // what the server has said last, if this tab listens to it
   let source = null;
   let channel = null;
@@ -38,15 +41,23 @@
     else reload(news);
   }
 
+  // What comes may be as old as this page: made by a process that is about to be replaced, or kept by
+  // some cache. So it is tried again, but not for ever.
   function reload(news) {
-    // A page that some cache keeps comes back as it was. Once is enough, then.
-    const key = JSON.stringify([location.href, news.code, news.files]);
-    if (remembered(LOADED) === key) return;
-    remember(LOADED, key);
-    // What is remembered still is the place in a page that was higher than this one.
-    if (!placeBefore()) remember(SCROLL, JSON.stringify([location.href, scrollX, scrollY]));
-    stop();
-    location.reload();
+    const wanted = JSON.stringify([news.code, news.files]);
+    if (wanted === awaited) return;
+    awaited = wanted;
+    const [before, count] = JSON.parse(remembered(LOADED) || "[]");
+    const attempts = before === wanted ? count : 0;
+    if (attempts > MOST_RETRIES) return;
+    const load = () => {
+      remember(LOADED, JSON.stringify([wanted, attempts + 1]));
+      // What is remembered still is the place in a page that was higher than this one.
+      if (!remembered(SCROLL)) remember(SCROLL, JSON.stringify([scrollX, scrollY]));
+      location.reload();
+    };
+    if (attempts) setTimeout(load, 1000 * 2 ** (attempts - 1));
+    else load();
   }
 
   // A stylesheet that has changed is loaded beside the old one, which goes when it is there: so
@@ -79,7 +90,7 @@
   // of an error, was there meanwhile; nor if the page itself is made later, by a script. They must
   // not try while it is done here, since they do so after the page has been loaded, too.
   function scrollBack() {
-    const place = placeBefore();
+    const place = JSON.parse(remembered(SCROLL));
     if (!place) return;
     const before = history.scrollRestoration;
     history.scrollRestoration = "manual";
@@ -92,11 +103,6 @@
     };
     if (document.readyState === "complete") scroll();
     else addEventListener("load", scroll);
-  }
-
-  function placeBefore() {
-    const [href, ...place] = JSON.parse(remembered(SCROLL) || "[]");
-    return href === location.href ? place : null;
   }
 
   // The stream.

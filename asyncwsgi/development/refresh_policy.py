@@ -11,8 +11,8 @@ the policy's reports would name what the application never sent.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterable, Mapping
-from email.message import Message
 from typing import Any
 
 _LEAVING_ALONE = frozenset({
@@ -29,6 +29,8 @@ _FRAGMENTS = ("HTTP_HX_REQUEST", "HTTP_TURBO_FRAME", "HTTP_X_UP_VERSION", "HTTP_
 """What libraries say that put HTML into a page which is there already."""
 _SHOWN = ("document", "iframe")
 _POLICIES = ("content-security-policy", "content-security-policy-report-only")
+
+_CHARSET = re.compile(r"\bcharset\s*=\s*[\"']?([^\s;\"']*)", re.IGNORECASE)
 
 Headers = Iterable[tuple[str, str]]
 
@@ -76,12 +78,11 @@ def takes_script(status: str, headers: Headers, origin: str) -> bool:
 
 
 def _is_html(content_type: str) -> bool:
-    message = Message()
-    message["Content-Type"] = content_type
-    if message.get_content_type() != "text/html":
+    media_type, _, parameters = content_type.partition(";")
+    if media_type.strip().lower() != "text/html":
         return False
-    charset = message.get_param("charset")
-    return charset is None or (isinstance(charset, str) and _extends_ascii(charset))
+    charset = _CHARSET.search(parameters)
+    return charset is None or _extends_ascii(charset[1])
 
 
 def _extends_ascii(charset: str) -> bool:

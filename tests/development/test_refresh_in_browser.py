@@ -9,6 +9,8 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
+from asyncwsgi.development.refresh import Refresh, State
+from tests.conftest import Serve
 from tests.reloading.conftest import BROKEN, Project
 from tests.serving.browser.conftest import PATIENCE
 
@@ -239,6 +241,33 @@ def test_a_page_that_was_left_is_loaded_again_when_one_comes_back(
     project.wait_until_taken_over()
     browser.back()
     page.shows("Title two")
+
+
+def test_a_page_that_stays_as_old_as_it_was_is_not_loaded_for_ever(
+    serve: Serve, browser: Chrome
+) -> None:
+    loads: list[str] = []
+
+    def kept(environ: Any, start_response: Any) -> list[bytes]:
+        # As a cache answers that has the page with the script in it.
+        page = b"<!doctype html><link rel=icon href='data:,'><h1>kept</h1>"
+        script = b'<script src="/-/refresh.js" data-state="1.0"></script>'
+        start_response("200 OK", [("Content-Type", "text/html"), ("ETag", '"kept"')])
+        loads.append(environ["PATH_INFO"])
+        return [page + script]
+
+    refresh = Refresh(kept)
+    refresh.state = State(2, 0)
+    impatient = "const wait = setTimeout; window.setTimeout = (call) => wait(call, 0)"
+    command = "Page.addScriptToEvaluateOnNewDocument"
+    browser.execute_cdp_cmd(command, {"source": f"{{ {impatient} }}"})
+    browser.get(serve(refresh, validate=False).url)
+    wait = WebDriverWait(browser, PATIENCE, 0.1, [WebDriverException])
+    storage = "return Object.values(sessionStorage).some((value) => value.endsWith(',5]'))"
+    wait.until(lambda b: b.execute_script(storage))
+    for _ in range(20):
+        browser.execute_async_script("fetch('/asked').then(arguments[0])")
+    assert loads.count("/") == 6
 
 
 def test_nothing_is_told_where_it_is_switched_off(project: Project, browser: Chrome) -> None:
