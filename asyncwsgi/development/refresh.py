@@ -25,6 +25,7 @@ from urllib.parse import quote
 from asyncwsgi.coroutines.stream import close_iterator, encode
 from asyncwsgi.development.refresh_policy import policy_allows, shows_page, takes_script
 from asyncwsgi.development.refresh_script import Insertion
+from asyncwsgi.development.template_caches import forget_templates
 from asyncwsgi.event_stream import EventStream
 from asyncwsgi.wsgi.async_body import AsyncBody
 
@@ -76,14 +77,19 @@ class Refresh:
 
     # On the loop.
 
-    def tell(self, state: State, stylesheets: Iterable[str] = ()) -> None:
-        """Tell browsers of a newer state.
+    def begin(self, code: int, files: int) -> None:
+        """Know which code is served, and how often templates and static files have changed."""
+        self.state = State(code, files)
+
+    def files_changed(self, files: int, stylesheets: Iterable[str] = ()) -> None:
+        """Tell browsers that templates or static files have changed.
 
         Args:
-            state: the state.
-            stylesheets: the names of files, if nothing else is new than these stylesheets.
+            files: how often they have by now.
+            stylesheets: the names of those that have, if none but stylesheets have this time.
         """
-        self.state = state
+        forget_templates()
+        self.state = state = State(self.state.code, files)
         message = _message(state, stylesheets)
         for queue in self._queues:
             queue.put_nowait(message)

@@ -105,8 +105,6 @@ class Child:
         """Whether it was ended since its loop did not answer."""
         self.has_imported = False
         """Whether it listens to its channel, and not to signals alone."""
-        self.code = 0
-        """Which it serves, of those that its supervisor has had; for pages that are open."""
         self.may_serve = False
         """Whether it was told to accept clients, so that it may have some."""
         self.forks: dict[int, Child] = {}
@@ -200,10 +198,9 @@ class Child:
 
         Args:
             places: the places.
-            code: see `code`.
-            files: how many changes of templates and static files there have been.
+            code: which it serves, of those that there have been; for pages that are open.
+            files: how often templates and static files have changed; for them, too.
         """
-        self.code = code
         self.may_serve = True
         self._places = places
         self._send(command="serve", places=places, code=code, files=files)
@@ -230,7 +227,7 @@ class Child:
             files: how often they have by now.
             stylesheets: the names of those that have, if no others have.
         """
-        self._send(command="refresh", code=self.code, files=files, stylesheets=stylesheets)
+        self._send(command="refresh", files=files, stylesheets=stylesheets)
 
     def announce_end(self) -> None:
         """Have it say that it is not ready any more, and stop after its ``shutdown_delay``."""

@@ -17,14 +17,12 @@ import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.app_loading import format_error
 from asyncwsgi.config import Config
 from asyncwsgi.development.debugger import for_trusted_hosts
 from asyncwsgi.development.error_page import ErrorPage
-from asyncwsgi.development.refresh import Refresh, State, hide_from_access_log
-from asyncwsgi.development.template_caches import forget_templates
 from asyncwsgi.errors import AsyncWSGIError, BindError, ConfigError
 from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.log_setup import configure_logging, flush_log
@@ -38,6 +36,9 @@ from asyncwsgi.supervision.preloading import fork_workers
 from asyncwsgi.supervision.recycling import Wear
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.state import describe
+
+if TYPE_CHECKING:
+    from asyncwsgi.development.refresh import Refresh
 
 WEAR_INTERVAL = 0.5
 """Seconds between looks at how many requests it has served, and at its memory."""
@@ -95,6 +96,9 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
             application = for_trusted_hosts(page, application, service.config)
         refresh = None
         if service.development.refresh:
+            # Here, since production does without it.
+            from asyncwsgi.development.refresh import Refresh, hide_from_access_log
+
             application = refresh = Refresh(application)
             hide_from_access_log()
         server = Server(application, _own_config(service.config, inheritance.binds))
@@ -258,7 +262,8 @@ class _SupervisedServer:
     async def _do(self, message: dict[str, Any], channel: Channel) -> None:
         match message["command"]:
             case "serve":
-                self._tell_browsers(message)
+                if self._refresh is not None:
+                    self._refresh.begin(message["code"], message["files"])
                 self._server.accept_from(message["places"])
                 self._has_leave.set()
             case "announce-end":
@@ -274,9 +279,8 @@ class _SupervisedServer:
                 self._server.abort()
             case "state":
                 channel.send(event="state", state=describe(self._server.snapshot(stacks=True)))
-            case "refresh":
-                forget_templates()
-                self._tell_browsers(message)
+            case "refresh" if self._refresh is not None:
+                self._refresh.files_changed(message["files"], message["stylesheets"])
             case "broken":
                 self._page.traceback = message["traceback"]
 
@@ -298,8 +302,3 @@ class _SupervisedServer:
         if self._refresh is not None:
             await self._refresh.close()
         await self._server.shutdown(has_successor=has_successor)
-
-    def _tell_browsers(self, message: dict[str, Any]) -> None:
-        if self._refresh is not None:
-            state = State(message["code"], message["files"])
-            self._refresh.tell(state, message.get("stylesheets", ()))

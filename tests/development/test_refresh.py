@@ -21,7 +21,7 @@ from flask import Flask, render_template_string, send_file
 from werkzeug.debug import DebuggedApplication
 
 import asyncwsgi
-from asyncwsgi.development.refresh import Refresh, State, hide_from_access_log
+from asyncwsgi.development.refresh import Refresh, hide_from_access_log
 from asyncwsgi.testing import LiveServer
 from tests.client import Client, Reply, connect
 from tests.conftest import Serve
@@ -30,7 +30,7 @@ PAGE = b"<!doctype html><p>page</p>"
 TAG = b'<script async src="/-/refresh.js" data-state="7.2"></script>\n'
 HTML = ("Content-Type", "text/html; charset=utf-8")
 LENGTH = ("Content-Length", str(len(PAGE)))
-STATE = State(7, 2)
+STATE = (7, 2)
 
 Load = Callable[..., Reply]
 
@@ -47,7 +47,7 @@ def loaded(serve: Serve) -> Load:
 
     def loaded(application: Any, target: str = "/", validate: bool = False, **more: str) -> Reply:
         refresh = Refresh(application)
-        refresh.state = STATE
+        refresh.begin(*STATE)
         return load(serve(refresh, validate=validate), target, **more)
 
     return loaded
@@ -319,10 +319,10 @@ def read_event(client: Client) -> Any:
 class TestStream:
     def test_it_tells_the_state_and_each_newer_one(self, serve: Serve) -> None:
         async def tell() -> None:
-            refresh.tell(State(7, 3), ["b.css", "a.css"])
+            refresh.files_changed(3, ["b.css", "a.css"])
 
         refresh = Refresh(telling(tell))
-        refresh.state = STATE
+        refresh.begin(*STATE)
         server = serve(refresh, validate=False, threads=1)
         with connect(server.addresses[0]) as client:
             client.request("GET", "/-/refresh")

@@ -9,7 +9,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from asyncwsgi.development.refresh import Refresh, State
+from asyncwsgi.development.refresh import Refresh
 from tests.conftest import Serve
 from tests.reloading.conftest import BROKEN, Project
 from tests.serving.browser.conftest import PATIENCE
@@ -257,7 +257,7 @@ def test_a_page_that_stays_as_old_as_it_was_is_not_loaded_for_ever(
         return [page + script]
 
     refresh = Refresh(kept)
-    refresh.state = State(2, 0)
+    refresh.begin(2, 0)
     impatient = "const wait = setTimeout; window.setTimeout = (call) => wait(call, 0)"
     command = "Page.addScriptToEvaluateOnNewDocument"
     browser.execute_cdp_cmd(command, {"source": f"{{ {impatient} }}"})
