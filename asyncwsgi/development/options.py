@@ -51,6 +51,11 @@ class Development:
         False, "Take up changed code while the listeners stay open.", implied_by="debug"
     )
     debug: bool = _option(False, "For development: --reload and --debugger, and FLASK_DEBUG=1.")
+    refresh: bool = _option(
+        False,
+        "Have open pages load again when code, templates or static files have changed.",
+        implied_by="reload",
+    )
     debugger: bool = _option(
         False, "Show Werkzeug's interactive debugger for exceptions.", implied_by="debug"
     )
@@ -99,6 +104,7 @@ class Development:
                 values[field.name] = values.get(option.implied_by, False)
             elif field.default == () and field.name in values:
                 values[field.name] = _paths(values[field.name])
+        values["refresh"] = values["refresh"] and values["reload"]
         values["reload_include"] = values.get("reload_include", ()) + _anchored(values)
         values["reload_exclude"] = values.get("reload_exclude", ()) + values.get(
             "exclude_patterns", ()
@@ -159,6 +165,7 @@ class Development:
 
 DEVELOPMENT_OPTIONS = tuple(field.name for field in dataclasses.fields(Development))
 OPTIONS_OF_RELOAD = frozenset({
+    "refresh",
     "reload_dir", "reload_include", "reload_exclude", "extra_files", "exclude_patterns",
 })  # fmt: skip
 """Those that say nothing without `reload`."""

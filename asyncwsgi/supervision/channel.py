@@ -2,7 +2,7 @@
 
 The child sends events (``imported``, ``serving``, ``failed``, ``alive``, ``recycle``, ``state``,
 ``stats``, ``found``), the supervisor commands (``serve``, ``announce-end``, ``stop``, ``abort``,
-``state``, ``broken``).
+``state``, ``broken``, ``refresh``).
 Sockets, and not pipes, because their end is the news that the process at the other end has died, in
 both directions and whatever it died of.
 

@@ -205,11 +205,17 @@ class Child:
         await self._has_ended.wait()
         return self._process.wait()  # at once
 
-    def serve(self, places: list[int]) -> None:
-        """Have it accept clients, from the listeners at these places."""
+    def serve(self, places: list[int], *, code: int = 0, files: int = 0) -> None:
+        """Have it accept clients, from the listeners at these places.
+
+        Args:
+            places: the places.
+            code: which it serves, of those that there have been; for pages that are open.
+            files: how often templates and static files have changed; for them, too.
+        """
         self.may_serve = True
         self._places = places
-        self._send(command="serve", places=places)
+        self._send(command="serve", places=places, code=code, files=files)
 
     def accept_from(self, places: list[int]) -> None:
         """Have it accept from the listeners at these places alone."""
@@ -225,6 +231,15 @@ class Child:
     def tell_broken(self, report: Report) -> None:
         """Say why newer code does not serve."""
         self._send(command="broken", report=report)
+
+    def refresh(self, files: int, stylesheets: list[str]) -> None:
+        """Have it tell browsers that templates or static files have changed once more.
+
+        Args:
+            files: how often they have by now.
+            stylesheets: the names of those that have, if no others have.
+        """
+        self._send(command="refresh", files=files, stylesheets=stylesheets)
 
     def announce_end(self) -> None:
         """Have it say that it is not ready any more, and stop after its ``shutdown_delay``."""

@@ -125,7 +125,9 @@ def named_service(app: str, config: Config | None, options: Mapping[str, Any]) -
         raise ConfigError("give either config or options, not both")
     if isinstance(others.get("lifespan"), str):
         others["lifespan"] = NamedLifespan(others["lifespan"])
-    development = Development.from_options({n: own.pop(n) for n in _OF_RELOAD if n in own})
+    reloading = {name: own.pop(name) for name in _OF_RELOAD if name in own}
+    # What is put into pages is for who runs the command, and not for what a program embeds.
+    development = Development.from_options({**reloading, "refresh": False})
     if own.get("workers") is None:
         for name in own.keys() - set(FOR_ALL):
             raise ConfigError(f"{name} is for workers; give workers=N, too")

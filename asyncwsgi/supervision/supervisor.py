@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from asyncwsgi.app_loading import directory_of
 from asyncwsgi.clock import clock
 from asyncwsgi.development.report import Report, report_of_text
 from asyncwsgi.log_setup import flush_log
+from asyncwsgi.reloading.page_files import PAGE_SUFFIXES, STYLESHEET_SUFFIX
 from asyncwsgi.reloading.reloader import Reloader
 from asyncwsgi.reloading.sources import Sources
 from asyncwsgi.server.listeners import Listener, open_listeners
@@ -120,13 +123,19 @@ class Supervisor:
         self._source = directory_of(service.app)
         """Where the application is, if no child could say."""
         self._terminal = Terminal()
-        self._reloader = _reloader(service, self._directory, self._code_changed)
+        self._reloader = _reloader(
+            service, self._directory, self._code_changed, self._page_files_changed
+        )
         self._has_workers = service.processes.worker_count is not None
         self._manager = ServiceManager()
         self._metrics = self._make_metrics()
         self._children: dict[Child, asyncio.Task[None]] = {}
         """All of them, with the task that attends to each."""
         self._generations = Generations[Child](service.processes.worker_count or 1)
+        self._code = 0
+        """The newest code. Grows also from one supervisor to the next, which pages may outlive."""
+        self._file_changes = 0
+        """How often templates and static files have changed."""
         self._has_served = False
         """Whether any child ever has: before that there is nothing to fall back to."""
         self._forker: Child | None = None
@@ -279,7 +288,19 @@ class Supervisor:
         self._waits_for_change = False
         self._begin_generation()
 
+    def _page_files_changed(self, paths: set[str]) -> None:
+        names = {os.path.basename(path) for path in paths}  # noqa: PTH119  strings suffice
+        are_stylesheets = all(name.endswith(STYLESHEET_SUFFIX) for name in names)
+        self._refresh_pages(sorted(names) if are_stylesheets else [])
+
+    def _refresh_pages(self, stylesheets: list[str]) -> None:
+        self._file_changes += 1
+        for child in self._children:
+            if child.may_serve:
+                child.refresh(self._file_changes, stylesheets)
+
     def _begin_generation(self) -> None:
+        self._code = max(self._code + 1, int(time.time() * 1000))
         self._failures = 0
         self._end_pause()
         self._change_forkers()
@@ -362,7 +383,11 @@ class Supervisor:
             elif child in importing and event == "imported" and child.can_fork:
                 self._fork_from(child)
             elif child in importing and event == "imported":  # still
-                child.serve(self._listeners.places(len(self._generations.serving), wanted))
+                child.serve(
+                    self._listeners.places(len(self._generations.serving), wanted),
+                    code=self._code,
+                    files=self._file_changes,
+                )
             elif event == "imported":  # it handles SIGTERM itself, and was told by nothing else
                 child.stop(has_successor=not self._is_ending)
             elif child in importing and event == "serving":
@@ -532,6 +557,8 @@ class Supervisor:
         for child in self._generations.serving:
             child.tell_broken(report)
         if self._generations.serving:
+            if self._service.development.debugger:
+                self._refresh_pages([])  # those that are open show it, too
             return
         other = ", and no other is left" if self._has_served else ""
         logger.error("the code does not serve%s; waiting for a change", other)
@@ -601,7 +628,12 @@ class Supervisor:
                 child.abort_hanging()
 
 
-def _reloader(service: Service, directory: str, changed: Callable[[], None]) -> Reloader | None:
+def _reloader(
+    service: Service,
+    directory: str,
+    changed: Callable[[], None],
+    pages_changed: Callable[[set[str]], None],
+) -> Reloader | None:
     development = service.development
     if not development.reload:
         return None
@@ -611,8 +643,9 @@ def _reloader(service: Service, directory: str, changed: Callable[[], None]) -> 
         development.reload_exclude,
         directory,
         files=service.env_files.watched,
+        page_suffixes=PAGE_SUFFIXES if development.refresh else (),
     )
-    return Reloader(sources, directory, changed)
+    return Reloader(sources, directory, changed, pages_changed)
 
 
 def _words(code: int) -> str:

@@ -17,7 +17,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.config import Config
 from asyncwsgi.development.debugger import for_trusted_hosts
@@ -37,6 +37,9 @@ from asyncwsgi.supervision.preloading import fork_workers
 from asyncwsgi.supervision.recycling import Wear
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.state import describe
+
+if TYPE_CHECKING:
+    from asyncwsgi.development.refresh import Refresh
 
 WEAR_INTERVAL = 0.5
 """Seconds between looks at how many requests it has served, and at its memory."""
@@ -92,12 +95,19 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
         if service.development.debugger:
             # Those who may debug see why newer code does not serve.
             application = for_trusted_hosts(page, application, service.config)
+        refresh = None
+        if service.development.refresh:
+            # Here, since production does without it.
+            from asyncwsgi.development.refresh import Refresh, hide_from_access_log
+
+            application = refresh = Refresh(application)
+            hide_from_access_log()
         server = Server(application, _own_config(service.config, inheritance.binds))
         server.on_serving = _leave_it_to_supervisor
         if service.processes.workers is not None:
             _make_one_of_several(server, service)
         with asyncio.Runner(loop_factory=loop_factory(service.config.loop)) as runner:
-            supervised = _SupervisedServer(server, service, page, inheritance.listeners)
+            supervised = _SupervisedServer(server, service, page, refresh, inheritance.listeners)
             runner.run(supervised.serve(control))
     except AsyncWSGIError as error:
         _report_failure(control, error, watches=service.development.reload)
@@ -170,6 +180,7 @@ class _SupervisedServer:
         server: Server,
         service: Service,
         page: ErrorPage,
+        refresh: Refresh | None,
         listeners: Sequence[socket.socket],
     ) -> None:
         self._server = server
@@ -179,6 +190,7 @@ class _SupervisedServer:
         self._tells_stats = bool(service.config.metrics_bind)
         self._wear = Wear(service.processes)
         self._page = page
+        self._refresh = refresh
         self._has_announced = False
         """Whether it was told that it will stop."""
         self._stopping: asyncio.Task[None] | None = None
@@ -259,6 +271,8 @@ class _SupervisedServer:
     async def _do(self, message: dict[str, Any], channel: Channel) -> None:
         match message["command"]:
             case "serve":
+                if self._refresh is not None:
+                    self._refresh.begin(message["code"], message["files"])
                 self._server.accept_from(message["places"])
                 self._has_leave.set()
             case "announce-end":
@@ -269,10 +283,13 @@ class _SupervisedServer:
                 self._stop(has_successor=message["has_successor"])
             case "abort":
                 self._stop()
+                self._server.begin_shutdown()  # it may still wait for the browsers' streams
                 await asyncio.sleep(0)  # first it stops, then what it waits for is cut
                 self._server.abort()
             case "state":
                 channel.send(event="state", state=describe(self._server.snapshot(stacks=True)))
+            case "refresh" if self._refresh is not None:
+                self._refresh.files_changed(message["files"], message["stylesheets"])
             case "broken":
                 self._page.report = message["report"]
 
@@ -288,5 +305,9 @@ class _SupervisedServer:
     def _stop(self, *, has_successor: bool = False) -> None:
         self._has_leave.set()
         if self._stopping is None:
-            stop = self._server.shutdown(has_successor=has_successor)
-            self._stopping = asyncio.create_task(stop)
+            self._stopping = asyncio.create_task(self._shut_down(has_successor=has_successor))
+
+    async def _shut_down(self, *, has_successor: bool) -> None:
+        if self._refresh is not None:
+            await self._refresh.close()
+        await self._server.shutdown(has_successor=has_successor)
