@@ -23,6 +23,7 @@ from typing import Any
 from asyncwsgi.frontends.buffer_budget import BufferBudget
 from asyncwsgi.frontends.file_sender import FileSender
 from asyncwsgi.frontends.proxy_protocol import Ends
+from asyncwsgi.frontends.socket_loan import SocketLoan
 from asyncwsgi.requests import forks
 from asyncwsgi.trusted_peers import UNIX
 from asyncwsgi.wsgi.environ import address_keys
@@ -48,8 +49,8 @@ class ClientTransport:
 
     __slots__ = (
         "_budget", "_buffer_size", "_counted_size", "_file", "_is_handed_on", "_is_reset",
-        "_unsent_since", "_unsent_size", "can_send_files", "is_reading", "is_writable",
-        "peername", "sockname", "transport",
+        "_loan", "_unsent_since", "_unsent_size", "can_lend", "can_send_files", "is_reading",
+        "is_writable", "peername", "sockname", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -73,8 +74,11 @@ class ClientTransport:
         self._unsent_since = 0.0
         self._buffer_size = buffer_size
         self._file: FileSender | None = None
+        self._loan: SocketLoan | None = None
         self.can_send_files = hasattr(os, "sendfile") and not self.is_tls
         """Whether `send_file` works: TLS has to see what it sends."""
+        self.can_lend = hasattr(os, "readv") and hasattr(select, "poll") and not self.is_tls
+        """Whether `lend` works; the same holds for what it receives."""
         self._budget = budget
         self._counted_size = 0
         self._is_reset = False
@@ -174,6 +178,7 @@ class ClientTransport:
 
     def lose(self) -> None:
         """The connection is lost."""
+        self._end_loan()
         self.end()
         self.count_unsent(is_lost=True)
         if self._file is not None:
@@ -186,9 +191,27 @@ class ClientTransport:
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
+        self._end_loan()
         if not self.is_reading and not self.transport.is_closing():
             self.is_reading = True
             self.transport.resume_reading()
+
+    def lend(self, size: int) -> SocketLoan | None:
+        """Lend the socket to who reads the next `size` bytes, until reading is resumed.
+
+        None: it has to be read by the transport.
+        """
+        self._end_loan()
+        sock = self.transport.get_extra_info("socket")
+        if self.can_lend and sock is not None and not self.transport.is_closing():
+            with contextlib.suppress(OSError):
+                self._loan = SocketLoan(sock.fileno(), size)
+        return self._loan
+
+    def _end_loan(self) -> None:
+        if self._loan is not None:
+            self._loan.end()
+            self._loan = None
 
     def count_unsent(self, *, is_lost: bool = False) -> None:
         """Have the budget know what is held for the client; nothing once it is lost.
@@ -290,6 +313,7 @@ class ClientTransport:
 
     def abort(self) -> None:
         """Close at once; what is unsent is lost."""
+        self._end_loan()
         self.end()
         self.transport.abort()
 
