@@ -37,7 +37,7 @@ from asyncwsgi.frontends.proxy_protocol import Ends
 from asyncwsgi.frontends.registry import UPGRADED, ConnectionSnapshot, DrainPhase, Registry
 from asyncwsgi.frontends.relay import Relay
 from asyncwsgi.frontends.signature import Signature
-from asyncwsgi.frontends.socket_loan import SocketLoan
+from asyncwsgi.frontends.socket_loan import LentInput
 from asyncwsgi.frontends.states import State
 from asyncwsgi.frontends.transport import ClientTransport
 from asyncwsgi.frontends.upgrade import WEBSOCKET_OFFER, SocketTaker, Successor, UpgradeOffer
@@ -118,7 +118,7 @@ class HttpConnection(asyncio.Protocol):
     cut, since it would seem to be whole (RFC 9112 8)."""
 
     lends_socket = True
-    """Whether who reads a large body may read it from the socket; see `SocketLoan`."""
+    """Whether who reads a large body may read it from the socket; see `LentInput`."""
 
     _relay: Relay | None = None
     """What passes bytes to and from the application, once it has taken its client's socket."""
@@ -152,7 +152,7 @@ class HttpConnection(asyncio.Protocol):
         self._body: RequestBody | None = None
         self._body_size = 0
         self._announced_size = 0
-        self._loan: SocketLoan | None = None
+        self._loan: LentInput | None = None
         """The socket in the hands of who reads that body, or what has come of that."""
         self._claim: Claim | None = None
         """The room of that body; None while it needs none."""
@@ -714,11 +714,11 @@ class HttpConnection(asyncio.Protocol):
         """Let who reads a large body read the rest of it from the socket."""
         size = self._parser.missing_size
         if size > SHORTEST_LOAN and self.lends_socket and body.takes_source:
-            self._loan = loan = self.client.lend(size)
+            self._loan = loan = self.client.lend_input(size)
             if loan is not None:
                 body.read_from(loan)
 
-    def _settle_loan(self, loan: SocketLoan) -> None:
+    def _settle_loan(self, loan: LentInput) -> None:
         """Know what was read of the body meanwhile. The transport reads again, or will."""
         loan.end()
         self._loan = None
