@@ -16,7 +16,7 @@ from asyncwsgi import Server
 from asyncwsgi.errors import ClientDisconnected, RequestBodyError
 from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.frontends.socket_loan import LentInput
-from asyncwsgi.testing import Authority
+from asyncwsgi.testing import Authority, HungApplication
 from tests.client import TIMEOUT, Client, connect
 from tests.conftest import Serve
 from tests.http.helpers import (
