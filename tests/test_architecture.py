@@ -65,6 +65,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "aiohttp",
         "websockets",
         "gunicorn",
+        "calling_thread",
+        "django",
     ),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

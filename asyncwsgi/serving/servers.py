@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import werkzeug.serving
 
+from asyncwsgi.calling_thread import CallingThread
 from asyncwsgi.running import ServerThread
-from asyncwsgi.serving.loop_server import CallingThread, LoopServer, OneRequestServer
+from asyncwsgi.serving.loop_server import LoopServer, OneRequestServer
 from asyncwsgi.serving.overrides import TransportOverrideWarning, transport_overrides
 
 if TYPE_CHECKING:

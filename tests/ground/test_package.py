@@ -45,6 +45,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Environment:
         ("serving.servers", "werkzeug"),
         ("flask", "flask"),
         ("gunicorn", "gunicorn"),
+        ("django", "django"),
     ],
 )
 def test_a_module_that_needs_an_extra_says_which(
