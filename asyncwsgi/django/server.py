@@ -59,8 +59,7 @@ def server_class(
         certfile: see `Config`, as `keyfile`.
         keyfile: None if the key is in the same file.
         is_threaded: whether worker threads run the application; else it is the thread that calls
-            `serve_forever`, in which requests find what is bound to it, such as the connection to
-            the database in memory of ``testserver``.
+            `serve_forever`, one request at a time.
 
     Raises:
         ConfigError: options that cannot be served, or files that cannot be used.

@@ -74,6 +74,15 @@ class TestLines:
         assert process.interrupt() == 0
         assert "GET /" not in process.log
 
+    def test_the_servers_own_lines_are_not_switched_off(self, project: Project) -> None:
+        # LOGGING disables loggers that exist when it is read, as Django tells them to be.
+        project.set('import asyncwsgi.server.server\nLOGGING = {"version": 1}')
+        process = project.manage(*ONCE)
+        with client_of(process) as client:
+            client.send(b"spam\r\n\r\n")
+            assert client.reply().status == 400
+            process.read_until("refused with 400")
+
 
 class TestApplication:
     """What is served is what Django's command serves."""

@@ -83,7 +83,7 @@ class Project:
         if _has_tests(self._block.source):
             self._run_pytest("-o", "asyncwsgi_leaks=error", path.name)
         elif self._block.file is not None:
-            self._finish(self._start("python", path.name), serves=serves)
+            self._finish(self._start("python", self._block.file), serves=serves)
         else:
             options = ["--serves"] if serves else []
             shutil.copy(RUNNER, self._folder)
@@ -113,6 +113,8 @@ class Project:
                 subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, check=True)
             elif command in ("asyncwsgi", "gunicorn"):
                 self._finish(self._start(command, *arguments), serves=True)
+            elif arguments[:1] == ["manage.py"]:
+                self._ask_django(self._start(command, *_on_free_port(arguments)))
             elif command == "uvicorn":
                 self._ask_uvicorn(self._start(command, *arguments, "--port", "0"))
             else:
@@ -136,6 +138,13 @@ class Project:
             answer = self._ask(process.urls()[0])
             assert answer.status_code < 400, answer.text
             process.send_signal(signal.SIGINT)
+        self._end(process)
+
+    def _ask_django(self, process: Process) -> None:
+        url = process.read_until("development server at ").rpartition(" ")[2]
+        process.read_until("Served by asyncwsgi")
+        assert self._ask(url).status_code == 200
+        process.send_signal_to_group(signal.SIGINT)
         self._end(process)
 
     def _ask_uvicorn(self, process: Process) -> None:
@@ -181,6 +190,12 @@ class Project:
         assert rest.count("{") == rest.count("}")
         for line in filter(None, map(str.strip, rest.splitlines())):
             assert re.fullmatch(r"\w+( [^;{}]+)?(;| \{)|\}", line), line
+
+
+def _on_free_port(arguments: list[str]) -> list[str]:
+    """Arguments of ``runserver`` with port 0 in the place of the one that they name, or of 8000."""
+    named = [argument for argument in arguments if argument.endswith(":8000")]
+    return [*(each for each in arguments if each not in named), "127.0.0.1:0"]
 
 
 def _has_tests(source: str) -> bool:
