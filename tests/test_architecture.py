@@ -66,6 +66,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "websockets",
         "gunicorn",
         "calling_thread",
+        "paste",
+        "bottle",
         "django",
     ),
 )

@@ -9,7 +9,7 @@ A block says by its language what it is:
 ``sh``
     Commands. ``pip install`` says what is installed for the whole page, in blocks as in sentences.
 ``ini``, ``nginx``
-    Configuration.
+    Configuration: of pytest, or of ``pserve`` if its section is that of a server; of nginx.
 ``text``
     What something shows.
 

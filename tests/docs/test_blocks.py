@@ -22,7 +22,7 @@ import pytest
 
 from asyncwsgi.testing import Authority, LiveServer
 from tests.apps import show_environ
-from tests.client import connect
+from tests.client import TIMEOUT, connect
 from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block, blocks_of, installed_by
 from tests.docs.environment import Environment
 from tests.doors.conftest import Start
@@ -36,6 +36,7 @@ PLACES = {
     # Tests run side by side, and not as the user who may listen there.
     "port=8000": "port=0",
     "--port 80 ": "--port 0 ",
+    ":6543": ":0",
     "unix:/run/": "unix:",
     "uwsgi://:3031": "uwsgi://:0",
 }
@@ -72,7 +73,7 @@ class Project:
         by_language: dict[str, Callable[[], None]] = {
             "python": self._run_python,
             "sh": self._run_commands,
-            "ini": self._configure_pytest,
+            "ini": self._configure,
             "nginx": self._read_nginx,
         }
         by_language[self._block.language]()
@@ -161,11 +162,14 @@ class Project:
             return self._ask_as_proxy(url, path)
         if url.startswith("unix:"):
             transport = httpx.HTTPTransport(uds=str(self._folder / url.removeprefix("unix:")))
-            with httpx.Client(transport=transport, base_url="http://localhost") as client:
+            with httpx.Client(
+                transport=transport, base_url="http://localhost", timeout=TIMEOUT
+            ) as client:
                 return client.get(path)
         port = urlsplit(url).port
-        with httpx.Client(base_url=f"{urlsplit(url).scheme}://127.0.0.1:{port}", verify=False) as c:
-            return c.get(path)
+        base = f"{urlsplit(url).scheme}://127.0.0.1:{port}"
+        with httpx.Client(base_url=base, verify=False, timeout=TIMEOUT) as client:
+            return client.get(path)
 
     def _ask_as_proxy(self, url: str, path: str) -> httpx.Response:
         address = address_of(url)
@@ -178,6 +182,17 @@ class Project:
     def _end(self, process: Process) -> None:
         assert process.wait() == 0, process.output
         assert "Traceback" not in process.log
+
+    def _configure(self) -> None:
+        if self._block.source.startswith("[server:main]"):
+            self._run_pserve()
+        else:
+            self._configure_pytest()
+
+    def _run_pserve(self) -> None:
+        with (self._folder / "development.ini").open("a") as file:
+            file.write(self._block.source)
+        self._finish(self._start("pserve", "development.ini"), serves=True)
 
     def _configure_pytest(self) -> None:
         (self._folder / "pytest.ini").write_text(self._block.source)

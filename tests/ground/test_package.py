@@ -63,6 +63,17 @@ def test_a_module_that_needs_an_extra_says_which(
     assert f"install it: pip install {wanted} (the extra `{wanted}` does)" in last
 
 
+def test_the_adapter_of_bottle_says_that_it_wants_bottle(bare: Environment) -> None:
+    done = subprocess.run(
+        [bare.python, "-c", "import asyncwsgi.bottle"],
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Bottle is not installed; install it: pip install bottle" in done.stderr
+
+
 def test_the_command_is_the_command_line() -> None:
     (command,) = entry_points(group="console_scripts", name="asyncwsgi")
     assert command.load() is cli.main
