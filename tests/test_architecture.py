@@ -68,6 +68,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "calling_thread",
         "paste",
         "bottle",
+        "notebook",
         "django",
     ),
 )

@@ -12,7 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -72,6 +72,7 @@ class Project:
         """Do with the block what its language says."""
         by_language: dict[str, Callable[[], None]] = {
             "python": self._run_python,
+            "ipython": self._run_cell,
             "sh": self._run_commands,
             "ini": self._configure,
             "nginx": self._read_nginx,
@@ -93,6 +94,14 @@ class Project:
 
     def _run_pytest(self, *arguments: str) -> None:
         self._end(self._start("python", "-m", "pytest", *arguments))
+
+    def _run_cell(self) -> None:
+        source = f"from given import *\n{self._block.source}"
+        (self._folder / "cell.ipy").write_text(source)
+        home = {"IPYTHONDIR": str(self._folder / "ipython")}
+        process = self._start("python", "-m", "IPython", "cell.ipy", environment=home)
+        self._end(process)
+        assert "is served on http" in process.output
 
     def _write(self, block: Block) -> Path:
         source = block.source
@@ -122,7 +131,9 @@ class Project:
                 # The environment has been made by it.
                 assert [command, *arguments][:2] == ["pip", "install"]
 
-    def _start(self, command: str, *arguments: str) -> Process:
+    def _start(
+        self, command: str, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> Process:
         return self._start_process(
             *arguments,
             executable=str(self._environment.scripts / command),
@@ -131,6 +142,7 @@ class Project:
                 "ASYNCWSGI_PORT": "0",
                 # A worker that was forked this moment does not hear of a stop; it is killed then.
                 "GUNICORN_CMD_ARGS": "--bind 127.0.0.1:0 --no-control-socket --graceful-timeout 5",
+                **(environment or {}),
             },
         )
 

@@ -59,14 +59,14 @@ def find_python(release: DjangoRelease) -> str:
     for minor in range(release.newest[1], release.oldest[1] - 1, -1):
         name = f"python3.{minor}"
         pyenvs = Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/{name}")
-        for place in (name, *pyenvs):
+        for place in (Path(name), *pyenvs):
             if _is_python(place):
                 return str(place)
     oldest, newest = (".".join(map(str, each)) for each in (release.oldest, release.newest))
     raise NoPythonError(f"Django {release.name} wants a Python {oldest} to {newest}; install one")
 
 
-def _is_python(place: str | Path) -> bool:
+def _is_python(place: Path) -> bool:
     # pyenv has a shim for each version that is installed, which works for those that are chosen.
     try:
         return subprocess.run([place, "-c", ""], capture_output=True, check=False).returncode == 0
