@@ -12,6 +12,8 @@ A block says by its language what it is:
     Commands. ``pip install`` says what is installed for the whole page, in blocks as in sentences.
 ``ini``, ``nginx``
     Configuration: of pytest, or of ``pserve`` if its section is that of a server; of nginx.
+``json``
+    An entry of ``examples/vscode/launch.json``.
 ``text``
     What something shows.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import configparser
 import dataclasses
+import json
 import re
 import shutil
 import signal
@@ -75,6 +76,7 @@ class Project:
             "ipython": self._run_cell,
             "sh": self._run_commands,
             "ini": self._configure,
+            "json": self._read_json,
             "nginx": self._read_nginx,
         }
         by_language[self._block.language]()
@@ -211,6 +213,10 @@ class Project:
         configparser.ConfigParser().read_string(self._block.source)
         (self._folder / "test_nothing.py").write_text("def test_nothing(): pass")
         self._run_pytest("--strict-config", "test_nothing.py")
+
+    def _read_json(self) -> None:
+        launch = json.loads(ROOT.joinpath("examples/vscode/launch.json").read_text())
+        assert json.loads(self._block.source) in launch["configurations"]
 
     def _read_nginx(self) -> None:
         rest = self._block.source
