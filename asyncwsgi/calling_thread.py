@@ -22,6 +22,7 @@ class CallingThread(Executor):
     def __init__(self) -> None:
         # None: look whether it is over.
         self._queue = thread_queue()
+        self._error: BaseException | None = None
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -29,7 +30,10 @@ class CallingThread(Executor):
         return future
 
     def work(self, is_over: Callable[[], bool], poll_interval: float) -> None:
-        """Run what comes until `is_over`, which is asked every `poll_interval` seconds at least."""
+        """Run what comes until `is_over`, which is asked every `poll_interval` seconds at least.
+
+        Raises what a call was left with (see `leave`).
+        """
         while not is_over():
             try:
                 item = self._queue.get(timeout=poll_interval)
@@ -39,6 +43,13 @@ class CallingThread(Executor):
                 future, call = item
                 if future.set_running_or_notify_cancel():
                     future.set_result(call())
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+
+    def leave(self, error: BaseException) -> None:
+        """Have `work` raise what a call may not, behind that call. From within it."""
+        self._error = error
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Forget what waits, if asked to; there is no thread to wait for."""

@@ -24,6 +24,7 @@ from asyncwsgi.calling_thread import CallingThread
 from asyncwsgi.config import Config
 from asyncwsgi.errors import BindError, ConfigError
 from asyncwsgi.log_setup import enable_loggers
+from asyncwsgi.requests.exchange import Exchange
 from asyncwsgi.running import SIGNAL_INTERVAL, ServerThread
 from asyncwsgi.server.listeners import Listener, open_listeners
 from asyncwsgi.server.server import Server
@@ -31,6 +32,8 @@ from asyncwsgi.server.tls import server_context
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
+
+    from asyncwsgi.wsgi.response import Response
 
 DEFAULTS: Mapping[str, Any] = {
     # Django has a thread for each connection: a stream or a long poll holds one for its life.
@@ -111,8 +114,8 @@ class DevelopmentServer:
             thread.start()
             _wait(thread)
         finally:
-            _stop(thread)
             atexit.unregister(_drain_at_exit)
+            _stop(thread)
 
 
 def _wait(thread: ServerThread) -> None:
@@ -193,10 +196,22 @@ def _server_time() -> str:
     return time.strftime(f"%d/{month}/%Y %H:%M:%S", now)
 
 
+class _Exchange(Exchange):
+    """A request that Ctrl+C interrupts, if the main thread runs it."""
+
+    def fail(self, response: Response, error: BaseException) -> None:
+        executor = self.dispatcher.config.executor
+        if isinstance(executor, CallingThread) and not isinstance(error, Exception):
+            executor.leave(error)
+        else:
+            super().fail(response, error)
+
+
 class _Server(Server):
     """Serves listeners that are open already."""
 
     access_logger_class = ServerLines
+    exchange_class = _Exchange
 
     def __init__(
         self, application: WSGIApplication, config: Config, listeners: list[Listener]

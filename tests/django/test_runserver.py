@@ -259,6 +259,35 @@ class TestStopping:
         assert process.wait() == 0
         assert "Traceback" not in process.log
 
+    def test_a_second_ctrl_c_waits_for_nobody(self, project: Project) -> None:
+        project.set("""
+            ASYNCWSGI = {"graceful_timeout": 1e6}
+            LOGGING = {
+                "version": 1,
+                "handlers": {"console": {"class": "logging.StreamHandler"}},
+                "loggers": {"asyncwsgi": {"handlers": ["console"], "level": "INFO"}},
+            }
+        """)
+        fifo(project)
+        process = project.manage(*ONCE)
+        with client_of(process) as client:
+            client.request(target="/held")
+            process.read_until("the view was entered")
+            process.send_signal(signal.SIGINT)
+            process.read_until("stopping;")
+            process.send_signal(signal.SIGINT)
+            assert process.wait() == 0
+        assert "Traceback" not in process.log
+
+    def test_without_threading_ctrl_c_interrupts_the_view(self, project: Project) -> None:
+        fifo(project)
+        process = project.manage(*ONCE, "--nothreading")
+        with client_of(process) as client:
+            client.request(target="/held")
+            process.read_until("the view was entered")
+            assert process.interrupt() == 0
+        assert "Traceback" not in process.log
+
     def test_ctrl_c_ends_an_event_stream(self, project: Project) -> None:
         process = project.manage(*ONCE)
         with client_of(process) as client:
