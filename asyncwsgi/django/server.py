@@ -71,7 +71,7 @@ def server_class(
         if name in _ARGUMENTS:
             raise ConfigError(f"{name} is said on the command line, by {_ARGUMENTS[name]}")
     config = Config.from_options({**DEFAULTS, **options, "certfile": certfile, "keyfile": keyfile})
-    # Read here, where whoever has named the files is told; a passphrase is asked for once.
+    # Read here, where whoever has named the files is told.
     context = server_context(config)
     config = dataclasses.replace(
         config, certfile=None, keyfile=None, ca_certs=None, ssl_context=context,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from nbclient.exceptions import CellExecutionError
 from traitlets.config import Config
 
 import asyncwsgi
-from tests.client import TIMEOUT, connect
+from tests.client import TIMEOUT, connect, reserved_port
 from tests.doors.processes import address_of
 
 Run = Callable[[str], str]
@@ -66,32 +65,42 @@ def fetched(where: Address) -> bytes:
         return client.get().body
 
 
-def test_another_application_takes_the_place_of_the_first_on_its_port(run: Run) -> None:
+@pytest.fixture
+def port() -> Iterator[int]:
+    with reserved_port() as port:
+        yield port
+
+
+def test_it_says_where_it_serves(run: Run) -> None:
     said = run("%asyncwsgi first")
-    assert re.fullmatch(
-        r"first is served on http://127\.0\.0\.1:\d+; %asyncwsgi --stop ends it\n", said
-    )
+    pattern = r"first is served on http://127\.0\.0\.1:\d+; %asyncwsgi --stop ends it\n"
+    assert re.fullmatch(pattern, said)
     assert fetched(address(said)) == b"first"
-    again = run("%asyncwsgi second")
-    assert address(again) == address(said)
-    assert fetched(address(said)) == b"second"
+
+
+def test_another_application_takes_the_place_of_the_first_on_its_port(run: Run, port: int) -> None:
+    where = address(run(f"%asyncwsgi first --port {port}"))
+    assert where == ("127.0.0.1", port)
+    assert fetched(where) == b"first"
+    assert address(run("%asyncwsgi second")) == where
+    assert fetched(where) == b"second"
     assert fetched(address(run('%asyncwsgi make(b"of a call")'))) == b"of a call"
 
 
-def test_it_stops_and_starts_again_on_the_same_port(run: Run) -> None:
-    where = address(run("%asyncwsgi first"))
+def test_it_stops_and_starts_again_on_the_same_port(run: Run, port: int) -> None:
+    where = address(run(f"%asyncwsgi first --port {port}"))
     run("%asyncwsgi --stop")
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(where, timeout=TIMEOUT)  # type: ignore[arg-type]
+        connect(where)
     run("%asyncwsgi --stop")
     assert address(run("%asyncwsgi second")) == where
 
 
-def test_to_unload_it_stops_it(run: Run) -> None:
-    where = address(run("%asyncwsgi first"))
+def test_to_unload_it_stops_it(run: Run, port: int) -> None:
+    where = address(run(f"%asyncwsgi first --port {port}"))
     run("%unload_ext asyncwsgi")
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(where, timeout=TIMEOUT)  # type: ignore[arg-type]
+        connect(where)
     run("%load_ext asyncwsgi")
     assert fetched(address(run("%asyncwsgi first"))) == b"first"
 
