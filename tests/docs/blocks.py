@@ -10,8 +10,9 @@ A block says by its language what it is:
     A cell of a notebook, with the magic of this package.
 ``sh``
     Commands. ``pip install`` says what is installed for the whole page, in blocks as in sentences.
-``ini``, ``nginx``
-    Configuration: of pytest, or of ``pserve`` if its section is that of a server; of nginx.
+``ini``, ``nginx``, ``toml``
+    Configuration: of pytest, or of ``pserve`` if its section is that of a server; of nginx; of this
+    package.
 ``json``
     An entry of ``examples/vscode/launch.json``.
 ``text``

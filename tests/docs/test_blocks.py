@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from asyncwsgi.command.settings_file import read_settings
 from asyncwsgi.testing import Authority, LiveServer
 from tests.apps import show_environ
 from tests.client import TIMEOUT, connect
@@ -78,6 +79,7 @@ class Project:
             "ini": self._configure,
             "json": self._read_json,
             "nginx": self._read_nginx,
+            "toml": self._read_settings,
         }
         by_language[self._block.language]()
 
@@ -217,6 +219,10 @@ class Project:
     def _read_json(self) -> None:
         launch = json.loads(ROOT.joinpath("examples/vscode/launch.json").read_text())
         assert json.loads(self._block.source) in launch["configurations"]
+
+    def _read_settings(self) -> None:
+        (self._folder / "pyproject.toml").write_text(self._block.source)
+        assert read_settings(self._folder)
 
     def _read_nginx(self) -> None:
         rest = self._block.source
