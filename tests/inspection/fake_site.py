@@ -168,5 +168,7 @@ class FakeSite:
     def _json(
         self, value: Any, start_response: StartResponse, status: str = "200 OK"
     ) -> Iterable[bytes]:
-        start_response(status, [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")])
+        start_response(
+            status, [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
+        )
         return [json.dumps(value).encode()]

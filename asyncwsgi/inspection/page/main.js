@@ -132,7 +132,8 @@ function move(by) {
   const { items } = list;
   if (!items.length) return;
   const index = items.findIndex((entry) => entry.id === selected);
-  const next = index < 0 ? 0 : Math.min(Math.max(index + by, 0), items.length - 1);
+  // Whoever has chosen nothing begins at the top.
+  const next = Math.min(Math.max(index + by, 0), items.length - 1);
   select(items[next].id);
 }
 
