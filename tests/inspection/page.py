@@ -107,6 +107,10 @@ class Page:
     def panel(self) -> str:
         return self.find("#panel").text
 
+    def says(self, text: str) -> None:
+        """Wait until the line at the bottom says this."""
+        self.until(lambda: self.text("#said") == text)
+
     def filter(self, query: str) -> None:
         field = self.find("#query")
         field.clear()

@@ -16,8 +16,13 @@ from asyncwsgi.testing import LiveServer
 from tests.inspection.fake_site import KEY, FakeSite, entry
 from tests.inspection.page import Page
 
-RUNNING = {"state": "running", "status": None, "duration": None, "response_headers": []}
-STREAMING = {
+RUNNING: dict[str, Any] = {
+    "state": "running",
+    "status": None,
+    "duration": None,
+    "response_headers": [],
+}
+STREAMING: dict[str, Any] = {
     "state": "streaming",
     "duration": None,
     "response_headers": [["Content-Type", "text/event-stream"]],
@@ -428,7 +433,7 @@ def test_copies_go_to_the_clipboard(page: Page, show: Show) -> None:
         page.find(
             f"#detail button[title^='Copy as {'a pytest ' if way == 'test' else ''}{way}']"
         ).click()
-        page.until(lambda way=way: page.text("#said") == f"Copied as {way}.")
+        page.says(f"Copied as {way}.")
         assert page.run_async("navigator.clipboard.readText()") == f"{way} of 1-1"
 
 
