@@ -120,6 +120,14 @@ class Page:
         """Press keys, wherever the focus is."""
         ActionChains(self.driver).send_keys(*keys).perform()
 
+    def until_drawn(self) -> None:
+        """Wait until transitions are over and everything stands as it will be seen."""
+        self.run_async(
+            """Promise.allSettled(document.getAnimations()
+              .filter((one) => one instanceof CSSTransition).map((one) => one.finished))
+            .then(() => new Promise(requestAnimationFrame))"""
+        )
+
     def console(self) -> list[str]:
         """What the browser has complained of since it was asked last."""
         lines = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
