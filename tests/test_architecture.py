@@ -56,6 +56,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "log_writer",
         "from_thread",
         "development",
+        "inspection",
         "reloading",
         "mounts",
         "supervision",

@@ -1,8 +1,8 @@
 """Between the supervisor and a child: one JSON object a line, over a pair of sockets.
 
 The child sends events (``imported``, ``serving``, ``failed``, ``alive``, ``recycle``, ``state``,
-``stats``, ``found``), the supervisor commands (``serve``, ``announce-end``, ``stop``, ``abort``,
-``state``, ``broken``).
+``stats``, ``found``, ``inspected``, ``inspected-dropped``, ``inspected-now``), the supervisor
+commands (``serve``, ``announce-end``, ``stop``, ``abort``, ``state``, ``broken``, ``inspect-now``).
 Sockets, and not pipes, because their end is the news that the process at the other end has died, in
 both directions and whatever it died of.
 
