@@ -33,6 +33,10 @@ class Page:
         self.driver.get(url)
         self.until(lambda: self.state() == "live")
 
+    def leave(self) -> None:
+        """Go elsewhere, so that its stream ends."""
+        self.driver.get("about:blank")
+
     def state(self) -> str:
         return str(self.run("return document.body.dataset.state"))
 

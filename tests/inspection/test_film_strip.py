@@ -79,7 +79,7 @@ def bikes(tmp_path: Path, page: Page) -> Iterator[Shop]:
     try:
         shop.wait()
         yield shop
-        page.driver.get("about:blank")
+        page.leave()
     finally:
         shop.close()
 

@@ -6,15 +6,15 @@ import base64
 import gzip
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from selenium.webdriver import Keys
 from selenium.webdriver.support.select import Select
 
-from asyncwsgi.testing import LiveServer
-from tests.inspection.fake_site import KEY, FakeSite, entry
 from tests.inspection.page import Page
+from tests.inspection.staged_site import StagedSite, entry
 
 RUNNING: dict[str, Any] = {
     "state": "running",
@@ -29,25 +29,21 @@ STREAMING: dict[str, Any] = {
 }
 
 
+Show = Callable[..., StagedSite]
+
+
 @pytest.fixture
-def show(page: Page) -> Iterator[Callable[..., FakeSite]]:
-    """Open the page on these entries; the site."""
-    servers: list[LiveServer] = []
+def show(page: Page) -> Iterator[Show]:
+    """Opens the page on these entries; the site."""
+    with ExitStack() as open_sites:
 
-    def show(*entries: dict[str, Any], **settings: str) -> FakeSite:
-        site = FakeSite(entries)
-        site.settings |= settings
-        servers.append(LiveServer(site).__enter__())
-        page.open(f"{servers[-1].url}/#{KEY}")
-        return site
+        def show(*entries: dict[str, Any], **settings: Any) -> StagedSite:
+            site = open_sites.enter_context(StagedSite(entries, **settings))
+            page.open(site.url)
+            return site
 
-    yield show
-    page.driver.get("about:blank")  # closes its stream
-    for server in servers:
-        server.close()
-
-
-Show = Callable[..., FakeSite]
+        yield show
+        page.leave()
 
 
 def kept(data: bytes, *, is_cut: bool = False) -> dict[str, Any]:
@@ -64,13 +60,14 @@ def response(content_type: str, data: bytes, *more: list[str], is_cut: bool = Fa
 
 
 def test_requests_come_by_themselves_and_the_newest_stands_on_top(page: Page, show: Show) -> None:
-    site = show(entry(1), entry(2))
+    site = show(entry(1), entry(2), most=3)
     page.shows("/2", "/1")
     site.put(entry(3))
     page.shows("/3", "/2", "/1")
     assert page.text("#count") == "3 requests"
-    site.push("gone", ["1-1"])
-    page.shows("/3", "/2")
+    # Those that are not kept any more go by themselves, too.
+    site.put(entry(4))
+    page.shows("/4", "/3", "/2")
 
 
 def test_what_is_in_flight_stands_above_all_others_and_its_age_counts(
@@ -485,42 +482,39 @@ def test_the_list_says_which_row_is_chosen_and_of_how_many(page: Page, show: Sho
 # The site goes, and comes.
 
 
-def test_it_connects_again_when_the_server_is_back(page: Page, show: Show) -> None:
-    site = FakeSite([entry(1)])
-    with LiveServer(site) as server:
-        page.open(f"{server.url}/#{KEY}")
+def test_it_connects_again_when_the_server_is_back(page: Page) -> None:
+    with StagedSite([entry(1)]) as site:
+        page.open(site.url)
         page.shows("/1")
-        port = int(server.url.rpartition(":")[2])
     page.until(lambda: page.state() == "lost")
     assert "being restarted" in page.find("#banner").text
-    site.entries["1-2"] = entry(2)
-    with LiveServer(site, port=port):
+    with StagedSite([entry(1), entry(2)], port=site.port):
         page.shows("/2", "/1")
         assert not page.find("#banner").is_displayed()
-        page.driver.get("about:blank")
+        page.leave()
     assert [line for line in page.console() if "/api/" not in line] == []
 
 
-def test_without_the_key_it_says_where_the_key_is(page: Page, show: Show) -> None:
-    with LiveServer(FakeSite([entry(1)])) as server:
-        page.driver.get(f"{server.url}/")
+def test_without_the_key_it_says_where_the_key_is(page: Page) -> None:
+    with StagedSite([entry(1)]) as site:
+        page.driver.get(site.url.partition("#")[0])
         page.until(lambda: page.state() == "refused")
         assert "start line" in page.find("#banner").text
-        page.driver.get("about:blank")
-        page.driver.get(f"{server.url}/#other")
-        page.until(lambda: "the key is wrong" in page.find("#banner").text)
+        page.leave()
+        page.driver.get(f"{site.url}-no-longer")
+        page.until(lambda: "is missing or wrong" in page.find("#banner").text)
         assert page.targets() == []
-        page.driver.get("about:blank")
+        page.leave()
     assert ["403" in line for line in page.console()] == [True]
 
 
-def test_the_key_is_known_when_the_page_is_opened_without_it(page: Page, show: Show) -> None:
-    with LiveServer(FakeSite([entry(1)])) as server:
-        page.open(f"{server.url}/#{KEY}")
-        page.driver.get("about:blank")
-        page.open(f"{server.url}/")
+def test_the_key_is_known_when_the_page_is_opened_without_it(page: Page) -> None:
+    with StagedSite([entry(1)]) as site:
+        page.open(site.url)
+        page.leave()
+        page.open(site.url.partition("#")[0])
         page.shows("/1")
-        page.driver.get("about:blank")
+        page.leave()
 
 
 # What applications and clients send is hostile.
@@ -548,6 +542,7 @@ def test_nothing_that_is_sent_becomes_markup(page: Page, show: Show) -> None:
         client=MARKUP,
         protocol=MARKUP,
     )
+    # A level is cut where no level of logging is that long.
     show(hostile, app=MARKUP, origin="javascript:hacked=1", version=MARKUP)
     page.until(lambda: page.targets() == [f"/{MARKUP}?{MARKUP}={MARKUP}"])
     page.find("#rows .row").click()

@@ -255,7 +255,7 @@ function state(name, text) {
 
 function refuse(error) {
   localStorage.removeItem("key");
-  state("refused", `${visible(error.message)} — the server may have been restarted: open the URL that its start line shows.`);
+  state("refused", `Another run of the server? ${visible(error.message)}.`);
 }
 
 const MOST_SQUARES = 32;
