@@ -294,6 +294,22 @@ def test_events_of_an_open_stream_come_as_they_are_sent(page: Page, show: Show) 
     assert "The stream is open." in page.panel()
 
 
+def test_what_has_not_changed_is_not_drawn_anew_while_a_request_goes_on(
+    page: Page, show: Show
+) -> None:
+    # A click that begins on an element which is replaced meanwhile never ends.
+    site = show(entry(1, **RUNNING))
+    page.choose("/1")
+    page.tab("request")
+    page.run("window.kept = document.querySelectorAll('#detail button, #panel td')")
+    line = {"at": 0.1, "level": "INFO", "logger": "shop", "text": "still here"}
+    site.put(entry(1, **RUNNING, response_size=17, reason="", client="::1"))
+    page.until(lambda: "from ::1" in page.text("#detail .facts"))
+    assert page.run("return [...kept].every((one) => one.isConnected)")
+    site.put(entry(1, **RUNNING, logs=[line]))
+    page.until(lambda: page.count("#tab-logs") == 1)
+
+
 def test_log_lines_stand_beside_their_time(page: Page, show: Show) -> None:
     line = {"at": 0.001, "level": "WARNING", "logger": "shop", "text": "nearly\nempty"}
     show(entry(1, logs=[line]))

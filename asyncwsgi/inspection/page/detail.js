@@ -22,12 +22,16 @@ export class Detail {
   #tab = "timeline"; // what was chosen last; an entry that has no such tab shows another one
   #views = new Map(); // how bodies are looked at
   #open = new Map(); // which folds are open
-  #stack = null;
+  #stack = null; // {text, at} of when somebody looked last
+  #drawn = ""; // what the panel was drawn of
+  #drawnTabs = "";
 
   /** @param actions what the buttons do: {replay, edit, copy, close, select, stack} */
   constructor(pane, actions) {
     Object.assign(this, { pane, actions, settings: { editor: "", origin: "" } });
-    this.head = el("header");
+    this.actionBar = el("div");
+    this.facts = el("div");
+    this.head = el("header", {}, this.actionBar, this.facts);
     this.tabs = el("div.tabs", { role: "tablist", "aria-label": "About this request", keydown: (event) => this.#tabKey(event) });
     this.panel = el("div.panel", { role: "tabpanel", tabindex: "0", id: "panel" });
     this.panel.addEventListener("toggle", (event) => this.#folded(event), true);
@@ -49,7 +53,9 @@ export class Detail {
     if (isOther) [this.#stack, this.#open] = [null, new Map()];
     this.#entry = entry;
     this.pane.hidden = false;
-    this.head.replaceChildren(...this.#headOf(entry));
+    // Nothing is made anew that has not changed, or a click and a selection would be lost to it.
+    if (isOther) this.actionBar.replaceChildren(this.#actionsOn(entry));
+    this.facts.replaceChildren(...this.#factsOf(entry));
     this.#drawTabs();
     this.#drawPanel(isOther);
   }
@@ -97,18 +103,21 @@ export class Detail {
     return this.#names().includes(this.#tab) ? this.#tab : "timeline";
   }
 
-  #headOf(entry) {
-    const { flask } = entry;
+  #actionsOn({ id }) {
     const copies = [["curl", "curl"], ["httpx", "httpx"], ["test", "a pytest test"]];
+    return el("div.bar", {},
+      button("Replay", "Send it again (r)", () => this.actions.replay(id)),
+      button("Edit…", "Change it and send it (e)", () => this.actions.edit(this.#entry)),
+      el("span.group", { role: "group", "aria-label": "Copy as" },
+        el("span.quiet", {}, "Copy as"),
+        copies.map(([name, text]) => button(name, `Copy as ${text}${name === "curl" ? " (c)" : ""}`,
+          (event) => this.actions.copy(id, name, event.currentTarget)))),
+      button("×", "Close (Esc)", () => this.actions.close(), { class: "close push", "aria-label": "Close" }));
+  }
+
+  #factsOf(entry) {
+    const { flask } = entry;
     return [
-      el("div.bar", {},
-        button("Replay", "Send it again (r)", () => this.actions.replay(entry)),
-        button("Edit…", "Change it and send it (e)", () => this.actions.edit(entry)),
-        el("span.group", { role: "group", "aria-label": "Copy as" },
-          el("span.quiet", {}, "Copy as"),
-          copies.map(([name, text]) => button(name, `Copy as ${text}${name === "curl" ? " (c)" : ""}`,
-            (event) => this.actions.copy(entry, name, event.currentTarget)))),
-        button("×", "Close (Esc)", () => this.actions.close(), { class: "close push", "aria-label": "Close" })),
       el("h2", {},
         el("span.badge", { class: statusClass(entry) }, statusText(entry)), " ",
         el("span.method", {}, visible(entry.method)), " ", el("span.target", {}, visible(entry.target))),
@@ -128,10 +137,13 @@ export class Detail {
   }
 
   #drawTabs() {
-    const hadFocus = this.tabs.contains(document.activeElement);
     const counts = { events: this.#entry.events.length, logs: this.#entry.logs.length };
-    const shown = this.#shown();
-    this.tabs.replaceChildren(...this.#names().map((name) => el("button.tab", {
+    const [shown, names] = [this.#shown(), this.#names()];
+    const drawn = JSON.stringify([shown, names, counts]);
+    if (drawn === this.#drawnTabs) return;
+    this.#drawnTabs = drawn;
+    const hadFocus = this.tabs.contains(document.activeElement);
+    this.tabs.replaceChildren(...names.map((name) => el("button.tab", {
       type: "button", role: "tab", id: `tab-${name}`, "aria-controls": "panel",
       "aria-selected": String(name === shown), tabindex: name === shown ? "0" : "-1",
       click: () => this.choose(name),
@@ -149,6 +161,9 @@ export class Detail {
   }
 
   #drawPanel(isAnew) {
+    const drawn = JSON.stringify(this.#sourcesOf(this.#shown()));
+    if (!isAnew && drawn === this.#drawn) return;
+    this.#drawn = drawn;
     const { scrollTop, scrollHeight, clientHeight } = this.panel;
     const wasAtEnd = scrollTop > 0 && scrollTop + clientHeight >= scrollHeight - 2;
     const content = this.#contentOf(this.#shown());
@@ -164,6 +179,18 @@ export class Detail {
 
   #folded({ target }) {
     if (target.index !== undefined) this.#open.set(`${this.#shown()} ${target.index}`, target.open);
+  }
+
+  /** What a tab is drawn of. */
+  #sourcesOf(name) {
+    const entry = this.#entry;
+    switch (name) {
+      case "timeline": return [entry.marks, entry.spans, entry.state, isInFlight(entry) && Date.now()];
+      case "stack": return [this.#stack, entry.state];
+      case "request": return [entry.request_headers, entry.request_body];
+      case "response": return [entry.response_headers, entry.response_body];
+      default: return [entry[name], entry.state, entry.frames.length];
+    }
   }
 
   #contentOf(name) {

@@ -137,8 +137,9 @@ function move(by) {
   select(items[next].id);
 }
 
-async function replay(entry) {
-  await attempt(() => send({ id: entry.id }));
+async function replay(id) {
+  say("Sending it again…");
+  await attempt(() => send({ id }));
 }
 
 async function send(request) {
@@ -148,8 +149,8 @@ async function send(request) {
   if (answer.id) select(answer.id, { opens: true });
 }
 
-async function copy(entry, way, from) {
-  const text = await attempt(() => api.text(`entries/${encodeURIComponent(entry.id)}/copy/${way}`));
+async function copy(id, way, from) {
+  const text = await attempt(() => api.text(`entries/${encodeURIComponent(id)}/copy/${way}`));
   if (text == null) return;
   try {
     await navigator.clipboard.writeText(text);
@@ -365,9 +366,9 @@ const KEYS = {
   Enter: () => selected && select(selected, { opens: true, focuses: true }),
   "/": () => $("query").select(),
   p: togglePause,
-  r: () => selected && replay({ id: selected }),
+  r: () => selected && replay(selected),
   e: withDetail((entry) => dialog.open(entry)),
-  c: () => selected && copy({ id: selected }, "curl"),
+  c: () => selected && copy(selected, "curl"),
   s: withDetail((entry) => isInFlight(entry) && detail.choose("stack")),
   f: () => setQuery(toggled($("query").value, "is", "failed")),
   "[": withDetail(() => detail.step(-1)),

@@ -18,7 +18,8 @@ export class ReplayDialog {
     this.note = dialog.querySelector(".note");
     this.problem = dialog.querySelector(".problem");
     this.send = send;
-    dialog.querySelector(".send").addEventListener("click", () => this.#submit());
+    this.sender = dialog.querySelector(".send");
+    this.sender.addEventListener("click", () => this.#submit());
     dialog.querySelector(".cancel").addEventListener("click", () => dialog.close());
     dialog.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.#submit();
@@ -45,12 +46,15 @@ export class ReplayDialog {
   }
 
   async #submit() {
+    if (this.sender.disabled) return;
+    this.sender.disabled = true;
     try {
-      const request = this.#request();
-      await this.send(request);
+      await this.send(this.#request());
       this.dialog.close();
     } catch (error) {
       this.problem.textContent = error.message;
+    } finally {
+      this.sender.disabled = false;
     }
   }
 
