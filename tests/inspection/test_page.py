@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from selenium.webdriver import Keys
+from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.support.select import Select
 
 from tests.inspection.page import Page
@@ -482,6 +482,24 @@ def test_everything_is_done_by_keys(page: Page, show: Show) -> None:
     page.shows()
     page.press(Keys.ESCAPE)
     assert page.driver.switch_to.active_element.get_attribute("id") == "list"
+
+
+def test_the_line_between_the_panes_is_moved_and_stays_where_it_was_left(
+    page: Page, show: Show
+) -> None:
+    site = show(entry(1))
+    page.choose("/1")
+    before = page.find("#requests").rect["width"]
+    page.find("#splitter").send_keys(Keys.ARROW_LEFT)
+    narrower = page.find("#requests").rect["width"]
+    assert narrower < before
+    page.leave()
+    page.open(site.url)
+    page.choose("/1")
+    assert page.find("#requests").rect["width"] == narrower
+    line = page.find("#splitter")
+    ActionChains(page.driver).drag_and_drop_by_offset(line, 100, 0).perform()
+    assert page.find("#requests").rect["width"] == pytest.approx(narrower + 100, abs=5)
 
 
 def test_the_list_says_which_row_is_chosen_and_of_how_many(page: Page, show: Show) -> None:

@@ -8,6 +8,7 @@ import { VirtualList } from "./list.js";
 import { asksFor, isInFlight, parse, toggled } from "./query.js";
 import { ReplayDialog } from "./replay.js";
 import { fillRow, makeRow } from "./rows.js";
+import { splitter } from "./splitter.js";
 
 const ROW_HEIGHT = 28;
 const DRAW_EVERY = 100; // milliseconds between two looks at what has come
@@ -398,6 +399,7 @@ document.addEventListener("keydown", (event) => {
 // A new fragment is a new key: the start line's URL was opened in this very tab.
 addEventListener("hashchange", () => location.reload());
 
+splitter($("splitter"), $("panes"));
 readQuery();
 if (api.key) follow();
 else state("refused", "The key is missing: open the URL that the server's start line shows, with all that stands behind the #.");
