@@ -213,12 +213,12 @@ _REQUIRED = ("method", "target", "began_at")
 """What the first report has."""
 
 
-def begun(entry_id: str, told: Any) -> Entry | None:
+def begun(entry_id: str, told: Any, added: Any) -> Entry | None:
     """A new entry of what the first report sets; None if that is none."""
     if not isinstance(told, dict) or any(name not in told for name in _REQUIRED):
         return None
     entry = {"id": entry_id, **{name: default for name, (default, _) in FIELDS.items()}}
-    return merged(entry, told, None)
+    return merged(entry, told, added)
 
 
 def merged(entry: Entry, replaced: Any, added: Any) -> Entry:

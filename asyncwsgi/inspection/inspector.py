@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.config import Config
 from asyncwsgi.errors import BindError
+from asyncwsgi.inspection.copying import copiers
+from asyncwsgi.inspection.failed import Failed
 from asyncwsgi.inspection.feed import Feed
 from asyncwsgi.inspection.guard import Guard
 from asyncwsgi.inspection.origin import Origin
-from asyncwsgi.inspection.site import LARGEST_BODY, Failed, Site
+from asyncwsgi.inspection.outgoing import outgoing
+from asyncwsgi.inspection.replay import Replayer
+from asyncwsgi.inspection.site import LARGEST_BODY, Site
 from asyncwsgi.inspection.store import Store
 from asyncwsgi.server.listeners import Listener, open_listeners
 from asyncwsgi.server.server import Server
@@ -61,6 +65,9 @@ class Inspector:
         self._asking: asyncio.Task[None] | None = None
         self._port = service.development.inspect_port
         self._origin = Origin.of(listeners, service.config)
+        self._is_masked = not service.development.inspect_secrets
+        self._replayer = Replayer(self._origin, _objection(service.config))
+        self._store.on_begun = self._replayer.begun
         self._settings = {
             "version": __version__,
             "app": service.app,
@@ -79,7 +86,7 @@ class Inspector:
         """
         listeners = _open(self._port)
         port = listeners[0].sock.getsockname()[1]
-        copies: dict[str, Any] = {}
+        copies = copiers(self._origin, is_masked=self._is_masked)
         site = Site(Guard(self._key, port), self._store, self, self._settings, copies)
         self._server = _SiteServer(site, listeners)
         self.url = f"http://127.0.0.1:{port}/#{self._key}"
@@ -91,6 +98,7 @@ class Inspector:
         """Serve it no more; whoever looks is cut."""
         if self._asking is not None:
             self._asking.cancel()
+        await self._replayer.close()
         if self._server is not None:
             await self._server.shutdown()
 
@@ -160,7 +168,18 @@ class Inspector:
 
     async def replay(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Send a request once more."""
-        raise Failed(501, "requests cannot be replayed yet")
+        entry_id = request.get("id")
+        entry = self._store.entry(entry_id) if isinstance(entry_id, str) else None
+        if entry is None:
+            raise Failed(404, f"no request {entry_id!r} is kept; the oldest ones are forgotten")
+        again = outgoing(entry, request, is_masked=self._is_masked)
+        if again.objection:
+            raise Failed(
+                409,
+                f"{again.objection}; edit the request before it is sent, or start with "
+                "--inspect-secrets",
+            )
+        return await self._replayer.send(entry["id"], again)
 
 
 class _SiteServer(Server):
@@ -185,6 +204,13 @@ class _SiteServer(Server):
 
     def _say_that_it_stops(self) -> None:
         """The application does."""
+
+
+def _objection(config: Config) -> str:
+    """Why nobody but a proxy can send the application requests."""
+    if config.proxy_protocol:
+        return "the application takes requests of proxies that speak the PROXY protocol alone"
+    return ""
 
 
 def _open(port: int) -> list[Listener]:

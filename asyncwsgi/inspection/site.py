@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from asyncwsgi.event_stream import EventStream
 from asyncwsgi.from_thread import run as run_on_loop
+from asyncwsgi.inspection.failed import Failed, Headers
 from asyncwsgi.inspection.feed import Feed
 from asyncwsgi.inspection.guard import HEADERS, Guard
 from asyncwsgi.inspection.store import Store
@@ -33,18 +34,6 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _READS = ("GET", "HEAD")
-
-
-Headers = tuple[tuple[str, str], ...]
-
-
-class Failed(Exception):
-    """A request that cannot be answered; its text is for the user."""
-
-    def __init__(self, status: int, error: str, headers: Headers = ()) -> None:
-        super().__init__(error)
-        self.status = status
-        self.headers = headers
 
 
 class Answer(NamedTuple):

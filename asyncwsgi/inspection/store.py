@@ -6,7 +6,7 @@ but replaced, and a dict is copied in one step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from asyncwsgi.inspection.entries import (
@@ -44,6 +44,8 @@ class Store:
         """Those of which nothing more is expected, in the order in which they ended."""
         self._sizes: dict[str, int] = {}
         self._feeds: set[Feed] = set()
+        self.on_begun: Callable[[Entry], object] = lambda _: None
+        """Called with each new entry."""
         self.size = 0
         """Bytes of all entries together."""
         self.now: Mapping[str, Any] = {}
@@ -79,15 +81,16 @@ class Store:
             return
         known = self._entries.get(entry_id)
         if known is None:
-            entry = begun(entry_id, report.get("set"))
+            entry = begun(entry_id, report.get("set"), report.get("add"))
             if entry is None:
                 return  # the rest of one that was forgotten
             self._workers[entry_id] = pid
+            self._put(entry_id, entry)
+            self.on_begun(entry)
         elif self._workers.get(entry_id, pid) != pid:
             return
         else:
-            entry = known
-        self._put(entry_id, merged(entry, report.get("set"), report.get("add")))
+            self._put(entry_id, merged(known, report.get("set"), report.get("add")))
         self._make_room()
 
     def dropped(self, count: object) -> None:
