@@ -10,8 +10,8 @@ export class Refused extends Error {}
 export class Failed extends Error {}
 
 export class Api {
-  // The fragment is never sent. It is kept for this origin, since a redirect from the application's
-  // /-/inspect has none; of another origin or port nobody can read what is kept here.
+  // The fragment is never sent. It is kept, so that the address alone will do the next time; pages of
+  // another host or port cannot read what is kept here.
   constructor() {
     this.key = location.hash.slice(1) || localStorage.getItem(KEPT_KEY) || "";
     if (this.key) localStorage.setItem(KEPT_KEY, this.key);
