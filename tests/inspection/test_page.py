@@ -235,6 +235,29 @@ def test_the_timeline_shows_marks_spans_and_where_the_time_went(page: Page, show
     assert width / all_width == pytest.approx(0.25, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["application", "first_byte"], ["application"]),
+        (["matched", "view", "after_request"], ["before the view", "view"]),
+        (["matched", "after_request"], ["before the view, and view"]),
+        (["view", "teardown"], ["view"]),
+    ],
+    ids=["no-framework", "flask", "functions-before", "raises"],
+)
+def test_what_passes_between_two_marks_has_a_name(
+    page: Page, show: Show, names: list[str], labels: list[str]
+) -> None:
+    marks = [{"name": name, "at": number} for number, name in enumerate(names)]
+    show(entry(1, marks=marks))
+    page.choose("/1")
+    page.tab("timeline")
+    found = page.run(
+        "return [...document.querySelectorAll('.timeline th')].map(e => e.textContent)"
+    )
+    assert found == labels
+
+
 def test_a_traceback_begins_with_the_own_frame_and_links_to_the_editor(
     page: Page, show: Show
 ) -> None:

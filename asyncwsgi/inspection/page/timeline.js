@@ -20,6 +20,16 @@ const UNTIL = {
   last_byte: ["response is sent", "send"],
   closed: ["exchange is closed", "send"],
 };
+// What it is if marks between are missing: nobody tells when a view begins that functions run before,
+// one that raises has nothing after it, and a plain application has none of these marks.
+const FROM = {
+  "matched until after_request": ["before the view, and view", "view"],
+  "matched until teardown": ["before the view, and view", "view"],
+  "view until teardown": ["view", "view"],
+  "view until first_byte": ["view", "view"],
+  "application until first_byte": ["application", "view"],
+  "application until closed": ["application", "view"],
+};
 const SPANS = { sql: "SQL", loop: "on the loop", wait: "waits" };
 const NOW = { waiting: ["waits for a thread", "wait"], running: ["runs", "view"], streaming: ["streams", "send"] };
 const KEPT = -0.005; // seconds: a head takes no longer to read, so the connection waited for it
@@ -31,17 +41,19 @@ export function layout(entry, now) {
   const rows = [];
   let before = null;
   for (const { name, at } of marks) {
-    const [label, kind] = UNTIL[name] ?? [name, "app"];
+    const [label, kind] = FROM[`${before?.name} until ${name}`] ?? UNTIL[name] ?? [name, "app"];
     // A kept connection was accepted long before, and then did nothing for this request.
-    if (before !== null && name !== "head") rows.push({ label, kind, mark: name, at: before, seconds: at - before });
-    before = at;
+    if (before !== null && name !== "head") {
+      rows.push({ label, kind, mark: name, at: before.at, seconds: at - before.at });
+    }
+    before = { name, at };
   }
   for (const { kind, at, seconds, text } of entry.spans) {
     rows.push({ label: SPANS[kind] ?? kind, kind, at, seconds, text, isSpan: true });
   }
   const open = NOW[entry.state];
   if (open) {
-    const at = before ?? 0;
+    const at = before?.at ?? 0;
     rows.push({ label: open[0], kind: open[1], at, seconds: Math.max(0, now - at), isOpen: true });
   }
   // Stable, so that a span which begins with a phase stands below it.
