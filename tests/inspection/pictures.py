@@ -13,7 +13,7 @@ Colour = tuple[int, int, int]
 
 
 def shrunk(png: bytes) -> bytes:
-    """The same picture in the 256 colours that are most of it; others become the nearest of those.
+    """The same picture in 256 colours; others become the nearest of those.
 
     Args:
         png: of 8 bits for each of red, green and blue, as Chromium makes them.
@@ -21,7 +21,7 @@ def shrunk(png: bytes) -> bytes:
     rows = _decoded(png)
     pixels = [[(row[x], row[x + 1], row[x + 2]) for x in range(0, len(row), 3)] for row in rows]
     counts = Counter(pixel for row in pixels for pixel in row)
-    palette = [colour for colour, _ in counts.most_common(MOST_COLOURS)]
+    palette = _palette(counts)
     index = {colour: _nearest(colour, palette) for colour in counts}
     return indexed(palette, [bytes(index[pixel] for pixel in row) for row in pixels])
 
@@ -38,11 +38,23 @@ def indexed(palette: Sequence[Colour], rows: Sequence[bytes]) -> bytes:
     return SIGNATURE + b"".join(chunks)
 
 
-def _nearest(colour: Colour, palette: list[Colour]) -> int:
-    def distance(i: int) -> int:
-        return sum((one - other) ** 2 for one, other in zip(colour, palette[i], strict=True))
+def _palette(counts: Counter[Colour]) -> list[Colour]:
+    """Half of them are most of the picture, and half are least like any before."""
+    palette = [colour for colour, _ in counts.most_common(MOST_COLOURS // 2)]
+    distances = {one: min(_distance(one, other) for other in palette) for one in counts}
+    while len(palette) < min(MOST_COLOURS, len(counts)):
+        added = max(distances, key=distances.__getitem__)
+        palette.append(added)
+        distances = {one: min(old, _distance(one, added)) for one, old in distances.items()}
+    return palette
 
-    return min(range(len(palette)), key=distance)
+
+def _distance(one: Colour, other: Colour) -> int:
+    return (one[0] - other[0]) ** 2 + (one[1] - other[1]) ** 2 + (one[2] - other[2]) ** 2
+
+
+def _nearest(colour: Colour, palette: list[Colour]) -> int:
+    return min(range(len(palette)), key=lambda i: _distance(colour, palette[i]))
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

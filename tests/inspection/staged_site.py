@@ -75,6 +75,7 @@ class StagedSite:
             "version": "0",
             "app": "shop:app",
             "origin": "http://127.0.0.1:8000",
+            "directory": "/me",
             "editor": "vscode://file{path}:{line}",
             **settings,
         }
@@ -120,7 +121,7 @@ class StagedSite:
         self._store.clear()
 
     async def stack(self, entry_id: str) -> str | None:
-        return f'File "/a.py", line 1, in {entry_id}'
+        return f'File "/me/a.py", line 1, in {entry_id}'
 
     async def replay(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         self.replayed.append(request)

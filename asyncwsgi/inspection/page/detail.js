@@ -28,7 +28,7 @@ export class Detail {
 
   /** @param actions what the buttons do: {replay, edit, copy, close, select, stack} */
   constructor(pane, actions) {
-    Object.assign(this, { pane, actions, settings: { editor: "", origin: "" } });
+    Object.assign(this, { pane, actions, settings: { editor: "", origin: "", directory: "" } });
     this.actionBar = el("div");
     this.facts = el("div");
     this.head = el("header", {}, this.actionBar, this.facts);
@@ -123,7 +123,7 @@ export class Detail {
         el("span.method", {}, visible(entry.method)), " ", el("span.target", {}, visible(entry.target))),
       el("p.facts.quiet", {}, joined([
         flask?.view && (flask.file
-          ? [el("code", {}, visible(flask.view)), " ", placeLink(this.settings.editor, flask.file, flask.line)]
+          ? [el("code", {}, visible(flask.view)), " ", placeLink(this.settings, flask.file, flask.line)]
           : el("code", {}, visible(flask.view))),
         flask?.rule && el("code", {}, visible(flask.rule)),
         clock(entry.began_at, 3),

@@ -21,7 +21,7 @@ const time = () => Date.now() / 1000;
 
 const api = new Api();
 const entries = new Map(); // id to summary, in the order in which they came
-let settings = { origin: "", editor: "", app: "", version: "" };
+let settings = { origin: "", editor: "", directory: "", app: "", version: "" };
 let query = parse("");
 let selected = null;
 let paused = null; // the ids that stand still, while it is paused

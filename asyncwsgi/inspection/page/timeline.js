@@ -81,13 +81,15 @@ function line(row, begin, share) {
     left: share(row.at - begin),
     width: share(row.seconds),
   });
-  const title = row.mark ? `${row.label}, until the mark “${row.mark}”` : row.text || row.label;
-  return el("tr", { class: row.isSpan ? "span" : null, title: visible(title) },
-    el("th", { scope: "row" }, row.label, row.text && el("code", {}, visible(row.text))),
+  const title = row.mark ? `${row.label}, until the mark “${row.mark}”` : oneLine(row.text || row.label);
+  return el("tr", { class: row.isSpan ? "span" : null, title },
+    el("th", { scope: "row" }, row.label, row.text && el("code", {}, oneLine(row.text))),
     el("td.number", {}, offset(row.at)),
     el("td.track", {}, bar),
     el("td.number", {}, row.isOpen ? `${duration(row.seconds)}…` : duration(row.seconds)));
 }
+
+const oneLine = (text) => visible(text.trim().replace(/\s+/g, " "));
 
 /** Three to six round places on the scale. */
 function ticks(begin, end) {
@@ -112,6 +114,6 @@ function statements(spans) {
   return [
     el("h3", {}, `SQL: ${count(sql.length, "statement")}, ${duration(total)}`),
     el("ol.statements", {}, sql.map((span) =>
-      el("li", {}, el("span.number.quiet", {}, duration(span.seconds)), el("pre", {}, span.text)))),
+      el("li", {}, el("span.number.quiet", {}, duration(span.seconds)), el("pre", {}, span.text.trim())))),
   ];
 }

@@ -3,17 +3,29 @@
 import { el } from "./build.js";
 import { count, visible } from "./format.js";
 
+/** How a file is called here: by its place in the project, or in the library that it belongs to. */
+function shortName(file, directory) {
+  const [, library] = /[/\\](?:site|dist)-packages[/\\](.*)$/.exec(file) ?? [];
+  if (library) return library;
+  const [, standard] = /[/\\]lib[/\\]python3[^/\\]*[/\\](.*)$/.exec(file) ?? [];
+  if (standard) return standard;
+  return isBelow(file, directory) ? file.slice(directory.length + 1) : file;
+}
+
+const isBelow = (file, directory) => Boolean(directory) && file.startsWith(directory) && /^[/\\]/.test(file.slice(directory.length));
+
 /** A link that opens `file:line` in the editor of the settings; plain text without one. */
-export function placeLink(template, file, line) {
-  const text = visible(`${file}:${line}`);
-  const url = template
+export function placeLink({ editor, directory }, file, line) {
+  const text = visible(`${shortName(file, directory)}:${line}`);
+  const whole = visible(`${file}:${line}`);
+  const url = (editor ?? "")
     .replaceAll("{path}", encodeURI(file).replace(/[?#]/g, encodeURIComponent))
     .replaceAll("{line}", line);
   // A template names an editor; whatever would run in this page is none.
-  const isEditor = template && !/^\s*(javascript|data|vbscript|blob):/i.test(url);
+  const isEditor = url && !/^\s*(javascript|data|vbscript|blob):/i.test(url);
   return isEditor
-    ? el("a.place", { href: url, title: "Open in the editor" }, text)
-    : el("span.place", {}, text);
+    ? el("a.place", { href: url, title: `Open ${whole} in the editor` }, text)
+    : el("span.place", { title: whole }, text);
 }
 
 export function traceback(entry, settings) {
@@ -34,7 +46,7 @@ export function traceback(entry, settings) {
 
 function frameItem(frame, settings) {
   return el("li", { class: frame.is_own ? "own" : "foreign" },
-    el("div", {}, el("strong", {}, visible(frame.function)), " ", placeLink(settings.editor, frame.file, frame.line)),
+    el("div", {}, el("strong", {}, visible(frame.function)), " ", placeLink(settings, frame.file, frame.line)),
     frame.source && el("pre", {}, frame.source));
 }
 
@@ -59,13 +71,26 @@ function linked(text, settings) {
   const parts = [];
   let end = 0;
   for (const match of (text ?? "").matchAll(PLACE)) {
-    parts.push(text.slice(end, match.index), "File ", placeLink(settings.editor, match[1], Number(match[2])));
+    parts.push(text.slice(end, match.index), "File ", placeLink(settings, match[1], Number(match[2])));
     end = match.index + match[0].length;
   }
   return [...parts, (text ?? "").slice(end)];
 }
 
-/** The stack of a request that has not ended, with links. */
+const FRAME = /^ *File "([^"\n]+)", line (\d+)(?:, in ([^\n]*))?(?:\n {4,}([^\n]*))?/gm;
+
+/** The stack of a request that has not ended, innermost first; as it is if it is of no known form. */
 export function stack(text, settings) {
-  return el("pre", {}, linked(text, settings));
+  const frames = [...text.matchAll(FRAME)].map(([, file, line, name, source]) => ({
+    file,
+    line: Number(line),
+    function: name ?? "",
+    source,
+    is_own: isBelow(file, settings.directory) && !/[/\\](?:site|dist)-packages[/\\]/.test(file),
+  }));
+  if (!frames.length) return [el("pre", {}, text)];
+  return [
+    el("ol.frames", { "aria-label": "Stack, innermost first" }, frames.reverse().map((frame) => frameItem(frame, settings))),
+    el("details", {}, el("summary", {}, "As Python writes it"), el("pre", {}, linked(text, settings))),
+  ];
 }
