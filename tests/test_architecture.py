@@ -55,6 +55,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "log_writer",
         "from_thread",
         "development",
+        "inspection",
         "reloading",
         "mounts",
         "supervision",

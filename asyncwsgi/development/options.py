@@ -44,6 +44,15 @@ class Development:
     debugger: bool = _option(
         False, "Show Werkzeug's interactive debugger for exceptions.", implied_by="debug"
     )
+    inspect: bool = _option(
+        False,
+        "Show each request as it comes, on a page of its own at this machine alone.",
+        implied_by="debug",
+    )
+    inspect_port: int = _option(0, "Port of that page; 0 is a free one.", minimum=0)
+    inspect_secrets: bool = _option(
+        False, "Keep cookies, passwords and tokens for it as they are, instead of masking them."
+    )
     extra_files: tuple[str, ...] = _option(
         (),
         f"More files, or directories of them, that --reload watches: {_PATHS}.",

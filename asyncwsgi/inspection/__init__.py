@@ -1,0 +1,1 @@
+"""The request inspector: what happened to each request, recorded by the worker and shown."""
