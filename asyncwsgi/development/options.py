@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.app_loading import load_application
-from asyncwsgi.config import Option, option_fields
+from asyncwsgi.config import LARGEST_PORT, Option, option_fields
 from asyncwsgi.development.debugger import has_werkzeug, with_debugger
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.reloading.sources import is_directory
@@ -86,10 +86,19 @@ class Development:
         return development
 
     def _check(self) -> None:
+        if not 0 <= self.inspect_port <= LARGEST_PORT:
+            raise ConfigError(
+                f"--inspect-port must be from 0 to {LARGEST_PORT}, got {self.inspect_port}"
+            )
         if self.reload and os.name != "posix":
             raise ConfigError(
                 "--reload hands sockets from process to process, which this platform cannot; use "
                 "Werkzeug's reloader: python -m asyncwsgi.flask run --debug"
+            )
+        if self.inspect and os.name != "posix":
+            raise ConfigError(
+                "--inspect has a process beside the one that serves, which hands it sockets; this "
+                "platform cannot: give --no-inspect"
             )
         if self.debugger and not has_werkzeug():
             raise ConfigError(

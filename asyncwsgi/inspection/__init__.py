@@ -1,1 +1,1 @@
-"""The request inspector: what happened to each request, recorded by the worker and shown."""
+"""The request inspector: what happened to each request of the process that serves, in a browser."""

@@ -37,8 +37,15 @@ class Service:
     config: Config = field(default_factory=Config)
     development: Development = field(default_factory=Development)
     processes: ProcessOptions = field(default_factory=ProcessOptions)
+    inspector: str = ""
+    """The URL of the request inspector, with its key; known once it listens."""
 
     def __post_init__(self) -> None:
+        if self.development.inspect and (self.processes.worker_count or 1) > 1:
+            raise ConfigError(
+                f"--inspect shows the requests of one process, and there shall be "
+                f"{self.processes.worker_count} workers; give --workers 1, or --no-inspect"
+            )
         if self.processes.preload and self.development.reload:
             raise ConfigError(
                 "preload and reload exclude each other: what is imported once is not taken up again"
@@ -47,7 +54,9 @@ class Service:
     @property
     def has_supervisor(self) -> bool:
         """Whether children serve, and not this process."""
-        return self.processes.worker_count is not None or self.development.reload
+        development = self.development
+        has_workers = self.processes.worker_count is not None
+        return has_workers or development.reload or development.inspect
 
     def load(self) -> WSGIApplication:
         """Import the application, and the lifespan.
@@ -83,6 +92,7 @@ class Service:
             "config": _as_json(self.config),
             "development": dataclasses.asdict(self.development),
             "processes": dataclasses.asdict(self.processes),
+            "inspector": self.inspector,
         }
 
     @classmethod
@@ -95,6 +105,7 @@ class Service:
             Config(**config),
             Development(**_with_tuples(values["development"])),
             ProcessOptions(**_with_tuples(values["processes"])),
+            values["inspector"],
         )
 
 

@@ -7,11 +7,13 @@ never takes over.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 from asyncwsgi.clock import clock
+from asyncwsgi.inspection.inspector import Inspector
 from asyncwsgi.log_setup import flush_log
 from asyncwsgi.reloading.reloader import Reloader
 from asyncwsgi.reloading.sources import Sources
@@ -39,6 +41,9 @@ ANSWER_TIMEOUT = 1.0
 """Seconds that a worker gets to say what it does."""
 LONGEST_LOOK = 1.0
 """Seconds between looks at workers that may hang; fewer if `worker_timeout` is short."""
+
+NEWS = ("stats", "state", "inspected", "inspected-dropped", "inspected-now")
+"""Events of a child that call for nothing but to be kept, or shown."""
 
 
 def supervise(service: Service, identity: Identity | None = None) -> int:
@@ -109,6 +114,7 @@ class Supervisor:
         self._has_workers = service.processes.worker_count is not None
         self._manager = ServiceManager()
         self._metrics = self._make_metrics()
+        self._inspector = self._make_inspector()
         self._children: dict[Child, asyncio.Task[None]] = {}
         """All of them, with the task that attends to each."""
         self._generations = Generations[Child](service.processes.worker_count or 1)
@@ -140,12 +146,18 @@ class Supervisor:
         try:
             if self._metrics is not None:
                 await self._metrics.start()
+            if self._inspector is not None:
+                await self._inspector.start()
+                url = self._inspector.url
+                self._service = dataclasses.replace(self._service, inspector=url)
             self._begin_generation()
             await self._is_over.wait()
         finally:
             telling.cancel()
             if self._metrics is not None:
                 await self._metrics.close()
+            if self._inspector is not None:
+                await self._inspector.close()
             if self._reloader is not None:
                 self._reloader.close()
             if ticker is not None:
@@ -245,6 +257,9 @@ class Supervisor:
         if self._is_ending:
             return
         generations = self._generations
+        if self._inspector is not None and generations.wanted + more > 1:
+            logger.warning("stays at 1 worker: --inspect shows the requests of one; --no-inspect")
+            return
         generations.wanted = max(1, generations.wanted + more)
         logger.info("now %s", counted(generations.wanted, "worker"))
         self._balance()
@@ -314,6 +329,8 @@ class Supervisor:
         del self._children[child]
         if self._metrics is not None:
             self._metrics.ended(child.pid)
+        if self._inspector is not None:
+            self._inspector.worker_ended(child.pid)
         self._ended(child, code)
 
     async def _listen(self, child: Child) -> None:
@@ -322,7 +339,7 @@ class Supervisor:
                 await self._reloader.look()
             importing = self._generations.importing
             wanted = self._generations.wanted
-            if event in ("stats", "state"):
+            if event in NEWS:
                 self._take_news(child, event)
             elif child in importing and event == "imported" and child.can_fork:
                 self._fork_from(child)
@@ -340,8 +357,10 @@ class Supervisor:
     def _take_news(self, child: Child, event: str) -> None:
         if event == "state":
             logger.info("worker %d: %s", child.pid, child.state)
-        elif self._metrics is not None:
+        elif event == "stats" and self._metrics is not None:
             self._metrics.told(child.pid, child.stats)
+        elif self._inspector is not None:
+            self._inspector.told(child.pid, child.message)
 
     def _take_over(self, child: Child) -> None:
         self._generations.serves(child)
@@ -416,6 +435,11 @@ class Supervisor:
 
     def _go_on_behind(self, child: Child, code: int) -> None:
         """Go on without a child that has served, and ended of its own."""
+        if not self._has_workers and self._reloader is None:
+            # It is there for the inspector alone: the program is this child, and ends as it does.
+            self._exit_code = 128 - code if code < 0 else code
+            self._end()
+            return
         if not self._has_workers or self._waits_for_change:
             logger.error("the process that served %s; waiting for a change", _words(code))
             self._waits_for_change = True
@@ -491,6 +515,17 @@ class Supervisor:
     def _make_metrics(self) -> WorkerMetrics | None:
         bind = self._service.config.metrics_bind
         return WorkerMetrics(bind) if bind else None
+
+    def _make_inspector(self) -> Inspector | None:
+        if not self._service.development.inspect:
+            return None
+        return Inspector(self._service, self._listeners.listeners, self._ask_for_requests)
+
+    def _ask_for_requests(self, pid: int | None) -> None:
+        """Have one child, or those that serve, say what their requests do."""
+        for child in self._children:
+            if child.pid == pid or (pid is None and child in self._generations.serving):
+                child.ask_for_requests()
 
     def _count_restart(self) -> None:
         if self._metrics is not None:

@@ -24,6 +24,7 @@ from asyncwsgi.config import Config
 from asyncwsgi.development.error_page import ErrorPage
 from asyncwsgi.errors import AsyncWSGIError
 from asyncwsgi.event_loops import loop_factory
+from asyncwsgi.inspection.door import with_door
 from asyncwsgi.inspection.recording import Recorder, record
 from asyncwsgi.log_setup import configure_logging, flush_log
 from asyncwsgi.own_process import own_process
@@ -89,7 +90,8 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
             control = _go_on_as_worker(forked, service)
         # Whether browsers shall see why newer code does not serve.
         application = page if service.development.debugger else page.application
-        server = Server(application, _own_config(service.config, inheritance.binds))
+        config = _own_config(service.config, inheritance.binds)
+        server = Server(with_door(application, service.inspector, config), config)
         if service.processes.workers is not None:
             _make_one_of_several(server, service)
         with asyncio.Runner(loop_factory=loop_factory(service.config.loop)) as runner:
