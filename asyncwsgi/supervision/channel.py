@@ -22,6 +22,7 @@ from typing import Any
 
 LARGEST_MESSAGE_SIZE = 1024 * 1024
 """A traceback is in one of them, or what a thousand requests are doing."""
+_CONGESTED_SIZE = 4 * LARGEST_MESSAGE_SIZE
 _LARGEST_TEXT = LARGEST_MESSAGE_SIZE // 16
 """Characters of a text in a message that is too large. JSON writes one of them as up to 12 bytes,
 and no message has more than one text without a bound of its own."""
@@ -50,6 +51,9 @@ def _shortened(value: Any) -> Any:
 class Channel:
     """One end of it, in a running loop."""
 
+    largest_size = LARGEST_MESSAGE_SIZE
+    """Bytes of a message."""
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
@@ -63,6 +67,16 @@ class Channel:
         """Send a message, or nothing if the other end is gone."""
         if not self._writer.is_closing():
             self._writer.write(encode(message))
+
+    def send_all(self, messages: list[dict[str, Any]]) -> None:
+        """Send these in one go, or nothing if the other end is gone."""
+        if not self._writer.is_closing():
+            self._writer.write(b"".join(map(encode, messages)))
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether the other end has fallen behind by so much that what can wait should."""
+        return self._writer.transport.get_write_buffer_size() > _CONGESTED_SIZE
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
         """What the other end sends, until it is gone."""

@@ -25,6 +25,7 @@ from asyncwsgi.development.error_page import ErrorPage
 from asyncwsgi.errors import AsyncWSGIError
 from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.inspection.door import with_door
+from asyncwsgi.inspection.recording import Recorder, record
 from asyncwsgi.log_setup import configure_logging, flush_log
 from asyncwsgi.own_process import own_process
 from asyncwsgi.reloading.imports import LateImports, SourceRoots
@@ -159,6 +160,9 @@ class _SupervisedServer:
         self._server = server
         self._listeners = listeners
         self._watches = service.development.reload
+        self._inspects = service.development.inspect
+        self._keeps_secrets = service.development.inspect_secrets
+        self._recorder: Recorder | None = None
         self._processes = service.processes
         self._tells_stats = bool(service.config.metrics_bind)
         self._wear = Wear(service.processes)
@@ -197,6 +201,8 @@ class _SupervisedServer:
 
     async def _serve(self, channel: Channel) -> None:
         reports = [asyncio.create_task(self._say_alive(channel))]
+        if self._inspects:
+            self._recorder = record(self._server, channel, keeps_secrets=self._keeps_secrets)
         async with self._server:
             for listener in self._listeners:
                 listener.close()  # the server has its own copies, and closes them when it stops
@@ -208,6 +214,8 @@ class _SupervisedServer:
             await self._server.serve_forever()
         for report in reports:
             report.cancel()
+        if self._recorder is not None:
+            self._recorder.close()
         self._send_stats(channel)
 
     async def _say_alive(self, channel: Channel) -> None:
@@ -257,6 +265,8 @@ class _SupervisedServer:
                 self._server.abort()
             case "state":
                 channel.send(event="state", state=describe(self._server.snapshot(stacks=True)))
+            case "inspect-now" if self._recorder is not None:
+                channel.send(event="inspected-now", **self._recorder.now())
             case "broken":
                 self._page.traceback = message["traceback"]
 
