@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.config import Config
@@ -73,6 +74,7 @@ class Inspector:
             "app": service.app,
             "origin": self._origin.url if self._origin else "",
             "editor": "",
+            "directory": str(Path.cwd()),
         }
         self._server: _SiteServer | None = None
         self.url = ""
