@@ -85,8 +85,9 @@ def bikes(tmp_path: Path, page: Page) -> Iterator[Shop]:
 
 
 @pytest.fixture
-def picture(page: Page) -> Callable[[str, str], None]:
+def picture(page: Page) -> Iterator[Callable[..., None]]:
     """Takes the picture of this name, in the light or the dark, if pictures are wanted."""
+    taken: dict[str, bytes] = {}
 
     def picture(name: str, scheme: str = "light") -> None:
         if PICTURES is None:
@@ -96,10 +97,12 @@ def picture(page: Page) -> Callable[[str, str], None]:
         still = {"name": "prefers-reduced-motion", "value": "reduce"}
         command("Emulation.setEmulatedMedia", {"features": [feature, still]})
         page.until_drawn()
-        data = base64.b64decode(command("Page.captureScreenshot", {"format": "png"})["data"])
-        Path(PICTURES, f"inspect-{name}.png").write_bytes(shrunk(data))
+        taken[name] = base64.b64decode(command("Page.captureScreenshot", {"format": "png"})["data"])
 
-    return picture
+    yield picture
+    # Behind the test: to shrink them takes a while, in which a stream would time out.
+    for name, data in taken.items():
+        Path(str(PICTURES), f"inspect-{name}.png").write_bytes(shrunk(data))
 
 
 def test_the_film_strip(page: Page, bikes: Shop, picture: Callable[..., None]) -> None:
