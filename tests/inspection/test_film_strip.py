@@ -36,7 +36,17 @@ class Shop:
 
     def __init__(self, folder: Path) -> None:
         shutil.copy(shop.__file__, folder)
-        arguments = ("--debug", "--no-reload", "--port", "0", "--threads", "4", "shop.py:app")
+        arguments = (
+            "--debug",
+            "--editor",
+            "code",
+            "--no-reload",
+            "--port",
+            "0",
+            "--threads",
+            "4",
+            "shop.py:app",
+        )
         self.process = Process("-m", "asyncwsgi", *arguments, directory=folder)
         self._open = ExitStack()
         self.inspector = ""
@@ -105,7 +115,7 @@ def picture(page: Page) -> Iterator[Callable[..., None]]:
         Path(str(PICTURES), f"inspect-{name}.png").write_bytes(shrunk(data))
 
 
-def test_the_film_strip(page: Page, bikes: Shop, picture: Callable[..., None]) -> None:
+def test_the_film_strip(page: Page, picture: Callable[..., None], bikes: Shop) -> None:
     page.open(bikes.inspector)
     assert page.find("#empty").is_displayed()
 
