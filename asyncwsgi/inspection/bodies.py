@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import zlib
-from typing import Any
 
 from asyncwsgi.inspection.masking import mask_body
 
@@ -48,8 +47,8 @@ class KeptBody:
         """What is kept of it."""
         return b"".join(self._pieces)
 
-    def as_json(self, content_type: str, coding: str, *, keeps_secrets: bool) -> dict[str, Any]:
-        """What is reported.
+    def as_json(self, content_type: str, coding: str, *, keeps_secrets: bool) -> str:
+        """What is reported, as JSON.
 
         Args:
             content_type: the value of its header field.
@@ -58,17 +57,14 @@ class KeptBody:
         """
         data = self.kept
         shown = data if keeps_secrets else masked(data, content_type, coding)
-        is_cut = self.size > len(data) or len(shown) == 0 < len(data)
-        return {
-            "size": self.size,
-            "data": base64.b64encode(shown).decode("ascii"),
-            "is_cut": is_cut,
-        }
+        is_cut = self.size > len(data) or (not shown and len(data) > 0)
+        text = base64.b64encode(shown).decode("ascii")
+        return f'{{"size":{self.size},"data":"{text}","is_cut":{"true" if is_cut else "false"}}}'
 
 
 def masked(data: bytes, content_type: str, coding: str) -> bytes:
     """`data` without secrets; empty where nobody can tell."""
-    if coding.strip().lower() in ("", "identity"):
+    if not coding or coding.strip().lower() == "identity":
         return mask_body(data, content_type)
     if coding.strip().lower() not in ("gzip", "deflate", "x-gzip"):
         return b""

@@ -13,6 +13,7 @@ class DjangoHooks:
 
     home = "django.core.signals"
     """The module whose import says that the application uses it."""
+    may_rest = True
 
     def __init__(self) -> None:
         self._signal: Any = None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import json
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from asyncwsgi.inspection.records import current_record
+
+_MOST_VIEWS = 1000
 
 
 class FlaskHooks:
@@ -19,11 +23,14 @@ class FlaskHooks:
 
     home = "flask.signals"
     """The module whose import says that the application uses it."""
+    may_rest = True
 
     def __init__(self, on_fault: Callable[[], object]) -> None:
         self._on_fault = on_fault
         self._connected: list[tuple[Any, Callable[..., object]]] = []
-        self._views: dict[Any, dict[str, Any]] = {}
+        self._views: dict[tuple[int, int], tuple[str, Any, Any]] = {}
+        """What is told of each view by each of its rules, as JSON; with both, so that no others
+        have their identity. Neither need be hashable."""
         self._after_this_request: Callable[[Any], object] = lambda _: None
         self._request: Any = None
 
@@ -63,18 +70,15 @@ class FlaskHooks:
             return
         record.mark("matched")
         try:
-            request = self._request
+            self._after_this_request(_mark_after)
+            request = self._request._get_current_object()
             rule = request.url_rule
             if rule is not None:
                 view = app.view_functions.get(rule.endpoint)
-                record.flask = {
-                    "endpoint": rule.endpoint,
-                    "rule": rule.rule,
-                    **(self._views.get(view) or self._learn(view)),
-                }
+                known = self._views.get((id(rule), id(view)))
+                record.flask = self._learn(rule, view) if known is None else known[0]
                 if not self._has_functions_before(app, request):
                     record.mark("view")
-            self._after_this_request(_mark_after)
         except Exception:
             self._on_fault()
         record.touch()
@@ -84,19 +88,10 @@ class FlaskHooks:
         functions = app.before_request_funcs
         return bool(functions) and any(functions.get(n) for n in (None, *request.blueprints))
 
-    def _learn(self, view: Any) -> dict[str, Any]:
-        function = inspect.unwrap(view)
-        # Those of Flask-RESTful and of flask.views are named by their class.
-        function = getattr(view, "view_class", function)
-        code = getattr(function, "__code__", None)
-        known = {
-            "view": f"{function.__module__}.{function.__qualname__}",
-            "file": code.co_filename if code else inspect.getsourcefile(function) or "",
-            "line": code.co_firstlineno if code else 0,
-        }
-        if isinstance(function, type):
-            known["line"] = inspect.getsourcelines(function)[1]
-        self._views[view] = known
+    def _learn(self, rule: Any, view: Any) -> str:
+        known = json.dumps({"endpoint": rule.endpoint, "rule": rule.rule, **_place_of(view)})
+        if len(self._views) < _MOST_VIEWS:
+            self._views[id(rule), id(view)] = (known, rule, view)
         return known
 
     def _tearing_down(self, _: object, **__: Any) -> None:
@@ -108,6 +103,21 @@ class FlaskHooks:
         record = current_record()
         if record is not None:
             record.fail(exception)
+
+
+def _place_of(view: Any) -> dict[str, Any]:
+    """Where a view is written."""
+    if view is None:
+        return {}
+    # Those of classes are functions that make an object of it (flask.views).
+    written = getattr(view, "view_class", None) or inspect.unwrap(view)
+    place = {"view": f"{written.__module__}.{getattr(written, '__qualname__', '?')}"}
+    with contextlib.suppress(OSError, TypeError):  # what has no source, or is no function at all
+        code = getattr(written, "__code__", None)
+        file = code.co_filename if code else inspect.getsourcefile(written)
+        line = code.co_firstlineno if code else inspect.getsourcelines(written)[1]
+        return {**place, "file": file, "line": line}
+    return place
 
 
 def _mark_after(response: Any) -> Any:

@@ -24,14 +24,15 @@ _WORDS = (
     "xsrf", "credential", "authorization", "sessionid", "session_id", "session-id", "jwt",
 )  # fmt: skip
 """What makes a name that of a secret, wherever in it, in lower case."""
+# The escapes are those of forms and of JSON, and what UTF-16 is full of.
+_ESCAPES_AND_WORDS = ("%", "\\u", "\0", *_WORDS)
 _WORD = re.compile("|".join(map(re.escape, _WORDS)), re.IGNORECASE)
 _SECRET_FIELDS = frozenset({"cookie", "set-cookie", "authorization", "proxy-authorization"})
 
 
 def is_secret(name: str) -> bool:
     """Whether what has this name is secret."""
-    lower = name.lower()
-    return any(word in lower for word in _WORDS)
+    return _may_have_secret(name)
 
 
 # Header fields and targets.
@@ -84,6 +85,8 @@ def mask_body(data: bytes, content_type: str) -> bytes:
         data: without any content coding.
         content_type: the value of the header field; empty if there was none.
     """
+    if _is_harmless(data):
+        return data
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type.startswith(_UNREAD):
         return data
@@ -109,8 +112,13 @@ def _masker_of(media_type: str, content_type: str, data: bytes) -> Callable[[str
 
 
 def _may_have_secret(text: str) -> bool:
-    lower = text.lower()
-    return any(word in lower for word in _WORDS)
+    return any(map(text.lower().__contains__, _WORDS))
+
+
+def _is_harmless(data: bytes) -> bool:
+    """Whether no name of a secret can be in a body, however it is written."""
+    contains = data.decode("latin-1").lower().__contains__
+    return not any(map(contains, _ESCAPES_AND_WORDS))
 
 
 def mask_form(text: str) -> str:

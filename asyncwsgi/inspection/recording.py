@@ -12,8 +12,7 @@ import inspect
 import itertools
 import os
 import sys
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 from asyncwsgi.clock import clock
@@ -22,8 +21,9 @@ from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.inspection.bodies import KeptBody
 from asyncwsgi.inspection.django_hooks import DjangoHooks
 from asyncwsgi.inspection.flask_hooks import FlaskHooks
+from asyncwsgi.inspection.header_pieces import Headers
 from asyncwsgi.inspection.log_lines import LogLines
-from asyncwsgi.inspection.records import Headers, Record
+from asyncwsgi.inspection.records import Record
 from asyncwsgi.inspection.reporter import Outlet, Reporter
 from asyncwsgi.inspection.sql_hooks import SqlHooks
 from asyncwsgi.inspection.steps import TimedCoroutine
@@ -52,6 +52,8 @@ class Hooks(Protocol):
 
     home: str
     """The module whose import says that it does."""
+    may_rest: bool
+    """Whether it may be disconnected while requests go on."""
 
     def connect(self) -> bool:
         """Listen. False: it is not there yet."""
@@ -85,6 +87,7 @@ class Recorder:
     def __init__(self, server: Server, reporter: Reporter) -> None:
         self._server = server
         self._reporter = reporter
+        self._pid = os.getpid()
         self._numbers = itertools.count(1)
         self._records: dict[str, Record] = {}
         """Those that are not reported to their end."""
@@ -133,13 +136,15 @@ class Recorder:
     def _begin(
         self, exchange: RecordingExchange, head: RequestHead, accepted_at: float | None
     ) -> Record | None:
+        if not self._reporter.admits(exchange.dispatcher.mailbox):
+            if self._connected and not self._records:
+                self._rest()
+            return None
         if self._awaited:
             self._connect()
-        if not self._reporter.admits(exchange.dispatcher.mailbox):
-            return None
-        key = f"{os.getpid()}-{next(self._numbers)}"
+        key = f"{self._pid}-{next(self._numbers)}"
         headers = _headers_of(head.fields, exchange.environ)
-        begun = Record(self._reporter, key, exchange, headers, accepted_at=accepted_at)
+        begun = Record(self._reporter, key, exchange, headers, accepted_at)
         self._records[key] = begun
         exchange.inspected = begun
         cast("RecordingResponder", exchange.responder).inspected = begun
@@ -152,25 +157,27 @@ class Recorder:
                 self._awaited.remove(hooks)
                 self._connected.append(hooks)
 
+    def _rest(self) -> None:
+        """Listen to nothing that costs requests something, until one is recorded again."""
+        for hooks in [hooks for hooks in self._connected if hooks.may_rest]:
+            hooks.disconnect()
+            self._connected.remove(hooks)
+            self._awaited.append(hooks)
+
     def _forget(self, reported: Record) -> None:
         self._records.pop(reported.id, None)
 
 
-def _headers_of(fields: HeaderFields, environ: dict[str, Any]) -> Callable[[], Headers]:
-    """What gives the headers of a request, once they are wanted."""
-    if len(fields.lines) > 1 or "HTTP_HOST" not in environ:
-        return partial(_decoded, fields)
-    # A packet of uwsgi's has variables instead.
-    names = [(key[5:].replace("_", "-").title(), key) for key in environ if key[:5] == "HTTP_"]
-    headers = [(name, str(environ[key])) for name, key in names]
-    for name, key in (("Content-Type", "CONTENT_TYPE"), ("Content-Length", "CONTENT_LENGTH")):
-        if environ.get(key):
-            headers.append((name, environ[key]))
-    return lambda: headers
-
-
-def _decoded(fields: HeaderFields) -> Headers:
-    return [(line.name.decode("latin-1"), line.text) for line in fields.lines]
+def _headers_of(fields: HeaderFields, environ: dict[str, Any]) -> Headers:
+    if len(fields.lines) > 1:
+        return Headers(fields)
+    # A packet of uwsgi's has variables instead, of which the names of the headers are made again.
+    pairs = [
+        (key.removeprefix("HTTP_").replace("_", "-").title(), str(value))
+        for key, value in environ.items()
+        if key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH")
+    ]
+    return Headers(None, pairs)
 
 
 class RecordingBody(RequestBody):
@@ -221,8 +228,7 @@ class RecordingExchange(Exchange):
 
     def call_application(self, response: Response) -> SuspendedCall | None:
         if self.inspected is not None:
-            self.inspected.mark("application")
-            self.inspected.touch()
+            self.inspected.application_begins()
         return super().call_application(response)
 
     def fail(self, response: Response, error: BaseException) -> None:

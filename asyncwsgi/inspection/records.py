@@ -4,43 +4,60 @@ A record is written by the loop and by the threads of its request, each its own 
 them references and times. What is sent for it is made later, on the loop (see
 `asyncwsgi.inspection.reporter`): secrets are left out there, before anything leaves the process.
 
-Lists grow by reports: what is new waits in `_news`, a deque, from which the loop takes while a
-thread adds. All else is told anew when it has changed.
+Lists grow by reports: what is new waits in `_marks` and `_news`, at whose ends threads add while
+the loop takes from their beginnings; each is one step. All else is told anew when it has changed.
+
+Many records live for the moment until they are reported, and the garbage collector looks at every
+object that could be part of a cycle. So marks are names and times in one flat list.
+
+A report is JSON, put together out of pieces that are JSON already, and not out of objects: most
+pieces of most requests (headers, the view) were sent before, and to write them once more cost as
+much as all the rest. Methods that requests call keep what they raise to themselves.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable
+from json import dumps
+from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncwsgi.clock import clock
 from asyncwsgi.coroutines.current import current_request
 from asyncwsgi.errors import RequestBodyError
 from asyncwsgi.inspection.bodies import KeptBody
-from asyncwsgi.inspection.masking import mask_field, mask_target, mask_text
+from asyncwsgi.inspection.header_pieces import HeaderPieces, Headers
+from asyncwsgi.inspection.masking import mask_target, mask_text
 from asyncwsgi.inspection.tracebacks import Failure, failure_of
 
 if TYPE_CHECKING:
     from asyncwsgi.requests.exchange import Exchange
 
-Headers = list[tuple[str, str]]
-
 MOST_NEWS = 2000
 """Marks, spans, log lines and events that wait to be reported. Beyond them, new ones are lost."""
-MOST_OF_A_KIND = 1000
-"""Spans of one request that are reported, and log lines. An event stream has no such bound."""
+MOST_OF_A_KIND = {"spans": 1000, "logs": 500}
+"""Of one request; the events of a stream have no such bound."""
 LONGEST_TEXT = 4096
 """Characters of a log line, a statement or an event."""
 _REPORTED_TEXT = 32 * 1024
 """Characters of lists in one report; the rest comes with the next one."""
-_LISTS = ("marks", "spans", "logs", "events")
+_MOST_TEMPLATES = 256
+_BODIES = ("request_body", "response_body")
+_UNREADABLE = {
+    "request_headers": "[]",
+    "response_headers": "[]",
+    "frames": "[]",
+    "target": '"(too long)"',
+    "traceback": '"(too long)"',
+}
+"""What takes the place of fields that make a report too large."""
 
 
 class Reporter(Protocol):
     """What fetches reports."""
 
+    headers: HeaderPieces
+    marks: MarkPieces
     keeps_secrets: bool
 
     def due(self, record: Record) -> None:
@@ -51,113 +68,133 @@ class Reporter(Protocol):
 
 
 class Record:
-    """One request. Made on the loop when its head is complete."""
+    """One request. Made on the loop when its head is complete.
 
-    __slots__ = (
-        "_counts", "_failed_with", "_news", "_reporter", "_told", "_told_sizes", "began",
-        "began_at", "debugger", "ended_at", "exchange", "failure", "flask", "host", "id",
-        "is_due", "is_endless", "is_open_ended", "is_silent", "is_switched", "queries",
-        "replay_of", "request_body", "request_headers", "response_body", "response_head",
-        "scheme", "sent_at", "status", "target",
-    )  # fmt: skip
+    Args:
+        reporter: fetches its reports.
+        key: its id.
+        exchange: the request.
+        headers: as its head has them.
+        accepted_at: when its connection was accepted; None if it is not the first of it.
+    """
+
+    # Of the class, since most requests have none of it.
+    request_body: KeptBody | None = None
+    response_head = b""
+    """Status line and headers, as they were sent."""
+    response_body: KeptBody | None = None
+    status = 0
+    """Of an answer that is none of the application's; 0: there is none."""
+    sent_at = 0.0
+    """When the last byte was handed over."""
+    ended_at = 0.0
+    is_open_ended = False
+    """Whether its response has begun, and nobody has said how long it is."""
+    is_switched = False
+    """Whether the connection is another protocol's now."""
+    flask = ""
+    """What Flask tells of it, as JSON."""
+    debugger = ""
+    """Where the debugger can be seen again."""
+    is_due = False
+    is_silent = False
+    """Whether nothing of it is reported any more."""
+    _is_event_stream = False
+    _failure: Failure | None = None
+    _failed_with = 0
+    _queries: dict[int, float] | None = None
+    _counts: dict[str, int] | None = None
+    _told: dict[str, str] | None = None
+    """What was reported last; None: nothing was."""
+    _told_sizes = (-1, -1)
 
     def __init__(
         self,
         reporter: Reporter,
         key: str,
         exchange: Exchange,
-        headers: Callable[[], Headers],
-        *,
+        headers: Headers,
         accepted_at: float | None,
     ) -> None:
         self._reporter = reporter
         self.id = key
-        self.began = clock.monotonic()
-        self.began_at = time.time()
+        self.began = began = clock.monotonic()
+        self._began_at = time.time()
         self.exchange: Exchange | None = exchange
-        environ = exchange.environ
-        self.target = exchange.target
-        self.host: str = environ.get("HTTP_HOST", "")
-        self.scheme: str = environ["wsgi.url_scheme"]
-        self.replay_of: str | None = environ.get("HTTP_ASYNCWSGI_REPLAY_OF")
-        self.request_headers = headers
-        self.request_body: KeptBody | None = None
-        self.response_head = b""
-        """Status line and headers, as they were sent."""
-        self.response_body: KeptBody | None = None
-        self.status = 0
-        """Of an answer that is none of the application's; 0: there is none."""
-        self.sent_at = 0.0
-        """When the last byte was handed over."""
-        self.ended_at = 0.0
-        self.is_open_ended = False
-        """Whether its response has begun, and nobody has said how long it is."""
-        self.is_endless = False
-        """Whether it is an event stream, whose blocks are events."""
-        self.is_switched = False
-        """Whether the connection is another protocol's now."""
-        self.failure: Failure | None = None
-        self._failed_with = 0
-        self.debugger: str | None = None
-        self.flask: dict[str, Any] | None = None
-        self.queries: dict[int, float] = {}
-        """When each statement has begun that runs, by the identity of its cursor."""
-        self.is_due = False
-        self.is_silent = False
-        """Whether nothing of it is reported: there was too much to report."""
-        self._news: deque[tuple[str, Any]] = deque()
+        self._scheme: str = exchange.environ["wsgi.url_scheme"]
+        self._headers = headers
+        self._marks: list[Any] = ["head", began]
+        """Names and times, in turn."""
         if accepted_at is not None:
-            self._news.append(("marks", ("accepted", accepted_at)))
-        self._news.append(("marks", ("head", self.began)))
-        self._counts: dict[str, int] | None = None
-        self._told: dict[str, Any] | None = None
-        """What was reported last; None: nothing was."""
-        self._told_sizes = {"request_body": -1, "response_body": -1}
+            self._marks = ["accepted", accepted_at, "head", began]
+        self._news: list[tuple[str, float, dict[str, Any]]] = []
+        """Of other lists: of which one, when, and what."""
 
     # From any thread.
 
     def mark(self, name: str) -> None:
         """It has come to a point."""
-        self._news.append(("marks", (name, clock.monotonic())))
+        self._marks.extend((name, clock.monotonic()))
+
+    def application_begins(self) -> None:
+        """The application is about to be called, in the thread that was found for it."""
+        exchange = self.exchange
+        if exchange is not None:
+            taken_at = exchange.started_at
+            self._marks.extend(("thread", taken_at, "application", clock.monotonic()))
+        self.touch()
 
     def touch(self) -> None:
         """Have what is new reported."""
         if not (self.is_due or self.is_silent):
             self.is_due = True
-            self._reporter.due(self)
+            try:
+                self._reporter.due(self)
+            except Exception:
+                self._reporter.failed()
 
     def add(self, kind: str, at: float, values: dict[str, Any]) -> None:
         """Something of a list: ``spans``, ``logs`` or ``events``."""
-        counts = self._counts
-        if counts is None:
-            counts = self._counts = {}
-        count = counts[kind] = counts.get(kind, 0) + 1
-        is_too_much = count > MOST_OF_A_KIND and kind != "events"
-        if self.is_silent or is_too_much or len(self._news) >= MOST_NEWS:
-            return
-        values["at"] = at
-        self._news.append((kind, values))
-        self.touch()
+        try:
+            if kind in MOST_OF_A_KIND and self._count(kind) > MOST_OF_A_KIND[kind]:
+                return
+            if not self.is_silent and len(self._news) < MOST_NEWS:
+                self._news.append((kind, at, values))
+                self.touch()
+        except Exception:
+            self._reporter.failed()
 
     def add_span(self, kind: str, began: float, ended: float, text: str) -> None:
         """Time that was spent: ``sql``, ``loop`` or ``wait``."""
         text = text[:LONGEST_TEXT]
         self.add("spans", began, {"kind": kind, "seconds": ended - began, "text": text})
 
+    def query_began(self, cursor: object) -> None:
+        """A statement is about to be executed."""
+        if self._queries is None:
+            self._queries = {}
+        self._queries[id(cursor)] = clock.monotonic()
+        self.touch()
+
+    def query_ended(self, cursor: object, text: str) -> None:
+        """It was executed."""
+        began = (self._queries or {}).pop(id(cursor), None)
+        if began is not None:
+            self.add_span("sql", began, clock.monotonic(), text)
+
     def fail(self, error: BaseException) -> None:
         """Keep what the application has raised; a client's leaving is no fault of its.
 
         The first counts, of which others may be the consequence. In the thread that handles it.
         """
-        exchange = self.exchange
-        if self.failure is not None or exchange is None or is_of_client(error, exchange):
-            return
-        self._failed_with = id(error)
         try:
-            self.failure = failure_of(error)
+            exchange = self.exchange
+            if self._failure is None and exchange is not None and not is_of_client(error, exchange):
+                self._failed_with = id(error)
+                self._failure = failure_of(error)
+                self.touch()
         except Exception:
             self._reporter.failed()
-        self.touch()
 
     def has_told(self, error: BaseException) -> bool:
         """Whether this is what was kept."""
@@ -167,10 +204,10 @@ class Record:
         """The head of the response is about to be sent."""
         self.response_head = head
         self.response_body = KeptBody()
-        self._news.append(("marks", ("first_byte", clock.monotonic())))
+        self._marks.extend(("first_byte", clock.monotonic()))
         if is_open_ended:
             self.is_open_ended = True
-            self.is_endless = b"\r\ncontent-type: text/event-stream" in head.lower()
+            self._is_event_stream = b"\r\ncontent-type: text/event-stream" in head.lower()
         self.touch()
 
     def block_leaves(self, data: bytes) -> None:
@@ -178,11 +215,17 @@ class Record:
         self.sent_at = now = clock.monotonic()
         if self.response_body is not None:
             self.response_body.add(data)
-        if self.is_endless:
+        if self._is_event_stream:
             text = data[: 4 * LONGEST_TEXT].decode("utf-8", "replace")
             self.add("events", now, {"text": text[:LONGEST_TEXT]})
         elif self.is_open_ended:
             self.touch()
+
+    def _count(self, kind: str) -> int:
+        if self._counts is None:
+            self._counts = dict.fromkeys(MOST_OF_A_KIND, 0)
+        self._counts[kind] += 1
+        return self._counts[kind]
 
     # On the loop.
 
@@ -194,10 +237,11 @@ class Record:
     def end(self) -> None:
         """It is over."""
         if not self.ended_at:
-            self.ended_at = clock.monotonic()
+            now = clock.monotonic()
             if self.sent_at:
-                self._news.append(("marks", ("last_byte", self.sent_at)))
-            self._news.append(("marks", ("closed", self.ended_at)))
+                self._marks.extend(("last_byte", self.sent_at))
+            self._marks.extend(("closed", now))
+            self.ended_at = now
             self.touch()
 
     @property
@@ -205,150 +249,176 @@ class Record:
         """Whether a report did not have room for all."""
         return bool(self._news)
 
-    def report(self) -> dict[str, Any]:
-        """What has changed since the last one."""
+    def report(self, largest_size: int) -> str:
+        """What has changed since the last one: a message, as JSON of ASCII alone."""
         self.is_due = False  # first of all: what comes from now on may be missing here
         is_over = self.ended_at > 0.0
-        values = self._values()
+        pieces = self._pieces(is_over=is_over)
         told = self._told
-        if told is None:
-            values.update(self._lasting_values())
-            changed = values
+        if told is not None:
+            pieces = {name: piece for name, piece in pieces.items() if told.get(name) != piece}
+            self._told = told | pieces
         else:
-            changed = {name: value for name, value in values.items() if told[name] != value}
-        self._told = values
-        headers = dict(self._response_headers()[1])
-        for name in ("request_body", "response_body"):
-            if self._is_body_due(name, is_over=is_over):
-                changed[name] = self._body(name, headers)
-        message: dict[str, Any] = {"event": "inspected", "id": self.id, "set": changed}
-        if self._news:
-            message["add"] = self._additions()
+            self._told = pieces
+            pieces = self._lasting_pieces() | pieces
+        lists = self._lists()
+        message = self._message(pieces, lists)
+        if len(message) >= largest_size:
+            message = self._message(self._shortened(pieces), lists)
         if is_over and not self._news:
             self.is_silent = True
             self.exchange = None  # it knows this
         return message
 
-    def _values(self) -> dict[str, Any]:
-        exchange = self.exchange
-        status_line, headers = self._response_headers()
-        version_status_reason = status_line.split(" ", 2)
-        status = self.status or int((exchange and exchange.own_status) or 0)
-        if not status and len(version_status_reason) > 1:
-            status = int(version_status_reason[1])
-        failure = self.failure
-        return {
-            "state": self._state(),
-            "status": status or None,
-            "reason": ""
-            if self.status or len(version_status_reason) < 3
-            else version_status_reason[2],
-            "response_headers": headers,
-            "response_size": 0 if exchange is None else exchange.response_size,
-            "duration": round(self.ended_at - self.began, 6) if self.ended_at else None,
-            "flask": self.flask,
-            "traceback": None if failure is None else self._without_secrets(failure.text),
-            "frames": [] if failure is None else failure.frames,
-            "debugger": self.debugger,
-        }
+    def _message(self, pieces: dict[str, str], lists: str) -> str:
+        values = ",".join([f'"{name}":{piece}' for name, piece in pieces.items()])
+        return f'{{"event":"inspected","id":"{self.id}","set":{{{values}}}{lists}}}'
 
-    def _lasting_values(self) -> dict[str, Any]:
-        exchange = self.exchange
+    def _shortened(self, pieces: dict[str, str]) -> dict[str, str]:
+        shortened = {name: _UNREADABLE.get(name, piece) for name, piece in pieces.items()}
+        for name, body in self._bodies():
+            if name in shortened and body is not None:
+                shortened[name] = f'{{"size":{body.size},"data":"","is_cut":true}}'
+        return shortened
+
+    def _lasting_pieces(self) -> dict[str, str]:
+        exchange, reporter = self.exchange, self._reporter
         assert exchange is not None, "it was not reported before"
-        target = self.target if self._reporter.keeps_secrets else mask_target(self.target)
-        return {
-            "method": exchange.method,
-            "target": target,
-            "protocol": exchange.protocol,
-            "scheme": self.scheme,
-            "client": exchange.client,
-            "host": self.host,
-            "began_at": self.began_at,
-            "replay_of": self.replay_of,
-            "request_headers": self._masked(self.request_headers()),
-            "request_body": None,
-            "response_body": None,
-            **{name: [] for name in _LISTS},
+        head = reporter.headers.of_request(self._headers)
+        target = exchange.target
+        if not reporter.keeps_secrets and ("?" in target or "@" in target):
+            target = mask_target(target)
+        pieces = {
+            "method": quoted(exchange.method),
+            "target": quoted(target),
+            "protocol": quoted(exchange.protocol),
+            "scheme": quoted(self._scheme),
+            "client": quoted(exchange.client),
+            "host": head.host,
+            "began_at": f"{self._began_at:.6f}",
+            "request_headers": head.piece,
         }
+        if head.replay_of:
+            pieces["replay_of"] = head.replay_of
+        return pieces
 
-    def _state(self) -> str:
+    def _pieces(self, *, is_over: bool) -> dict[str, str]:
+        exchange = self.exchange
+        assert exchange is not None, "it is not silent"
+        pieces = {"state": self._state(exchange)}
+        if self.request_body is not None:
+            value = self._headers.value
+            kind, coding = value("content-type"), value("content-encoding")
+            self._add_body(pieces, 0, self.request_body, kind, coding, is_over=is_over)
+        if self.response_head:
+            head = self._reporter.headers.of_response(self.response_head)
+            pieces["status"], pieces["reason"] = head.status, head.reason
+            pieces["response_headers"] = head.piece
+            if (body := self.response_body) is not None:
+                kind, coding = head.content_type, head.coding
+                self._add_body(pieces, 1, body, kind, coding, is_over=is_over)
+        if status := self.status or exchange.own_status:
+            pieces["status"] = str(status)
+        if size := exchange.response_size:
+            pieces["response_size"] = str(size)
+        if is_over:
+            pieces["duration"] = f"{self.ended_at - self.began:.6f}"
+        if self.flask:
+            pieces["flask"] = self.flask
+        if (failure := self._failure) is not None:
+            pieces["traceback"] = quoted(self._without_secrets(failure.text))
+            pieces["frames"] = dumps(failure.frames)
+        if self.debugger:
+            pieces["debugger"] = quoted(self.debugger)
+        return pieces
+
+    def _add_body(
+        self,
+        pieces: dict[str, str],
+        index: int,
+        body: KeptBody,
+        content_type: str,
+        coding: str,
+        *,
+        is_over: bool,
+    ) -> None:
+        """Add a body, if so much of it has come that it is worth telling again."""
+        told = self._told_sizes[index]
+        if body.size > told if is_over else body.size > 2 * told:
+            sizes = self._told_sizes
+            self._told_sizes = (body.size, sizes[1]) if index == 0 else (sizes[0], body.size)
+            keeps_secrets = self._reporter.keeps_secrets
+            pieces[_BODIES[index]] = body.as_json(content_type, coding, keeps_secrets=keeps_secrets)
+
+    def _bodies(self) -> tuple[tuple[str, KeptBody | None], ...]:
+        return ((_BODIES[0], self.request_body), (_BODIES[1], self.response_body))
+
+    def _state(self, exchange: Exchange) -> str:
         if self.ended_at:
-            return "ended"
-        exchange = self.exchange
+            return '"ended"'
         if self.is_open_ended or self.is_switched:
-            return "streaming"
-        if exchange is None or not exchange.started_at:
-            return "waiting"
+            return '"streaming"'
+        if not exchange.started_at:
+            return '"waiting"'
         is_streaming = exchange.iteration is not None or exchange.is_taken_over
-        return "streaming" if is_streaming else "running"
+        return '"streaming"' if is_streaming else '"running"'
 
-    def _response_headers(self) -> tuple[str, list[list[str]]]:
-        """The status line and the headers of the response."""
-        if not self.response_head:
-            return "", []
-        line, *lines = self.response_head.decode("latin-1").rstrip("\r\n").split("\r\n")
-        pairs = [line.partition(": ") for line in lines]
-        return line, self._masked([(name, value) for name, _, value in pairs])
+    def _lists(self) -> str:
+        """What is new, as the rest of a message."""
+        began, marks, news = self.began, self._marks, self._news
+        if not marks and not news:
+            return ""
+        new = marks[:]
+        del marks[: len(new)]
+        times = [at - began for at in new[1::2]]
+        lists = [f'"marks":[{self._reporter.marks.piece(tuple(new[::2]), times)}]']
+        if news:
+            lists += [f'"{kind}":[{",".join(items)}]' for kind, items in self._taken(news).items()]
+        return f',"add":{{{",".join(lists)}}}'
 
-    def _masked(self, headers: Headers) -> list[list[str]]:
-        if self._reporter.keeps_secrets:
-            return [[name, value] for name, value in headers]
-        return [[name, mask_field(name, value)] for name, value in headers]
-
-    def _is_body_due(self, name: str, *, is_over: bool) -> bool:
-        """Whether so much has come that it is worth reporting the body again."""
-        body: KeptBody | None = getattr(self, name)
-        if body is None:
-            return False
-        told = self._told_sizes[name]
-        is_due = body.size > told if is_over else body.size > 2 * told
-        if is_due:
-            self._told_sizes[name] = body.size
-        return is_due
-
-    def _body(self, name: str, response_headers: dict[str, str]) -> dict[str, Any]:
-        body: KeptBody = getattr(self, name)
-        is_response = name == "response_body"
-        headers = response_headers if is_response else dict(self.request_headers())
-        lower = {key.lower(): value for key, value in headers.items()}
-        return body.as_json(
-            lower.get("content-type", ""),
-            lower.get("content-encoding", ""),
-            keeps_secrets=self._reporter.keeps_secrets,
-        )
-
-    def _additions(self) -> dict[str, list[dict[str, Any]]]:
-        began, news = self.began, self._news
-        exchange = self.exchange
-        added: dict[str, list[dict[str, Any]]] = {}
-        size = 0
-        while news and size < _REPORTED_TEXT:
-            kind, value = news.popleft()
-            if kind == "marks":
-                name, at = value
-                if name == "application" and exchange is not None:
-                    taken_at = round(exchange.started_at - began, 6)
-                    added.setdefault(kind, []).append({"name": "thread", "at": taken_at})
-                value = {"name": name, "at": at}
-            elif "text" in value:
-                if kind != "spans":
-                    value["text"] = self._without_secrets(value["text"], kind)
-                size += len(value["text"])
-            value["at"] = round(value["at"] - began, 6)
-            if "seconds" in value:
+    def _taken(self, news: list[tuple[str, float, dict[str, Any]]]) -> dict[str, list[str]]:
+        """As much of what is new as one report has room for."""
+        added: dict[str, list[str]] = {}
+        size = count = 0
+        for kind, at, value in news[:]:
+            value["at"] = round(at - self.began, 6)
+            if kind == "spans":
                 value["seconds"] = round(value["seconds"], 6)
-            added.setdefault(kind, []).append(value)
-            size += 64
+            else:
+                value["text"] = self._without_secrets(value["text"], kind)
+            added.setdefault(kind, []).append(dumps(value))
+            size += len(value["text"]) + 100
+            count += 1
+            if size >= _REPORTED_TEXT:
+                break
+        del news[:count]
         return added
 
     def _without_secrets(self, text: str, kind: str = "") -> str:
-        """What the server says names the target; an event may be JSON, or anything."""
+        """An event may be JSON, or anything. What the server logs names the target."""
         if self._reporter.keeps_secrets:
             return text
         if kind == "events":
             return mask_text(text)
-        masked = mask_target(self.target)
-        return text if masked == self.target else text.replace(self.target, masked)
+        target = "" if self.exchange is None else self.exchange.target
+        masked = mask_target(target)
+        return text if masked == target else text.replace(target, masked)
+
+
+class MarkPieces:
+    """Marks as pieces of JSON; the same names come in the same order again and again."""
+
+    def __init__(self) -> None:
+        self._templates: dict[tuple[str, ...], str] = {}
+
+    def piece(self, names: tuple[str, ...], times: list[float]) -> str:
+        """Marks of these names at these times, in turn."""
+        template = self._templates.get(names)
+        if template is None:
+            template = ",".join(f'{{"name":"{name}","at":%.6f}}' for name in names)
+            if len(self._templates) < _MOST_TEMPLATES:
+                self._templates[names] = template
+        return template % tuple(times)
 
 
 def is_of_client(error: BaseException, exchange: Exchange) -> bool:

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from asyncwsgi.clock import clock
 from asyncwsgi.inspection.records import current_record
 
 
@@ -18,6 +17,7 @@ class SqlHooks:
 
     home = "sqlalchemy.engine"
     """The module whose import says that the application uses it."""
+    may_rest = False  # SQLAlchemy removes no listener of an event that is being told
 
     def __init__(self) -> None:
         self._connected: list[tuple[str, Callable[..., None]]] = []
@@ -45,28 +45,22 @@ class SqlHooks:
 def _begins(_: Any, cursor: Any, *__: Any) -> None:
     record = current_record()
     if record is not None:
-        record.queries[id(cursor)] = clock.monotonic()
-        record.touch()
+        record.query_began(cursor)
 
 
 def _ended(
     _: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
 ) -> None:
-    many = f" (for {len(parameters)} sets of parameters)" if executemany else ""
-    _add(cursor, f"{statement}{many}")
+    record = current_record()
+    if record is not None:
+        many = f" -- for {len(parameters)} sets of parameters" if executemany else ""
+        record.query_ended(cursor, f"{statement}{many}")
 
 
 def _failed(context: Any) -> None:
-    execution = context.execution_context
-    if execution is not None and context.statement is not None:
-        _add(execution.cursor, f"{context.statement} (failed)")
-
-
-def _add(cursor: Any, text: str) -> None:
-    record = current_record()
-    began = None if record is None else record.queries.pop(id(cursor), None)
-    if record is not None and began is not None:
-        record.add_span("sql", began, clock.monotonic(), text)
+    record, execution = current_record(), context.execution_context
+    if record is not None and execution is not None:
+        record.query_ended(execution.cursor, f"{context.statement} -- failed")
 
 
 _LISTENERS: dict[str, Callable[..., None]] = {

@@ -73,10 +73,13 @@ class Channel:
         if not self._writer.is_closing():
             self._writer.write(encode(message))
 
-    def send_all(self, messages: list[dict[str, Any]]) -> None:
-        """Send these in one go, or nothing if the other end is gone."""
+    def send_encoded(self, messages: list[str]) -> None:
+        """Send these in one go, or nothing if the other end is gone.
+
+        Each is a message as JSON of ASCII alone, and not larger than `largest_size`.
+        """
         if not self._writer.is_closing():
-            self._writer.write(b"".join(map(encode, messages)))
+            self._writer.write("\n".join((*messages, "")).encode("ascii"))
 
     @property
     def is_congested(self) -> bool:
