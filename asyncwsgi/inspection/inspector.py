@@ -73,7 +73,7 @@ class Inspector:
             "version": __version__,
             "app": service.app,
             "origin": self._origin.url if self._origin else "",
-            "editor": "",
+            "editor": service.development.editor_link,
             "directory": str(Path.cwd()),
         }
         self._server: _SiteServer | None = None

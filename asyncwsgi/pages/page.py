@@ -6,12 +6,11 @@ that serves nothing else. It knows neither a server nor an application.
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
-import html
 from pathlib import Path
 from typing import NamedTuple
+
+# What only a page needs is imported when one is made: every server imports this module.
 
 STYLESHEET = Path(__file__).with_name("style.css")
 """Its file, for pages that link it."""
@@ -25,7 +24,7 @@ _PAGE = """\
 <title>{title}</title>
 <link rel="icon" href="data:,">
 <style>{style}</style>
-</head>
+{head}</head>
 <body>
 {body}
 {script}</body>
@@ -40,19 +39,23 @@ class Page(NamedTuple):
     body: bytes
 
 
-def make_page(title: str, body: str, *, style: str = "", script: str = "") -> Page:
+def make_page(title: str, body: str, *, style: str = "", script: str = "", head: str = "") -> Page:
     """Make a page that loads nothing, and that the browser lets do nothing else.
 
     Args:
         title: text; it is escaped here.
         body: HTML, in which whatever comes from elsewhere is escaped.
         style: CSS behind the common stylesheet, such as the page alone needs.
+        head: HTML in the head, behind all else there.
         script: JavaScript at the end of the body; it may fetch from the page's origin.
     """
+    import html
+
     styles = stylesheet() + style
     text = _PAGE.format(
         title=html.escape(title),
         style=styles,
+        head=head,
         body=body,
         script=f"<script>{script}</script>\n" if script else "",
     )
@@ -84,6 +87,9 @@ def _policy(style: str, script: str) -> str:
 
 
 def _source(text: str) -> str:
+    import base64
+    import hashlib
+
     # CSP 3, 2.3.1: a hash-source.
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"'sha256-{digest}'"

@@ -36,7 +36,17 @@ class Shop:
 
     def __init__(self, folder: Path) -> None:
         shutil.copy(shop.__file__, folder)
-        arguments = ("--debug", "--no-reload", "--port", "0", "--threads", "4", "shop.py:app")
+        arguments = (
+            "--debug",
+            "--editor",
+            "code",
+            "--no-reload",
+            "--port",
+            "0",
+            "--threads",
+            "4",
+            "shop.py:app",
+        )
         self.process = Process("-m", "asyncwsgi", *arguments, directory=folder)
         self._open = ExitStack()
         self.inspector = ""
@@ -85,8 +95,9 @@ def bikes(tmp_path: Path, page: Page) -> Iterator[Shop]:
 
 
 @pytest.fixture
-def picture(page: Page) -> Callable[[str, str], None]:
+def picture(page: Page) -> Iterator[Callable[..., None]]:
     """Takes the picture of this name, in the light or the dark, if pictures are wanted."""
+    taken: dict[str, bytes] = {}
 
     def picture(name: str, scheme: str = "light") -> None:
         if PICTURES is None:
@@ -96,13 +107,15 @@ def picture(page: Page) -> Callable[[str, str], None]:
         still = {"name": "prefers-reduced-motion", "value": "reduce"}
         command("Emulation.setEmulatedMedia", {"features": [feature, still]})
         page.until_drawn()
-        data = base64.b64decode(command("Page.captureScreenshot", {"format": "png"})["data"])
-        Path(PICTURES, f"inspect-{name}.png").write_bytes(shrunk(data))
+        taken[name] = base64.b64decode(command("Page.captureScreenshot", {"format": "png"})["data"])
 
-    return picture
+    yield picture
+    # Behind the test: to shrink them takes a while, in which a stream would time out.
+    for name, data in taken.items():
+        Path(str(PICTURES), f"inspect-{name}.png").write_bytes(shrunk(data))
 
 
-def test_the_film_strip(page: Page, bikes: Shop, picture: Callable[..., None]) -> None:
+def test_the_film_strip(page: Page, picture: Callable[..., None], bikes: Shop) -> None:
     page.open(bikes.inspector)
     assert page.find("#empty").is_displayed()
 

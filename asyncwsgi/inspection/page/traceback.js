@@ -18,9 +18,10 @@ const isBelow = (file, directory) => Boolean(directory) && file.startsWith(direc
 export function placeLink({ editor, directory }, file, line) {
   const text = visible(`${shortName(file, directory)}:${line}`);
   const whole = visible(`${file}:${line}`);
-  const url = (editor ?? "")
-    .replaceAll("{path}", encodeURI(file).replace(/[?#]/g, encodeURIComponent))
-    .replaceAll("{line}", line);
+  // An absolute path alone: what is none is no file (<string>).
+  const isFile = /^([/\\]|[a-z]:)/i.test(file);
+  const path = file.split("/").map(encodeURIComponent).join("/");
+  const url = isFile ? editor.replaceAll("{path}", path).replaceAll("{line}", line) : "";
   // A template names an editor; whatever would run in this page is none.
   const isEditor = url && !/^\s*(javascript|data|vbscript|blob):/i.test(url);
   return isEditor
