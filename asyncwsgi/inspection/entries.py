@@ -46,9 +46,9 @@ def _text(size: int) -> Check:
     def check(value: Any) -> str:
         if not isinstance(value, str):
             raise ValueError("expected a text")
-        value = value[:size]
+        text = value[:size]
         # JSON may have written half of a pair of surrogates, which cannot be encoded again.
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+        return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
     return check
 
