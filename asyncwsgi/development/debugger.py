@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Generator, Iterable, Iterator
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
@@ -17,10 +17,17 @@ _IPV6_HOST = re.compile(r"\[([^]]*)\](?::\d*)?")
 """An IPv6 address in the header Host (RFC 3986 3.2.2)."""
 PAGES = "/-/debugger/"
 """Below it are the pages that were shown for exceptions, for who comes later."""
-PAGE_KEY = "asyncwsgi.debugger"
-"""Of the environ: the path of the page that was shown for this request."""
-_FAILED = "asyncwsgi.debugger.failed"
+SHOWN = "asyncwsgi.debugger"
+"""Of the environ: what was shown for this request, a `Shown`."""
 MOST_PAGES = 20
+_FAILED = "asyncwsgi.debugger.failed"
+
+
+class Shown(NamedTuple):
+    """An exception, and the path of its page."""
+
+    error: Exception
+    path: str
 
 
 def has_werkzeug() -> bool:
@@ -79,7 +86,7 @@ class _Pages:
                 if page is None and _FAILED in environ:
                     # Before it is sent, since whoever has it may ask for it again.
                     page = []
-                    environ[PAGE_KEY] = self._keep(page)
+                    environ[SHOWN] = Shown(environ.pop(_FAILED), self._keep(page))
                 if page is not None:
                     page.append(block)
                 yield block
@@ -106,7 +113,7 @@ class _Pages:
 
 
 def _noticing(application: WSGIApplication) -> WSGIApplication:
-    """`application`; the environ says which requests have failed."""
+    """`application`; the environ says by what a request has failed."""
 
     def call(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         __traceback_hide__ = True  # Werkzeug shows no such frame
@@ -114,8 +121,8 @@ def _noticing(application: WSGIApplication) -> WSGIApplication:
         try:
             blocks = application(environ, start_response)
             yield from blocks
-        except Exception:
-            environ[_FAILED] = True
+        except Exception as error:
+            environ[_FAILED] = error
             raise
         finally:
             if hasattr(blocks, "close"):

@@ -38,7 +38,8 @@ class TestDebugger:
                 if environ["PATH_INFO"] == "/fail":
                     1 / 0
                 start_response("200 OK", [])
-                return [environs[-2].get("asyncwsgi.debugger", "").encode()]
+                shown = environs[-2].get("asyncwsgi.debugger")
+                return [shown.path.encode() if shown else b""]
             """,
         )
         project.start("--debug")
