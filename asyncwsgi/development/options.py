@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from asyncwsgi.app_loading import load_application
 from asyncwsgi.config import LARGEST_PORT, Option, option_fields
 from asyncwsgi.development.debugger import has_werkzeug, with_debugger
+from asyncwsgi.development.editor import editor_template
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.reloading.sources import is_directory
 
@@ -53,6 +54,11 @@ class Development:
     inspect_secrets: bool = _option(
         False, "Keep cookies, passwords and tokens for it as they are, instead of masking them."
     )
+    editor: str = _option(
+        "",
+        "The editor in which error pages open files: its command, such as code, or a link with "
+        "{path} and {line} in it; none for no links.  [default: as VISUAL or EDITOR says]",
+    )
     extra_files: tuple[str, ...] = _option(
         (),
         f"More files, or directories of them, that --reload watches: {_PATHS}.",
@@ -85,11 +91,17 @@ class Development:
         development._check_paths()
         return development
 
+    @property
+    def editor_link(self) -> str:
+        """The link by which an editor opens a line of a file (see `editor_template`)."""
+        return editor_template(self.editor, os.environ)
+
     def _check(self) -> None:
         if not 0 <= self.inspect_port <= LARGEST_PORT:
             raise ConfigError(
                 f"--inspect-port must be from 0 to {LARGEST_PORT}, got {self.inspect_port}"
             )
+        editor_template(self.editor, {})
         if self.reload and os.name != "posix":
             raise ConfigError(
                 "--reload hands sockets from process to process, which this platform cannot; use "

@@ -106,7 +106,13 @@ def _shell_headers(request: Outgoing, origin: Origin) -> tuple[list[str], list[s
 
 
 def _is_host_of(name: str, value: str, origin: Origin) -> bool:
-    return name.lower() == "host" and value.lower() == origin.host
+    """Whether it is the header that a client makes of the URL; whoever copies need not read it."""
+    if name.lower() != "host":
+        return False
+    if isinstance(origin.address, str):
+        return value.lower() == "localhost"
+    names = ("127.0.0.1", "localhost", "[::1]")
+    return value.lower() in (origin.host, *(f"{one}:{origin.address[1]}" for one in names))
 
 
 def _notes(request: Outgoing, lost: list[str]) -> list[str]:

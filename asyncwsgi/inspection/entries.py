@@ -46,8 +46,9 @@ def _text(size: int) -> Check:
     def check(value: Any) -> str:
         if not isinstance(value, str):
             raise ValueError("expected a text")
+        text = value[:size]
         # JSON may have written half of a pair of surrogates, which cannot be encoded again.
-        return value[:size].encode("utf-8", "replace").decode()
+        return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
     return check
 
@@ -253,15 +254,15 @@ def lost(entry: Entry) -> Entry:
 
 
 def size_of(value: Any) -> int:
-    """About the bytes of memory that a value holds."""
+    """About the bytes of memory that a value holds, its own name in a dict left out."""
     if isinstance(value, str):
-        return 56 + len(value) * (1 if value.isascii() else 4)
+        return 50 + len(value) * (1 if value.isascii() else 4)
     if isinstance(value, dict):
-        # The names are the same objects for all of them.
-        return 64 + sum(96 + size_of(one) for one in value.values())
+        return 64 + sum(40 + size_of(one) for one in value.values())
     if isinstance(value, list):
-        return 64 + sum(8 + size_of(one) for one in value)
-    return 32
+        # What is empty is the same for all entries.
+        return 56 + sum(8 + size_of(one) for one in value) if value else 0
+    return 0 if value is None else 28
 
 
 def summary(entry: Entry) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.config import Config
@@ -72,7 +73,8 @@ class Inspector:
             "version": __version__,
             "app": service.app,
             "origin": self._origin.url if self._origin else "",
-            "editor": "",
+            "editor": service.development.editor_link,
+            "directory": str(Path.cwd()),
         }
         self._server: _SiteServer | None = None
         self.url = ""

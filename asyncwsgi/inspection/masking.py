@@ -92,7 +92,8 @@ def mask_body(data: bytes, content_type: str) -> bytes:
         return data
     mask = _masker_of(media_type, content_type, data)
     text = data.decode("latin-1")
-    if "\0" in text:
+    # Of a form, each part is judged by itself.
+    if "\0" in text and media_type != "multipart/form-data":
         # UTF-16, where no word is found; or no text at all, in which nobody has named anything.
         return b"" if mask is not mask_text or media_type.startswith("text/") else data
     return mask(text).encode("latin-1")

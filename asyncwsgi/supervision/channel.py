@@ -26,6 +26,8 @@ _CONGESTED_SIZE = 4 * LARGEST_MESSAGE_SIZE
 _LARGEST_TEXT = LARGEST_MESSAGE_SIZE // 16
 """Characters of a text in a message that is too large. JSON writes one of them as up to 12 bytes,
 and no message has more than one text without a bound of its own."""
+AT_ONCE = 64
+"""Messages that are taken before the loop comes round to others."""
 _CUT = "\n... (cut: it is too long)\n"
 
 
@@ -43,8 +45,10 @@ def _shortened(value: Any) -> Any:
         # Of a traceback the beginning says where, and the end what.
         half = _LARGEST_TEXT // 2
         return f"{value[:half]}{_CUT}{value[-half:]}"
+    if isinstance(value, dict):
+        return {name: _shortened(each) for name, each in value.items()}
     if isinstance(value, list):
-        return value[: _LARGEST_TEXT // 4096]  # paths, of which none is longer
+        return value[: _LARGEST_TEXT // 4096]  # paths, of which none is longer; failures are fewer
     return value
 
 
@@ -57,6 +61,7 @@ class Channel:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._read_count = 0
 
     @classmethod
     async def open(cls, sock: socket.socket) -> Channel:
@@ -85,6 +90,9 @@ class Channel:
         """What the other end sends, until it is gone."""
         try:
             async for line in self._reader:
+                self._read_count += 1
+                if self._read_count % AT_ONCE == 0:
+                    await asyncio.sleep(0)  # what has been read ahead is read without waiting
                 if line.endswith(b"\n"):  # else it was killed before it had sent the rest
                     yield json.loads(line)
         except ConnectionError:

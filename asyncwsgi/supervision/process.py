@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from asyncwsgi.clock import clock
+from asyncwsgi.development.report import Report
 from asyncwsgi.server.listeners import Listener
 from asyncwsgi.server.stats import Stats
 from asyncwsgi.server_log import logger
@@ -81,7 +82,7 @@ class Child:
         asking: socket.socket | None = None,
     ) -> None:
         self.started_at = time.time()
-        self.traceback: str | None = None
+        self.report: Report | None = None
         """Why it could not serve, if it said so."""
         self.reason = ""
         """Why it wants to be replaced, if it does."""
@@ -167,7 +168,7 @@ class Child:
             self.heard_at = clock.monotonic()
             self.roots += message.get("watch", ())
             self.found_at = message.get("since", self.started_at)
-            self.traceback = message.get("traceback")
+            self.report = message.get("report")
             self.reason = message.get("reason", self.reason)
             self.state = message.get("state", self.state)
             self.has_imported |= event == "imported"
@@ -213,9 +214,9 @@ class Child:
         """Have it say what its threads and its requests do, for the request inspector."""
         self._send(command="inspect-now")
 
-    def tell_broken(self, traceback: str) -> None:
+    def tell_broken(self, report: Report) -> None:
         """Say why newer code does not serve."""
-        self._send(command="broken", traceback=traceback)
+        self._send(command="broken", report=report)
 
     def announce_end(self) -> None:
         """Have it say that it is not ready any more, and stop after its ``shutdown_delay``."""

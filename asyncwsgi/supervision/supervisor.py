@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from asyncwsgi.clock import clock
+from asyncwsgi.development.report import Report, report_of_text
 from asyncwsgi.inspection.inspector import Inspector
 from asyncwsgi.log_setup import flush_log
 from asyncwsgi.reloading.reloader import Reloader
@@ -300,7 +301,8 @@ class Supervisor:
             child = self._make_child()
         except OSError as error:  # the limit of processes is reached, or the directory is gone
             logger.error("no new process can be started: %s", error)
-            self._go_on_without(f"No new process can be started: {error}.", exit_code=1)
+            report = report_of_text(f"No new process can be started: {error}.")
+            self._go_on_without(report, exit_code=1)
             return False
         self._generations.started(child)
         self._children[child] = asyncio.get_running_loop().create_task(self._attend(child))
@@ -453,16 +455,16 @@ class Supervisor:
     def _give_up(self, child: Child, code: int) -> None:
         """Go on without a child that has ended before it served."""
         self._generations.ended(child)
-        if child.traceback is None:
+        if child.report is None:
             logger.error("the new process %s before it served", _words(code))
         if self._has_served and self._reloader is not None:
             self._reloader.watch(child.roots, child.started_at)  # the cure may be a change there
-        reason = child.traceback or f"The new process {_words(code)}."
-        self._go_on_without(reason, exit_code=_exit_code(code))
+        report = child.report or report_of_text(f"The new process {_words(code)}.")
+        self._go_on_without(report, exit_code=_exit_code(code))
         if not self._is_over.is_set():
             self._balance()
 
-    def _go_on_without(self, reason: str, *, exit_code: int) -> None:
+    def _go_on_without(self, report: Report, *, exit_code: int) -> None:
         """Go on without new code, if any ever served; end otherwise."""
         generations = self._generations
         if not self._has_served:
@@ -470,7 +472,7 @@ class Supervisor:
             self._is_over.set()
             return
         if not generations.is_proven:
-            self._give_up_generation(reason)
+            self._give_up_generation(report)
         if self._waits_for_change or not generations.missing():
             return
         if not generations.serving and self._failures + 1 >= MOST_FAILURES:
@@ -480,7 +482,7 @@ class Supervisor:
             return
         self._start_later()
 
-    def _give_up_generation(self, reason: str) -> None:
+    def _give_up_generation(self, report: Report) -> None:
         generations = self._generations
         generations.give_up()
         self._let_go(self._forker)
@@ -492,7 +494,7 @@ class Supervisor:
             logger.error("the new code does not serve, and no other is left; waiting for a change")
         if self._reloader is not None:
             for child in generations.serving:
-                child.tell_broken(reason)
+                child.tell_broken(report)
 
     def _start_later(self) -> None:
         pause = min(SHORTEST_PAUSE * 2**self._failures, LONGEST_PAUSE)

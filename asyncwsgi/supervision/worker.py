@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from asyncwsgi.app_loading import format_error
 from asyncwsgi.config import Config
 from asyncwsgi.development.error_page import ErrorPage
+from asyncwsgi.development.report import report_of
 from asyncwsgi.errors import AsyncWSGIError
 from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.inspection.door import with_door
@@ -79,7 +79,7 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
     _end_when_superseded()
     try:
         try:
-            page = ErrorPage(service.load())
+            page = ErrorPage(service.load(), editor=service.development.editor_link)
         finally:
             if _is_superseded():
                 raise _Superseded
@@ -131,7 +131,7 @@ def _make_one_of_several(server: Server, service: Service) -> None:
 
 def _report_failure(control: socket.socket, error: AsyncWSGIError, *, watches: bool) -> None:
     watched = SourceRoots().new() if watches else []
-    event = {"event": "failed", "traceback": format_error(error), "watch": watched}
+    event = {"event": "failed", "report": report_of(error), "watch": watched}
     control.setblocking(True)  # a loop may have had it, and has ended
     with contextlib.suppress(OSError):  # the supervisor has died: it is for the log alone
         control.sendall(encode(event))
@@ -268,7 +268,7 @@ class _SupervisedServer:
             case "inspect-now" if self._recorder is not None:
                 channel.send(event="inspected-now", **self._recorder.now())
             case "broken":
-                self._page.traceback = message["traceback"]
+                self._page.report = message["report"]
 
     def _announce_end(self) -> None:
         """Stop, after the time that whoever sends clients needs to learn of it; once."""

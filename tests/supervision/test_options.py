@@ -131,11 +131,11 @@ class TestWhatChildrenAreTold:
 
 @pytest.mark.parametrize("text", ["a" * 3_000_000, "\0" * 3_000_000, "\U0001f600" * 3_000_000])
 def test_a_message_that_is_too_large_is_cut(text: str) -> None:
-    data = encode({"event": "failed", "traceback": text, "watch": ["/" + "a" * 4000] * 1000})
+    data = encode({"event": "failed", "report": {"text": text}, "watch": ["/" + "a" * 4000] * 1000})
     assert len(data) <= LARGEST_MESSAGE_SIZE
     told = json.loads(data)
     assert told["event"] == "failed"
-    assert "(cut: it is too long)" in told["traceback"]
+    assert "(cut: it is too long)" in told["report"]["text"]
 
 
 class TestWear:
