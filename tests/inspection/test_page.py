@@ -618,6 +618,13 @@ def test_nothing_that_is_sent_becomes_markup(page: Page, show: Show) -> None:
     assert page.run("return typeof hacked") == "undefined"
 
 
+def test_not_even_its_own_scripts_can_make_markup_of_text(page: Page, show: Show) -> None:
+    show(entry(1))
+    script = "try { document.body.innerHTML = '<b>'; } catch (error) { return error.name; }"
+    assert page.run(script) == "TypeError"
+    assert len(page.console()) > 0  # it is a violation of the policy
+
+
 def test_what_would_turn_text_around_is_spelled_out(page: Page, show: Show) -> None:
     show(entry(1, target="/\u202egnp.exe\x00"))
     page.until(lambda: page.targets() == ["/\\u202egnp.exe\\u0000"])
