@@ -118,6 +118,18 @@ def test_a_paused_list_stands_still_and_nothing_is_lost(page: Page, show: Show) 
     page.shows("/3", "/2", "/1")
 
 
+def test_a_paused_list_stands_still_while_the_server_is_started_again(page: Page) -> None:
+    with StagedSite([entry(1), entry(2)]) as site:
+        page.open(site.url)
+        page.press("p")
+    page.until(lambda: page.state() == "lost")
+    with StagedSite([entry(1), entry(2), entry(3)], port=site.port):
+        page.until(lambda: page.text("#pause") == "Resume · 1 new")
+        page.shows("/2", "/1")
+        page.leave()
+    page.console()
+
+
 def test_clear_forgets_all_and_the_empty_page_says_what_to_do(page: Page, show: Show) -> None:
     show(entry(1))
     page.shows("/1")

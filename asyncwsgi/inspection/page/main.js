@@ -1,14 +1,16 @@
 // The page of the request inspector: what it holds, what keys and buttons do, and the stream it follows.
 
 import { Api, Failed, Refused } from "./api.js";
-import { button, el, write } from "./build.js";
+import { write } from "./build.js";
 import { Detail } from "./detail.js";
+import { Filter } from "./filter.js";
 import { count, visible } from "./format.js";
 import { VirtualList } from "./list.js";
-import { asksFor, isInFlight, parse, toggled } from "./query.js";
+import { isInFlight, parse } from "./query.js";
 import { ReplayDialog } from "./replay.js";
 import { fillRow, makeRow } from "./rows.js";
 import { splitter } from "./splitter.js";
+import { Threads } from "./threads.js";
 
 const ROW_HEIGHT = 28;
 const DRAW_EVERY = 100; // milliseconds between two looks at what has come
@@ -20,6 +22,7 @@ const later = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mil
 const time = () => Date.now() / 1000;
 
 const api = new Api();
+const threads = new Threads($("threads"), $("meter"), $("threads-text"));
 const entries = new Map(); // id to summary, in the order in which they came
 let settings = { origin: "", editor: "", directory: "", app: "", version: "" };
 let query = parse("");
@@ -46,16 +49,18 @@ const ORDERS = {
   duration: (entry) => entry.duration ?? time() - entry.began_at,
 };
 
-/** What the list shows: those in flight first, then the newest; or by what was chosen, most first. */
+/** All as they stand if nothing else is asked for: those in flight first, then the newest. */
+function standing() {
+  const [open, ended] = [[], []];
+  for (const entry of [...entries.values()].reverse()) (isInFlight(entry) ? open : ended).push(entry);
+  return [...open, ...ended];
+}
+
 function shown() {
-  const all = paused ? paused.map((id) => entries.get(id)).filter(Boolean) : [...entries.values()].reverse();
+  const all = paused ? paused.map((id) => entries.get(id)).filter(Boolean) : standing();
   const matching = all.filter(query.matches);
   const key = ORDERS[order];
-  if (key) return matching.sort((one, other) => key(other) - key(one));
-  if (paused) return matching;
-  const [open, ended] = [[], []];
-  for (const entry of matching) (isInFlight(entry) ? open : ended).push(entry);
-  return [...open, ...ended];
+  return key ? matching.sort((one, other) => key(other) - key(one)) : matching;
 }
 
 function draw() {
@@ -195,7 +200,7 @@ const RECEIVERS = {
     if (summary.id === detail.entry?.id) refreshDetail();
   },
   now: (now) => {
-    showThreads(now?.threads);
+    threads.show(now?.threads);
     if (detail.entry && isInFlight(detail.entry)) refreshDetail();
   },
   gone: (ids) => {
@@ -203,15 +208,10 @@ const RECEIVERS = {
     isDirty = true;
   },
   cleared: () => {
-    forget();
+    entries.clear();
     isDirty = true;
   },
 };
-
-function forget() {
-  entries.clear();
-  if (paused) paused = [];
-}
 
 async function follow() {
   let failures = 0;
@@ -228,17 +228,17 @@ async function follow() {
       if (error instanceof Refused) return refuse(error);
     }
     state("lost", "The server does not answer: it has ended or is being restarted. Trying again…");
-    showThreads(null);
+    threads.show(null);
     await later(PATIENCE[Math.min(failures++, PATIENCE.length - 1)]);
   }
 }
 
 function begin(kept, now, lost) {
-  forget();
+  entries.clear();
   for (const summary of kept) entries.set(summary.id, summary);
   dropped = lost ?? 0;
   detail.settings = settings;
-  showThreads(now?.threads);
+  threads.show(now?.threads);
   state("live", "");
   write($("app"), settings.app);
   write($("version"), `asyncwsgi ${settings.version}`);
@@ -260,74 +260,19 @@ function refuse(error) {
   state("refused", `Another run of the server? ${visible(error.message)}.`);
 }
 
-const [FEW_SQUARES, MOST_SQUARES] = [16, 64];
-
-function showThreads(threads) {
-  $("threads").hidden = !threads;
-  if (!threads) return;
-  const { busy = 0, limit = 0, queued = 0, parked = 0 } = threads;
-  const squares = limit <= MOST_SQUARES ? limit : 0;
-  const meter = $("meter");
-  while (meter.children.length > squares) meter.lastChild.remove();
-  while (meter.children.length < squares) meter.append(el("i"));
-  meter.classList.toggle("many", squares > FEW_SQUARES);
-  [...meter.children].forEach((square, i) => square.classList.toggle("busy", i < busy));
-  const parts = [`${busy} of ${limit} threads busy`, queued && `${queued} queued`, parked && `${parked} parked`];
-  write($("threads-text"), parts.filter(Boolean).join(" · "));
-  $("threads").classList.toggle("full", limit > 0 && busy >= limit);
-}
-
 // --- filter, pause, clear
 
-const CHIPS = [
-  ["status", "2xx", "2xx"], ["status", "3xx", "3xx"], ["status", "4xx", "4xx"], ["status", "5xx", "5xx"],
-  ["is", "failed", "failed"], ["is", "running", "in flight"], ["is", "slow", "slow"],
-];
-const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
-const TYPES = ["json", "html", "css", "javascript", "image", "event-stream"];
-
-function setQuery(text) {
-  $("query").value = text;
-  readQuery();
-}
-
-function readQuery() {
-  const text = $("query").value;
-  query = parse(text);
-  write($("problems"), query.problems.join("; "));
-  for (const chip of $("chips").children) chip.setAttribute("aria-pressed", asksFor(text, chip.dataset.key, chip.dataset.value));
-  for (const [id, key] of [["method", "method"], ["type", "type"]]) {
-    const options = [...$(id).options].map((option) => option.value);
-    $(id).value = options.find((value) => value && asksFor(text, key, value)) ?? "";
-  }
+const filter = new Filter($("filter"), (parsed) => {
+  query = parsed;
   draw();
-}
-
-$("chips").append(...CHIPS.map(([key, value, text]) =>
-  button(text, `${key}:${value}`, () => setQuery(toggled($("query").value, key, value)), { "data-key": key, "data-value": value })));
-for (const [id, key, values] of [["method", "method", METHODS], ["type", "type", TYPES]]) {
-  $(id).append(...values.map((value) => el("option", { value }, value)));
-  $(id).addEventListener("change", ({ target }) => {
-    const old = values.filter((value) => asksFor($("query").value, key, value));
-    let text = old.reduce((rest, value) => toggled(rest, key, value), $("query").value);
-    if (target.value) text = toggled(text, key, target.value);
-    setQuery(text);
-  });
-}
-$("query").addEventListener("input", readQuery);
-$("clear-query").addEventListener("click", () => setQuery(""));
+});
+$("clear-query").addEventListener("click", () => filter.set(""));
 
 function togglePause() {
-  paused = paused ? null : list.items.length === entries.size ? list.items.map((entry) => entry.id) : pausedOrder();
+  paused = paused ? null : standing().map((entry) => entry.id);
   $("pause").setAttribute("aria-pressed", paused !== null);
   document.body.classList.toggle("paused", paused !== null);
   draw();
-}
-
-/** The whole list as it stands, also what the filter hides now. */
-function pausedOrder() {
-  const all = [...entries.values()].reverse();
-  return [...all.filter(isInFlight), ...all.filter((entry) => !isInFlight(entry))].map((entry) => entry.id);
 }
 
 async function clear() {
@@ -366,13 +311,13 @@ const KEYS = {
   Home: () => move(-Infinity),
   End: () => move(Infinity),
   Enter: () => selected && select(selected, { opens: true, focuses: true }),
-  "/": () => $("query").select(),
+  "/": () => filter.focus(),
   p: togglePause,
   r: () => selected && replay(selected),
   e: withDetail((entry) => dialog.open(entry)),
   c: () => selected && copy(selected, "curl"),
   s: withDetail((entry) => isInFlight(entry) && detail.choose("stack")),
-  f: () => setQuery(toggled($("query").value, "is", "failed")),
+  f: () => filter.toggle("is", "failed"),
   "[": withDetail(() => detail.step(-1)),
   "]": withDetail(() => detail.step(1)),
   "?": () => $("help").showModal(),
@@ -385,7 +330,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (target.matches("input, textarea, select")) {
     if (key === "Escape") $("list").focus();
-    if (key === "ArrowDown" && target === $("query")) $("list").focus();
+    if (key === "ArrowDown" && target === filter.field) $("list").focus();
     return;
   }
   // A button does its own thing on Enter, and the pane scrolls with these.
@@ -401,6 +346,6 @@ document.addEventListener("keydown", (event) => {
 addEventListener("hashchange", () => location.reload());
 
 splitter($("splitter"), $("panes"));
-readQuery();
+filter.read();
 if (api.key) follow();
 else state("refused", "The key is missing: open the URL that the server's start line shows, with all that stands behind the #.");
