@@ -2,7 +2,7 @@
 
 import { body, headerTable, queryTable } from "./bodies.js";
 import { button, el } from "./build.js";
-import { clock, count, duration, offset, size, visible } from "./format.js";
+import { clock, duration, offset, size, visible } from "./format.js";
 import { isInFlight } from "./query.js";
 import { timeline } from "./timeline.js";
 import { placeLink, stack, traceback } from "./traceback.js";
