@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _IPV6_HOST = re.compile(r"\[([^]]*)\](?::\d*)?")
 """An IPv6 address in the header Host (RFC 3986 3.2.2)."""
+ON_DEBUGGED = "asyncwsgi.on_debugged"
+"""The key of the environ with what is told of exceptions (see `Debugged`)."""
 
 
 def has_werkzeug() -> bool:
@@ -26,20 +28,18 @@ def has_werkzeug() -> bool:
 
 def with_debugger(application: WSGIApplication, config: Config) -> WSGIApplication:
     """`application` below Werkzeug's debugger, for who names one of the hosts that are served."""
-    from werkzeug.debug import DebuggedApplication
+    from asyncwsgi.development.debugged import Debugged
 
     # As werkzeug.serving.run_simple does: who chose the host may debug there.
     hosts = [config.host] if not config.bind else _hosts(config.bind)
     addresses = {_ipv6_address(host) for host in ("::1", *hosts)} - {None}
 
-    class Debugged(DebuggedApplication):
-        def check_host_trust(self, environ: dict[str, Any]) -> bool:
-            # Werkzeug reads a trusted host up to its first colon, where its port would be.
-            literal = _IPV6_HOST.fullmatch(environ.get("HTTP_HOST", ""))
-            is_ours = literal is not None and _ipv6_address(literal[1]) in addresses
-            return is_ours or super().check_host_trust(environ)
+    def is_trusted(host: str) -> bool:
+        # Werkzeug reads a trusted host up to its first colon, where its port would be.
+        literal = _IPV6_HOST.fullmatch(host)
+        return literal is not None and _ipv6_address(literal[1]) in addresses
 
-    debugged = Debugged(application, evalex=True)
+    debugged = Debugged(application, is_trusted, ON_DEBUGGED)
     debugged.trusted_hosts += hosts
     return debugged
 

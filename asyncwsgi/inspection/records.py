@@ -43,7 +43,7 @@ _REPORTED_TEXT = 32 * 1024
 """Characters of lists in one report; the rest comes with the next one."""
 _MOST_TEMPLATES = 256
 _BODIES = ("request_body", "response_body")
-_UNREADABLE = {
+_TOO_LARGE = {
     "request_headers": "[]",
     "response_headers": "[]",
     "frames": "[]",
@@ -196,6 +196,11 @@ class Record:
         except Exception:
             self._reporter.failed()
 
+    def debugged(self, error: BaseException, path: str) -> None:
+        """The debugger shows this exception, and will again at `path`."""
+        self.debugger = path
+        self.fail(error)
+
     def has_told(self, error: BaseException) -> bool:
         """Whether this is what was kept."""
         return self._failed_with == id(error)
@@ -263,8 +268,10 @@ class Record:
             pieces = self._lasting_pieces() | pieces
         lists = self._lists()
         message = self._message(pieces, lists)
-        if len(message) >= largest_size:
-            message = self._message(self._shortened(pieces), lists)
+        for shortened in (self._without_data, self._without_texts):
+            if len(message) >= largest_size:
+                pieces = shortened(pieces)
+                message = self._message(pieces, lists)
         if is_over and not self._news:
             self.is_silent = True
             self.exchange = None  # it knows this
@@ -274,12 +281,15 @@ class Record:
         values = ",".join([f'"{name}":{piece}' for name, piece in pieces.items()])
         return f'{{"event":"inspected","id":"{self.id}","set":{{{values}}}{lists}}}'
 
-    def _shortened(self, pieces: dict[str, str]) -> dict[str, str]:
-        shortened = {name: _UNREADABLE.get(name, piece) for name, piece in pieces.items()}
-        for name, body in self._bodies():
-            if name in shortened and body is not None:
-                shortened[name] = f'{{"size":{body.size},"data":"","is_cut":true}}'
-        return shortened
+    def _without_data(self, pieces: dict[str, str]) -> dict[str, str]:
+        return pieces | {
+            name: f'{{"size":{body.size},"data":"","is_cut":true}}'
+            for name, body in self._bodies()
+            if name in pieces and body is not None
+        }
+
+    def _without_texts(self, pieces: dict[str, str]) -> dict[str, str]:
+        return pieces | {name: piece for name, piece in _TOO_LARGE.items() if name in pieces}
 
     def _lasting_pieces(self) -> dict[str, str]:
         exchange, reporter = self.exchange, self._reporter
