@@ -337,7 +337,7 @@ class Record:
             pieces["flask"] = self.flask
         if (failure := self._failure) is not None:
             pieces["traceback"] = quoted(self._without_secrets(failure.text))
-            pieces["frames"] = dumps(failure.frames)
+            pieces["frames"] = failure.frames
         if self.debugger:
             pieces["debugger"] = quoted(self.debugger)
         return pieces

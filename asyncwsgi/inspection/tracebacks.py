@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import linecache
-import site
-import sysconfig
+import json
 import traceback
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
+
+from asyncwsgi.development.frames import frames_of
 
 _LONGEST = 16 * 1024
 """Characters of a traceback: its end says what, its beginning where."""
-_MOST_FRAMES = 60
-_LONGEST_LINE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +17,8 @@ class Failure:
     """An exception that the application has raised."""
 
     text: str
-    frames: list[dict[str, Any]]
+    frames: str
+    """As JSON."""
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -31,29 +27,4 @@ def failure_of(error: BaseException) -> Failure:
     if len(text) > _LONGEST:
         half = _LONGEST // 2
         text = f"{text[:half]}\n... (cut: it is too long)\n{text[-half:]}"
-    summary = traceback.extract_tb(error.__traceback__)
-    return Failure(text, [_frame(frame) for frame in summary[-_MOST_FRAMES:]])
-
-
-def _frame(frame: traceback.FrameSummary) -> dict[str, Any]:
-    line = frame.lineno or 0
-    return {
-        "file": frame.filename,
-        "line": line,
-        "function": frame.name,
-        "source": linecache.getline(frame.filename, line).strip()[:_LONGEST_LINE],
-        "is_own": is_own(frame.filename),
-    }
-
-
-def is_own(path: str) -> bool:
-    """Whether a file is the user's: neither installed nor a part of Python or of this server."""
-    return not path.startswith(_foreign_places()) and not path.startswith("<")
-
-
-@cache
-def _foreign_places() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    places = {paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"]}
-    places |= {site.getusersitepackages(), str(Path(__file__).parents[1])}
-    return tuple(places)
+    return Failure(text, json.dumps(frames_of(error)))

@@ -102,7 +102,7 @@ class TestFlask:
         assert entry["status"] == 500
         assert entry["traceback"].endswith("ValueError: no eggs\n")
         own = [frame["function"] for frame in entry["frames"] if frame["is_own"]]
-        assert own == ["boom"]
+        assert own == ["app.<locals>.boom"]
         [line] = entry["logs"]
         assert line["text"] == "Exception on /boom [GET]"  # the traceback is told once
 
@@ -170,7 +170,7 @@ class TestDebugger:
         client_of(server).get("/boom")
         entry = recorded.reports.entry("/boom")
         assert entry["status"] == 500
-        assert entry["frames"][-1]["function"] == "app"
+        assert entry["frames"][-1]["function"].endswith("app")
 
     def test_the_newest_pages_are_kept(
         self, serve: Serve, recorded: Recorded, client_of: Open, app: Flask
@@ -223,7 +223,7 @@ class TestAsyncViews:
 
         app.add_url_rule("/fails", view_func=fails)
         client_of(serve(app, server_class=recorded.server_class)).get("/fails")
-        assert recorded.reports.entry("/fails")["frames"][-1]["function"] == "fails"
+        assert recorded.reports.entry("/fails")["frames"][-1]["function"].endswith("fails")
 
 
 class TestSql:
