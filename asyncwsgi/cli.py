@@ -21,7 +21,7 @@ from asyncwsgi.running import run_service
 from asyncwsgi.server_log import logger
 from asyncwsgi.socket_activation import take_listeners
 from asyncwsgi.standard_streams import hold_standard_descriptors
-from asyncwsgi.supervision.inheritance import take_inheritance
+from asyncwsgi.supervision.inheritance import Inheritance, take_inheritance
 from asyncwsgi.supervision.options import FOR_ALL, PROCESS_OPTIONS, ProcessOptions
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.worker import serve_for_supervisor
@@ -242,6 +242,16 @@ def _run(service: Service) -> int:
     return run_service(service)
 
 
+def _serve_for_supervisor(inheritance: Inheritance) -> int:
+    service = inheritance.service
+    configure_logging(
+        service.config,
+        in_background=inheritance.asking is None,  # who forks has no thread besides
+        names_process=service.processes.workers is not None,
+    )
+    return serve_for_supervisor(inheritance)
+
+
 def _exit_code_of(serve: Callable[[], int]) -> int:
     try:
         return serve()
@@ -258,13 +268,7 @@ def main() -> None:
     hold_standard_descriptors()
     try:
         if (inheritance := take_inheritance()) is not None:
-            service = inheritance.service
-            configure_logging(
-                service.config,
-                in_background=inheritance.asking is None,  # who forks has no thread besides
-                names_process=service.processes.workers is not None,
-            )
-            sys.exit(_exit_code_of(lambda: serve_for_supervisor(inheritance)))
+            sys.exit(_exit_code_of(lambda: _serve_for_supervisor(inheritance)))
         command(prog_name="asyncwsgi")
     finally:
         finish_log()

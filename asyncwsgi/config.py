@@ -46,6 +46,9 @@ _ELSEWHERE = {
 }
 """Where to find what other servers have as an option, or the command line has."""
 
+_IN_LOG_CONFIG = ("log_format", "log_level", "access_log_file")
+"""Options that say what the file of log_config says."""
+
 KIB = 1024
 LARGEST_PORT = 65535
 
@@ -268,6 +271,19 @@ class Config:
     server_header: bool = _option(True, "Say in the header Server that this is asyncwsgi.")
     access_log: bool = _option(True, "Log every request.")
     access_log_format: str = _option(DEFAULT_FORMAT, "Format of an access line, %(name)s style.")
+    access_log_file: str | None = _option(
+        None,
+        "File to which access lines are appended, and not to standard error; opened anew when it "
+        "was rotated.",
+        metavar="FILE",
+    )
+    log_config: str | None = _option(
+        None,
+        "File that says where and how log lines are written, as logging.config takes it: TOML, "
+        "JSON or INI, by its suffix. It takes the place of log_format, log_level and "
+        "access_log_file.",
+        metavar="FILE",
+    )
     log_format: LogFormat = _option("text", "Form of log lines.", choices=get_args(LogFormat))
     log_level: LogLevel = _option("info", "Least level logged.", choices=get_args(LogLevel))
     loop: Loop = _option(
@@ -289,6 +305,7 @@ class Config:
         self._check_observation()
         self._check_forwarding()
         self._check_proxy_protocol()
+        self._check_log()
         self._check_executor()
         self._check_async_views()
         try:
@@ -408,6 +425,18 @@ class Config:
             return bool(TrustedPeers(getattr(self, name)))
         except ValueError as error:
             raise ConfigError(f"{name}: {error}") from None
+
+    def _check_log(self) -> None:
+        if self.access_log_file is not None and not self.access_log:
+            raise ConfigError("access_log_file is for access_log, which is off; leave one out")
+        if self.log_config is not None:
+            for each in dataclasses.fields(self):
+                is_given = getattr(self, each.name) != each.default
+                if each.name in _IN_LOG_CONFIG and is_given:
+                    raise ConfigError(
+                        f"{each.name} and log_config exclude each other; say it in the file "
+                        f"{self.log_config}"
+                    )
 
     def _check_executor(self) -> None:
         if isinstance(self.executor, ProcessPoolExecutor):

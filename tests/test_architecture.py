@@ -54,6 +54,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "import_variables",
         "log_setup",
         "log_writer",
+        "log_file",
+        "log_config",
         "from_thread",
         "development",
         "inspection",

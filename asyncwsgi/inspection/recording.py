@@ -16,7 +16,6 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 from asyncwsgi.clock import clock
-from asyncwsgi.development.debugger import ON_DEBUGGED
 from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.inspection.bodies import KeptBody
@@ -226,11 +225,6 @@ class RecordingExchange(Exchange):
         if self.inspected is None or not inspect.iscoroutine(awaitable):
             return awaitable
         return TimedCoroutine(awaitable, self.inspected)
-
-    def add_keys(self) -> None:
-        super().add_keys()
-        if self.inspected is not None:
-            self.environ[ON_DEBUGGED] = self.inspected.debugged
 
     def call_application(self, response: Response) -> SuspendedCall | None:
         if self.inspected is not None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncwsgi.clock import clock
 from asyncwsgi.coroutines.current import current_request
+from asyncwsgi.development.debugger import SHOWN
 from asyncwsgi.errors import RequestBodyError
 from asyncwsgi.inspection.bodies import KeptBody
 from asyncwsgi.inspection.header_pieces import HeaderPieces, Headers
@@ -94,14 +95,14 @@ class Record:
     """Whether the connection is another protocol's now."""
     flask = ""
     """What Flask tells of it, as JSON."""
-    debugger = ""
-    """Where the debugger can be seen again."""
     is_due = False
     is_silent = False
     """Whether nothing of it is reported any more."""
     _is_event_stream = False
     _failure: Failure | None = None
     _failed_with = 0
+    _debugger = ""
+    """The path of the debugger's page."""
     _queries: dict[int, float] | None = None
     _counts: dict[str, int] | None = None
     _told: dict[str, str] | None = None
@@ -196,17 +197,17 @@ class Record:
         except Exception:
             self._reporter.failed()
 
-    def debugged(self, error: BaseException, path: str) -> None:
-        """The debugger shows this exception, and will again at `path`."""
-        self.debugger = path
-        self.fail(error)
-
     def has_told(self, error: BaseException) -> bool:
         """Whether this is what was kept."""
         return self._failed_with == id(error)
 
     def head_leaves(self, head: bytes, *, is_open_ended: bool) -> None:
         """The head of the response is about to be sent."""
+        exchange = self.exchange
+        if exchange is not None and (shown := exchange.environ.get(SHOWN)) is not None:
+            # Of an application without a framework, nobody else has told.
+            self.fail(shown.error)
+            self._debugger = shown.path
         self.response_head = head
         self.response_body = KeptBody()
         self._marks.extend(("first_byte", clock.monotonic()))
@@ -338,8 +339,8 @@ class Record:
         if (failure := self._failure) is not None:
             pieces["traceback"] = quoted(self._without_secrets(failure.text))
             pieces["frames"] = failure.frames
-        if self.debugger:
-            pieces["debugger"] = quoted(self.debugger)
+        if self._debugger:
+            pieces["debugger"] = quoted(self._debugger)
         return pieces
 
     def _add_body(

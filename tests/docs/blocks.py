@@ -10,6 +10,8 @@ A block says by its language what it is:
     Commands. ``pip install`` says what is installed for the whole page, in blocks as in sentences.
 ``ini``, ``nginx``
     Configuration.
+``json``
+    A file for ``--log-config``.
 ``text``
     What something shows.
 

@@ -73,6 +73,7 @@ class Project:
             "python": self._run_python,
             "sh": self._run_commands,
             "ini": self._configure_pytest,
+            "json": self._configure_log,
             "nginx": self._read_nginx,
         }
         by_language[self._block.language]()
@@ -169,6 +170,10 @@ class Project:
     def _end(self, process: Process) -> None:
         assert process.wait() == 0, process.output
         assert "Traceback" not in process.log
+
+    def _configure_log(self) -> None:
+        (self._folder / "log.json").write_text(self._block.source)
+        self._finish(self._start("asyncwsgi", "--log-config", "log.json", "app:app"), serves=True)
 
     def _configure_pytest(self) -> None:
         (self._folder / "pytest.ini").write_text(self._block.source)

@@ -152,6 +152,9 @@ def test_the_film_strip(page: Page, picture: Callable[..., None], bikes: Shop) -
     assert page.tab("traceback").startswith("KeyError: 3")
     assert page.text(".frames li strong") == "reserve"
     assert "shop.py" in page.text(".frames .place")
+    page.until(lambda: page.count(".traceback a[target]") == 1)
+    debugger = page.find(".traceback a[target]").get_attribute("href")
+    assert "Werkzeug Debugger" in httpx.get(str(debugger), timeout=TIMEOUT).text
     picture("exception")
 
     # An upload; the picture comes back.

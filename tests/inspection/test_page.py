@@ -215,7 +215,11 @@ def test_the_timeline_shows_marks_spans_and_where_the_time_went(page: Page, show
         entry(
             1,
             marks=[{"name": name, "at": at} for name, at in marks],
-            spans=[{"kind": "sql", "at": 0.3, "seconds": 0.25, "text": "SELECT 1 FROM bikes"}],
+            spans=[
+                {"kind": "sql", "at": 0.3, "seconds": 0.25, "text": "SELECT 1 FROM bikes"},
+                {"kind": "loop", "at": 0.6, "seconds": 0.01, "text": "view"},
+                {"kind": "wait", "at": 0.61, "seconds": 0.2, "text": "view"},
+            ],
             duration=1.0,
         )
     )
@@ -223,6 +227,7 @@ def test_the_timeline_shows_marks_spans_and_where_the_time_went(page: Page, show
     text = page.tab("timeline")
     assert "waits for a thread 0.00 ms 100 ms" in " ".join(text.split())
     assert "SQL: 1 statement, 250 ms" in text
+    assert "On the event loop 10.0 ms, waiting 200 ms." in text
     assert "SELECT 1 FROM bikes" in page.text(".statements")
     assert "accepted 500 ms before" in text
     [left, width, all_width] = page.run(

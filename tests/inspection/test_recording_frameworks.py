@@ -14,8 +14,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from asyncwsgi import Config, from_thread
-from asyncwsgi.development.debugged import MOST_PAGES
-from asyncwsgi.development.debugger import with_debugger
+from asyncwsgi.development.debugger import MOST_PAGES, with_debugger
 from asyncwsgi.testing import LiveServer
 from tests.client import Client
 from tests.conftest import Serve

@@ -189,7 +189,8 @@ export class Detail {
       case "stack": return [this.#stack, entry.state];
       case "request": return [entry.request_headers, entry.request_body];
       case "response": return [entry.response_headers, entry.response_body];
-      default: return [entry[name], entry.state, entry.frames.length];
+      case "traceback": return [entry.traceback, entry.frames, entry.debugger];
+      default: return [entry[name], entry.state];
     }
   }
 

@@ -260,7 +260,7 @@ function refuse(error) {
   state("refused", `Another run of the server? ${visible(error.message)}.`);
 }
 
-const MOST_SQUARES = 32;
+const [FEW_SQUARES, MOST_SQUARES] = [16, 64];
 
 function showThreads(threads) {
   $("threads").hidden = !threads;
@@ -270,6 +270,7 @@ function showThreads(threads) {
   const meter = $("meter");
   while (meter.children.length > squares) meter.lastChild.remove();
   while (meter.children.length < squares) meter.append(el("i"));
+  meter.classList.toggle("many", squares > FEW_SQUARES);
   [...meter.children].forEach((square, i) => square.classList.toggle("busy", i < busy));
   const parts = [`${busy} of ${limit} threads busy`, queued && `${queued} queued`, parked && `${parked} parked`];
   write($("threads-text"), parts.filter(Boolean).join(" · "));

@@ -27,12 +27,14 @@ const FROM = {
   "matched until teardown": ["before the view, and view", "view"],
   "view until teardown": ["view", "view"],
   "view until first_byte": ["view", "view"],
+  "first_byte until teardown": ["body is made and sent", "send"],
+  "teardown until context_pushed": ["context is pushed again", "app"],
   "application until first_byte": ["application", "view"],
   "application until closed": ["application", "view"],
 };
 const SPANS = { sql: "SQL", loop: "on the loop", wait: "waits" };
 const NOW = { waiting: ["waits for a thread", "wait"], running: ["runs", "view"], streaming: ["streams", "send"] };
-const KEPT = -0.005; // seconds: a head takes no longer to read, so the connection waited for it
+const KEPT = -0.05; // seconds: a head takes no longer to read, so the connection waited for it
 const LEAST = 0.000_5; // seconds: a scale of less would blow up noise
 
 /** The rows of a timeline: {label, kind, at, seconds, text, isOpen}, and the bounds of its scale. */
@@ -73,6 +75,7 @@ export function timeline(entry, now) {
     el("table", { "aria-label": "Timeline" }, el("tbody", {}, rows.map((row) => line(row, begin, share)))),
     accepted?.at < KEPT && el("p.quiet", {},
       `The connection was accepted ${duration(-accepted.at)} before the head was complete.`),
+    steps(entry.spans),
     statements(entry.spans));
 }
 
@@ -106,13 +109,21 @@ function tick(at) {
   return `${Number(value.toPrecision(3))}${value ? ` ${unit}` : ""}`;
 }
 
+const total = (spans) => duration(spans.reduce((sum, span) => sum + span.seconds, 0));
+
+/** How long the coroutines of a request held the event loop, and how long they waited. */
+function steps(spans) {
+  const [held, waited] = ["loop", "wait"].map((kind) => spans.filter((span) => span.kind === kind));
+  if (!held.length) return null;
+  return el("p.quiet", {}, `On the event loop ${total(held)}, waiting ${total(waited)}.`);
+}
+
 /** The statements of SQL in full: a row of the timeline shows their beginnings. */
 function statements(spans) {
   const sql = spans.filter((span) => span.kind === "sql");
   if (!sql.length) return null;
-  const total = sql.reduce((sum, span) => sum + span.seconds, 0);
   return [
-    el("h3", {}, `SQL: ${count(sql.length, "statement")}, ${duration(total)}`),
+    el("h3", {}, `SQL: ${count(sql.length, "statement")}, ${total(sql)}`),
     el("ol.statements", {}, sql.map((span) =>
       el("li", {}, el("span.number.quiet", {}, duration(span.seconds)), el("pre", {}, span.text.trim())))),
   ];
