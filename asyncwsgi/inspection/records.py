@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncwsgi.clock import clock
 from asyncwsgi.coroutines.current import current_request
-from asyncwsgi.development.debugger import SHOWN, Shown
+from asyncwsgi.development.debugger import SHOWN
 from asyncwsgi.errors import RequestBodyError
 from asyncwsgi.inspection.bodies import KeptBody
 from asyncwsgi.inspection.header_pieces import HeaderPieces, Headers
@@ -44,7 +44,7 @@ _REPORTED_TEXT = 32 * 1024
 """Characters of lists in one report; the rest comes with the next one."""
 _MOST_TEMPLATES = 256
 _BODIES = ("request_body", "response_body")
-_UNREADABLE = {
+_TOO_LARGE = {
     "request_headers": "[]",
     "response_headers": "[]",
     "frames": "[]",
@@ -201,16 +201,13 @@ class Record:
         """Whether this is what was kept."""
         return self._failed_with == id(error)
 
-    def _look_at(self, shown: Shown) -> None:
-        # Of an application without a framework, nobody else has told.
-        self.fail(shown.error)
-        self._debugger = shown.path
-
     def head_leaves(self, head: bytes, *, is_open_ended: bool) -> None:
         """The head of the response is about to be sent."""
         exchange = self.exchange
         if exchange is not None and (shown := exchange.environ.get(SHOWN)) is not None:
-            self._look_at(shown)
+            # Of an application without a framework, nobody else has told.
+            self.fail(shown.error)
+            self._debugger = shown.path
         self.response_head = head
         self.response_body = KeptBody()
         self._marks.extend(("first_byte", clock.monotonic()))
@@ -272,8 +269,10 @@ class Record:
             pieces = self._lasting_pieces() | pieces
         lists = self._lists()
         message = self._message(pieces, lists)
-        if len(message) >= largest_size:
-            message = self._message(self._shortened(pieces), lists)
+        for shortened in (self._without_data, self._without_texts):
+            if len(message) >= largest_size:
+                pieces = shortened(pieces)
+                message = self._message(pieces, lists)
         if is_over and not self._news:
             self.is_silent = True
             self.exchange = None  # it knows this
@@ -283,12 +282,15 @@ class Record:
         values = ",".join([f'"{name}":{piece}' for name, piece in pieces.items()])
         return f'{{"event":"inspected","id":"{self.id}","set":{{{values}}}{lists}}}'
 
-    def _shortened(self, pieces: dict[str, str]) -> dict[str, str]:
-        shortened = {name: _UNREADABLE.get(name, piece) for name, piece in pieces.items()}
-        for name, body in self._bodies():
-            if name in shortened and body is not None:
-                shortened[name] = f'{{"size":{body.size},"data":"","is_cut":true}}'
-        return shortened
+    def _without_data(self, pieces: dict[str, str]) -> dict[str, str]:
+        return pieces | {
+            name: f'{{"size":{body.size},"data":"","is_cut":true}}'
+            for name, body in self._bodies()
+            if name in pieces and body is not None
+        }
+
+    def _without_texts(self, pieces: dict[str, str]) -> dict[str, str]:
+        return pieces | {name: piece for name, piece in _TOO_LARGE.items() if name in pieces}
 
     def _lasting_pieces(self) -> dict[str, str]:
         exchange, reporter = self.exchange, self._reporter
@@ -336,7 +338,7 @@ class Record:
             pieces["flask"] = self.flask
         if (failure := self._failure) is not None:
             pieces["traceback"] = quoted(self._without_secrets(failure.text))
-            pieces["frames"] = dumps(failure.frames)
+            pieces["frames"] = failure.frames
         if self._debugger:
             pieces["debugger"] = quoted(self._debugger)
         return pieces

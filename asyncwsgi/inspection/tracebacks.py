@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from dataclasses import dataclass
 
-from asyncwsgi.development.frames import Frame, frames_of
+from asyncwsgi.development.frames import frames_of
 
 _LONGEST = 16 * 1024
 """Characters of a traceback: its end says what, its beginning where."""
@@ -16,7 +17,8 @@ class Failure:
     """An exception that the application has raised."""
 
     text: str
-    frames: list[Frame]
+    frames: str
+    """As JSON."""
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -25,4 +27,4 @@ def failure_of(error: BaseException) -> Failure:
     if len(text) > _LONGEST:
         half = _LONGEST // 2
         text = f"{text[:half]}\n... (cut: it is too long)\n{text[-half:]}"
-    return Failure(text, frames_of(error))
+    return Failure(text, json.dumps(frames_of(error)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.inspection.page import Page
+from tests.inspection.recorded import Recorded
 from tests.serving.browser.conftest import chromium
 
 if TYPE_CHECKING:
@@ -35,3 +36,11 @@ def page(tabs: Chrome) -> Iterator[Page]:
     tabs.close()
     tabs.switch_to.window(first)
     assert left == []
+
+
+@pytest.fixture
+def recorded() -> Iterator[Recorded]:
+    """Give its `server_class` to a server, and look at its `reports`."""
+    made = Recorded()
+    yield made
+    made.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable
@@ -61,32 +62,43 @@ class Reports:
             return named()[0]
 
 
-class Inspected:
+class Recorded:
     """Makes servers record, and has their reports."""
 
     def __init__(self) -> None:
         self.reports = Reports()
         self.recorder: Recorder | None = None
         self.keeps_secrets = False
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def server_class(self) -> type[Server]:
         """What records from its start."""
-        inspected = self
+        recorded = self
 
         class RecordingServer(Server):
             async def start(self) -> None:
-                inspected.recorder = record(
-                    self, inspected.reports, keeps_secrets=inspected.keeps_secrets
+                recorded.recorder = record(
+                    self, recorded.reports, keeps_secrets=recorded.keeps_secrets
                 )
+                recorded.loop = asyncio.get_running_loop()
                 await super().start()
 
         return RecordingServer
 
     def close(self) -> None:
-        """Listen no more to what is the process'."""
-        if self.recorder is not None:
-            self.recorder.close()
+        """Listen no more to what is the process'. While the server runs, on its loop."""
+        recorder, self.recorder = self.recorder, None
+        if recorder is None or self.loop is None:
+            return
+
+        async def close() -> None:
+            recorder.close()
+
+        if self.loop.is_running():
+            asyncio.run_coroutine_threadsafe(close(), self.loop).result(TIMEOUT)
+        else:
+            recorder.close()
 
 
 def marks_of(entry: Entry) -> list[str]:
