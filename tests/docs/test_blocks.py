@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from asyncwsgi.command.settings_file import read_settings
 from asyncwsgi.testing import Authority, LiveServer
 from tests.apps import show_environ
 from tests.client import connect
@@ -74,6 +75,7 @@ class Project:
             "sh": self._run_commands,
             "ini": self._configure_pytest,
             "nginx": self._read_nginx,
+            "toml": self._read_settings,
         }
         by_language[self._block.language]()
 
@@ -175,6 +177,10 @@ class Project:
         configparser.ConfigParser().read_string(self._block.source)
         (self._folder / "test_nothing.py").write_text("def test_nothing(): pass")
         self._run_pytest("--strict-config", "test_nothing.py")
+
+    def _read_settings(self) -> None:
+        (self._folder / "pyproject.toml").write_text(self._block.source)
+        assert read_settings(self._folder)
 
     def _read_nginx(self) -> None:
         rest = self._block.source

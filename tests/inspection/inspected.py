@@ -93,11 +93,11 @@ class Inspected:
         self.find()
 
     def find(self) -> None:
+        self.project.address = address_of(self.process.urls()[0])
         url, _, self.key = self.process.read_until("inspecting at ").partition("#")
         address = address_of(url.rpartition(" ")[2])
         assert isinstance(address, tuple)
         self.site = address
-        self.project.address = address_of(self.process.urls()[0])
 
     @property
     def host(self) -> str:
