@@ -143,8 +143,10 @@ class Development:
         # Not Path.exists(), which raises PermissionError.
         return [path for path in self.extra_files if not os.path.exists(path)]  # noqa: PTH110
 
-    def load(self, name: str, config: Config) -> WSGIApplication:
+    def load(self, name: str, config: Config, directory: str = "") -> WSGIApplication:
         """Import the application called `name`, with the debugger around it if there shall be one.
+
+        Args are those of `load_application`.
 
         Raises:
             AppImportError: see `load_application`.
@@ -152,7 +154,7 @@ class Development:
         if self.debug:
             # Flask reads it when its application is made, and hides exceptions without it.
             os.environ.setdefault("FLASK_DEBUG", "1")
-        application = load_application(name)
+        application = load_application(name, directory)
         return with_debugger(application, config) if self.debugger else application
 
 

@@ -93,8 +93,11 @@ class Inspector:
         self._server = _SiteServer(site, listeners)
         self.url = f"http://127.0.0.1:{port}/#{self._key}"
         await self._server.start()
-        logger.info("inspecting at %s", self.url)
         self._asking = asyncio.create_task(self._keep_asking())
+
+    def say_where(self) -> None:
+        """Log the URL of the page."""
+        logger.info("inspecting at %s", self.url)
 
     async def close(self) -> None:
         """Serve it no more; whoever looks is cut."""

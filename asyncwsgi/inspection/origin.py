@@ -7,8 +7,7 @@ from typing import NamedTuple, Self
 
 from asyncwsgi.config import Config
 from asyncwsgi.server.listeners import Address, Listener
-
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+from asyncwsgi.server.urls import reachable_address, url_of
 
 
 class Origin(NamedTuple):
@@ -24,10 +23,7 @@ class Origin(NamedTuple):
         spoken = sorted((one for one in listeners if not one.is_uwsgi), key=lambda one: one.is_unix)
         if not spoken:
             return None
-        address = spoken[0].address
-        if not isinstance(address, str):
-            address = _WILDCARDS.get(address[0], address[0]), address[1]
-        return cls(address, config.certfile is not None)
+        return cls(reachable_address(spoken[0].address), config.certfile is not None)
 
     @property
     def host(self) -> str:
@@ -40,6 +36,4 @@ class Origin(NamedTuple):
     @property
     def url(self) -> str:
         """Without a slash at its end; ``unix:PATH`` for a socket."""
-        if isinstance(self.address, str):
-            return f"unix:{self.address}"
-        return f"{'https' if self.is_tls else 'http'}://{self.host}"
+        return url_of("https" if self.is_tls else "http", self.address)

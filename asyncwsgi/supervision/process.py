@@ -86,6 +86,8 @@ class Child:
         """Why it could not serve, if it said so."""
         self.reason = ""
         """Why it wants to be replaced, if it does."""
+        self.loop = ""
+        """The kind of its event loop, if it serves."""
         self.state = ""
         """What it does, as it said last."""
         self.stats = Stats.none()
@@ -170,6 +172,7 @@ class Child:
             self.found_at = message.get("since", self.started_at)
             self.report = message.get("report")
             self.reason = message.get("reason", self.reason)
+            self.loop = message.get("loop", self.loop)
             self.state = message.get("state", self.state)
             self.has_imported |= event == "imported"
             if event == "stats":

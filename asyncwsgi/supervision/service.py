@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from asyncwsgi.app_loading import NamedLifespan
 from asyncwsgi.config import Config, option_fields
 from asyncwsgi.development.options import Development
+from asyncwsgi.env_files import EnvFiles
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.import_variables import answering
 from asyncwsgi.log_setup import enable_loggers
@@ -37,6 +38,9 @@ class Service:
     config: Config = field(default_factory=Config)
     development: Development = field(default_factory=Development)
     processes: ProcessOptions = field(default_factory=ProcessOptions)
+    app_dir: str = ""
+    """Where modules are looked for first; empty is the current directory."""
+    env_files: EnvFiles = field(default_factory=EnvFiles)
     inspector: str = ""
     """The URL of the request inspector, with its key; known once it listens."""
 
@@ -59,17 +63,19 @@ class Service:
         return has_workers or development.reload or development.inspect
 
     def load(self) -> WSGIApplication:
-        """Import the application, and the lifespan.
+        """Import the application, and the lifespan, with the variables that they shall have.
 
         Raises:
             AppImportError: see `load_application`.
+            ConfigError: see `EnvFiles.load`.
         """
+        self.env_files.load()
         lifespan = self.config.lifespan
         with answering(IMPORT_VARIABLES) as asked:
             try:
-                application = self.development.load(self.app, self.config)
+                application = self.development.load(self.app, self.config, self.app_dir)
                 if isinstance(lifespan, NamedLifespan):
-                    lifespan.load()
+                    lifespan.load(self.app_dir)
             finally:
                 enable_loggers()
         # Extensions look for it, too: Flask-SocketIO chooses its mode by it.
@@ -92,6 +98,8 @@ class Service:
             "config": _as_json(self.config),
             "development": dataclasses.asdict(self.development),
             "processes": dataclasses.asdict(self.processes),
+            "app_dir": self.app_dir,
+            "env_files": dataclasses.asdict(self.env_files),
             "inspector": self.inspector,
         }
 
@@ -105,6 +113,8 @@ class Service:
             Config(**config),
             Development(**_with_tuples(values["development"])),
             ProcessOptions(**_with_tuples(values["processes"])),
+            values["app_dir"],
+            EnvFiles(**_with_tuples(values["env_files"])),
             values["inspector"],
         )
 

@@ -20,8 +20,10 @@ from asyncwsgi.reloading.reloader import Reloader
 from asyncwsgi.reloading.sources import Sources
 from asyncwsgi.server.listeners import Listener, open_listeners
 from asyncwsgi.server.ticker import Ticker
+from asyncwsgi.server.urls import listening_on, schemes_of
 from asyncwsgi.server_log import logger
 from asyncwsgi.service_manager import ServiceManager
+from asyncwsgi.start_line import say_start
 from asyncwsgi.supervision.generations import Generations
 from asyncwsgi.supervision.identity import Identity
 from asyncwsgi.supervision.metrics import WorkerMetrics
@@ -108,6 +110,8 @@ class Supervisor:
         self._service = service
         self._identity = identity
         self._listeners = listeners
+        has_tls = service.config.certfile is not None
+        self._listening_on = listening_on(schemes_of(listeners.listeners, has_tls=has_tls))
         # By name: when it is deleted and comes back, new code has to be looked for in the new one.
         self._directory = str(Path.cwd())
         self._terminal = Terminal()
@@ -366,6 +370,7 @@ class Supervisor:
 
     def _take_over(self, child: Child) -> None:
         self._generations.serves(child)
+        self._say_that_it_serves(child)
         if not self._has_served:
             self._manager.ready()
         self._has_served = True
@@ -376,6 +381,24 @@ class Supervisor:
             self._reloader.served()
         self._balance()
         self._watch(child, child.started_at)
+
+    def _say_that_it_serves(self, child: Child) -> None:
+        service = self._service
+        if not self._has_served:
+            say_start(
+                service.app,
+                service.config,
+                self._listening_on,
+                loop=child.loop,
+                workers=service.processes.worker_count,
+            )
+            if self._inspector is not None:
+                self._inspector.say_where()
+        elif not self._has_workers:
+            logger.info("the new code serves, %s", self._listening_on)
+        if self._has_workers:
+            logger.info("worker %d serves", child.pid)
+        flush_log()  # what other processes have to say of it comes behind that
 
     def _has_lived(self, child: Child) -> None:
         if child in self._generations.serving:
@@ -576,7 +599,8 @@ def _reloader(service: Service, directory: str, changed: Callable[[], None]) -> 
     development = service.development
     if not development.reload:
         return None
-    sources = Sources(development.extra_files, development.exclude_patterns)
+    extra_files = [*development.extra_files, *service.env_files.watched]
+    sources = Sources(extra_files, development.exclude_patterns)
     return Reloader(sources, directory, changed)
 
 

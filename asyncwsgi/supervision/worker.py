@@ -30,6 +30,7 @@ from asyncwsgi.log_setup import configure_logging, flush_log
 from asyncwsgi.own_process import own_process
 from asyncwsgi.reloading.imports import LateImports, SourceRoots
 from asyncwsgi.server.server import Server
+from asyncwsgi.start_line import name_of_loop
 from asyncwsgi.supervision.channel import Channel, encode
 from asyncwsgi.supervision.inheritance import Inheritance
 from asyncwsgi.supervision.metrics import STATS_INTERVAL
@@ -92,6 +93,7 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
         application = page if service.development.debugger else page.application
         config = _own_config(service.config, inheritance.binds)
         server = Server(with_door(application, service.inspector, config), config)
+        server.on_serving = _leave_it_to_supervisor
         if service.processes.workers is not None:
             _make_one_of_several(server, service)
         with asyncio.Runner(loop_factory=loop_factory(service.config.loop)) as runner:
@@ -103,6 +105,10 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
     except _Superseded:
         return 128 + signal.SIGTERM
     return 0
+
+
+def _leave_it_to_supervisor() -> None:
+    """Say nothing: the supervisor says once what is served, and where."""
 
 
 def _own_config(config: Config, binds: tuple[str, ...]) -> Config:
@@ -208,7 +214,7 @@ class _SupervisedServer:
                 listener.close()  # the server has its own copies, and closes them when it stops
             if self._stopping is None:  # else its lifespan was given up
                 flush_log()  # what other processes have to say of it comes behind that
-                channel.send(event="serving")
+                channel.send(event="serving", loop=name_of_loop())
                 reports.append(asyncio.create_task(self._look_at_wear(channel)))
                 reports.append(asyncio.create_task(self._keep_telling_stats(channel)))
             await self._server.serve_forever()

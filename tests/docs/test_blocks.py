@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from asyncwsgi.command.settings_file import read_settings
 from asyncwsgi.testing import Authority, LiveServer
 from tests.apps import show_environ
 from tests.client import connect
@@ -75,6 +76,7 @@ class Project:
             "ini": self._configure_pytest,
             "json": self._configure_log,
             "nginx": self._read_nginx,
+            "toml": self._read_settings,
         }
         by_language[self._block.language]()
 
@@ -180,6 +182,10 @@ class Project:
         configparser.ConfigParser().read_string(self._block.source)
         (self._folder / "test_nothing.py").write_text("def test_nothing(): pass")
         self._run_pytest("--strict-config", "test_nothing.py")
+
+    def _read_settings(self) -> None:
+        (self._folder / "pyproject.toml").write_text(self._block.source)
+        assert read_settings(self._folder)
 
     def _read_nginx(self) -> None:
         rest = self._block.source

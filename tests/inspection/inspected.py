@@ -15,6 +15,7 @@ from tests.doors.processes import Process, address_of
 from tests.reloading.conftest import Project
 
 APP = """
+import asyncio
 import gc
 import json
 import os
@@ -43,9 +44,8 @@ def app(environ, start_response):
             pipe.read()
     if path == "/say":  # to the supervisor, in the worker's name
         asyncwsgi.from_thread.run(say, body.decode())
-    if path == "/secret":
-        start_response("200 OK", [("Set-Cookie", "session=abc"), ("Content-Length", "0")])
-        return []
+    if path == "/go-on":
+        asyncwsgi.from_thread.run(go_on)
     if path == "/events":
         return asyncwsgi.EventStream(events())(environ, start_response)
     start_response("200 OK", [("Content-Type", "application/json")])
@@ -58,11 +58,20 @@ async def say(text):
         channel.send(**json.loads(line))
 
 
-async def events():
-    import asyncio
+WAITING = []
 
-    yield "one"
+
+async def events():
+    yield "first"
+    WAITING.append(asyncio.Event())
+    await WAITING[-1].wait()
+    yield "second"
     await asyncio.Event().wait()
+
+
+async def go_on():
+    for one in WAITING:
+        one.set()
 """
 
 
@@ -93,11 +102,11 @@ class Inspected:
         self.find()
 
     def find(self) -> None:
+        self.project.address = address_of(self.process.urls()[0])
         url, _, self.key = self.process.read_until("inspecting at ").partition("#")
         address = address_of(url.rpartition(" ")[2])
         assert isinstance(address, tuple)
         self.site = address
-        self.project.address = address_of(self.process.urls()[0])
 
     @property
     def host(self) -> str:

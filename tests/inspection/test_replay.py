@@ -137,8 +137,12 @@ class TestAnswers:
         site.project.get("/for-events")
         answer = replay(site, site.ended("/for-events")["id"], target="/events")
         assert answer["status"] == 200
-        streaming = site.entry(lambda one: one["id"] == answer["id"])
-        assert streaming["state"] == "streaming"
+        events = site.events()
+        site.project.get("/go-on")
+        # Who looks hears of the entry until its second event has been sent, and thus read.
+        while "second" not in str(site.get(f"/api/entries/{answer['id']}")["events"]):
+            assert next(events)
+        assert site.get(f"/api/entries/{answer['id']}")["state"] == "streaming"
 
     def test_of_an_application_that_dies_there_is_none(self, fresh: Inspected) -> None:
         fresh.start("--workers", "1")
