@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +60,8 @@ def read_settings(directory: Path) -> dict[str, Any]:
 def _read_table(path: Path) -> dict[str, Any]:
     if not os.path.isfile(path):  # noqa: PTH113  Path.is_file() raises PermissionError
         return {}
+    import tomllib  # children of a supervisor never need it
+
     try:
         source = path.read_text(encoding="utf-8")
         # A fault that is none of ours does not keep anybody from being served.

@@ -272,6 +272,7 @@ class TestAppDir:
         assert "so src/app.py is served" in process.log
 
     def test_is_where_the_module_of_a_lifespan_is(self, run: Run, write: Write) -> None:
+        write("life.py", "raise LookupError\n")
         write(
             "src/life.py",
             "import contextlib, sys\n\n"
