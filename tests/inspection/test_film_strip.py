@@ -153,8 +153,7 @@ def test_the_film_strip(page: Page, picture: Callable[..., None], bikes: Shop) -
     assert page.text(".frames li strong") == "reserve"
     assert "shop.py" in page.text(".frames .place")
     page.until(lambda: page.count(".traceback a[target]") == 1)
-    debugger = page.find(".traceback a[target]").get_attribute("href")
-    assert "Werkzeug Debugger" in httpx.get(str(debugger), timeout=TIMEOUT).text
+    debugger = str(page.find(".traceback a[target]").get_attribute("href"))
     picture("exception")
 
     # An upload; the picture comes back.
@@ -197,3 +196,7 @@ def test_the_film_strip(page: Page, picture: Callable[..., None], bikes: Shop) -
     page.until(lambda: "200" in page.text("#detail h2"))
     assert "replay of" in page.text("#detail .facts")
     assert '"left": 3' in page.tab("response")
+
+    # The debugger of the exception, to which its traceback has led.
+    page.driver.get(debugger)
+    assert page.driver.title == "KeyError: 3 // Werkzeug Debugger"

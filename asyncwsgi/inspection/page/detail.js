@@ -211,7 +211,8 @@ export class Detail {
       ];
       case "events": return [
         el("ol.events", {}, entry.events.map(({ at, text }) =>
-          el("li", {}, el("span.number.quiet", {}, offset(at)), el("pre", {}, text)))),
+          el("li", {}, el("span.number.quiet", {}, offset(at)),
+            el("pre", { class: text.startsWith(":") ? "quiet" : null }, text.trimEnd())))),
         isInFlight(entry) && el("p.quiet", {}, el("i.pulse"), " The stream is open."),
       ];
       case "logs": return [el("ol.logs", {}, entry.logs.map(({ at, level, logger, text }) =>

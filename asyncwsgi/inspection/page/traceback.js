@@ -7,6 +7,8 @@ import { count, visible } from "./format.js";
 function shortName(file, directory) {
   const [, library] = /[/\\](?:site|dist)-packages[/\\](.*)$/.exec(file) ?? [];
   if (library) return library;
+  const [, own] = isBelow(file, directory) ? [] : /[/\\](asyncwsgi[/\\].*)$/.exec(file) ?? [];
+  if (own) return own;
   const [, standard] = /[/\\]lib[/\\]python3[^/\\]*[/\\](.*)$/.exec(file) ?? [];
   if (standard) return standard;
   return isBelow(file, directory) ? file.slice(directory.length + 1) : file;
