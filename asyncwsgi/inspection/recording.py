@@ -152,8 +152,15 @@ class Recorder:
         return begun
 
     def _connect(self) -> None:
-        for hooks in self._awaited.copy():
-            if hooks.home in sys.modules and hooks.connect():
+        for hooks in [hooks for hooks in self._awaited if hooks.home in sys.modules]:
+            try:
+                is_connected = hooks.connect()
+            except Exception:  # a release of the library that is another than was thought
+                self._reporter.failed()
+                self._awaited.remove(hooks)
+                hooks.disconnect()
+                continue
+            if is_connected:
                 self._awaited.remove(hooks)
                 self._connected.append(hooks)
 

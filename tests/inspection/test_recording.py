@@ -25,6 +25,7 @@ from asyncwsgi.websockets import WebSocket
 from tests.client import TIMEOUT, Client, connect
 from tests.conftest import Serve
 from tests.inspection.recorded import Recorded, marks_of
+from tests.uwsgi.packets import request
 
 Open = Callable[[LiveServer], Client]
 PLAIN = [("Content-Type", "text/plain")]
@@ -125,6 +126,20 @@ class TestTimeline:
     def test_by_a_unix_socket(self, serve: Serve, recorded: Recorded, client_of: Open) -> None:
         client_of(serve(echo, server_class=recorded.server_class, unix_socket=True)).get("/")
         assert recorded.reports.entry("/")["client"] == ""
+
+
+    def test_of_a_proxy_by_the_uwsgi_protocol(
+        self, serve: Serve, recorded: Recorded, client_of: Open
+    ) -> None:
+        bind = ("uwsgi://127.0.0.1:0",)
+        client = client_of(serve(echo, server_class=recorded.server_class, bind=bind))
+        client.send(request("POST", "/x", 3, HTTP_X_A="b", HTTP_COOKIE="hunter2") + b"abc")
+        client.read_all()
+        entry = recorded.reports.entry("/x")
+        assert (entry["client"], entry["host"]) == ("192.0.2.7", "example.org")
+        assert ["X-A", "b"] in entry["request_headers"]
+        assert ["Cookie", "***"] in entry["request_headers"]
+        assert body_of(entry, "request_body") == b"abc"
 
 
 class TestBodies:

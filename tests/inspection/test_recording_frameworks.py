@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from asyncwsgi import Config, from_thread
 from asyncwsgi.development.debugger import MOST_PAGES, with_debugger
+from asyncwsgi.inspection import reporter
 from asyncwsgi.testing import LiveServer
 from tests.client import Client
 from tests.conftest import Serve
@@ -266,3 +267,62 @@ class TestSql:
             connection.execute(text("select 1"))
         engine.dispose()
         assert recorded.reports.entry("/items/1")["spans"] == []
+
+
+class TestDjango:
+    def test_an_exception_of_which_it_makes_a_response(
+        self, serve: Serve, recorded: Recorded, client_of: Open
+    ) -> None:
+        from django.core.signals import got_request_exception
+
+        def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            try:
+                raise ValueError("no eggs")
+            except ValueError:
+                # As its handler does.
+                got_request_exception.send(sender=None, request=None)
+            start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
+            return [b"sorry"]
+
+        client_of(serve(app, server_class=recorded.server_class)).get("/")
+        assert recorded.reports.entry("/")["traceback"].endswith("ValueError: no eggs\n")
+
+
+def test_a_library_that_cannot_be_listened_to_is_left_alone(
+    serve: Serve,
+    recorded: Recorded,
+    client_of: Open,
+    app: Flask,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.delattr("flask.signals.request_tearing_down")
+    client = client_of(serve(app, server_class=recorded.server_class))
+    for number in range(2):
+        assert client.get(f"/items/{number}").status == 200
+        assert recorded.reports.entry(f"/items/{number}")["status"] == 200
+    assert len([one for one in caplog.records if "could not be recorded" in one.message]) == 1
+
+
+def test_what_listens_rests_while_no_request_is_recorded(
+    serve: Serve,
+    recorded: Recorded,
+    client_of: Open,
+    app: Flask,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from flask import signals
+
+    monkeypatch.setattr(reporter, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(reporter, "MOST_A_SECOND", 0)
+    client = client_of(serve(app, server_class=recorded.server_class))
+    before = len(signals.request_started.receivers)
+    client.get("/items/1")
+    assert len(signals.request_started.receivers) == before + 1
+    recorded.reports.entry("/items/1")
+    client.get("/items/2")
+    assert len(signals.request_started.receivers) == before
+    monkeypatch.setattr(reporter, "MOST_AT_ONCE", 500)
+    monkeypatch.setattr(reporter, "MOST_A_SECOND", 1e9)
+    client.get("/items/3")
+    assert "matched" in marks_of(recorded.reports.entry("/items/3"))
