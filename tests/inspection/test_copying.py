@@ -20,6 +20,8 @@ from tests.apps import echo
 from tests.client import TIMEOUT
 from tests.inspection.samples import body, entry
 
+PATIENCE = 10 * TIMEOUT
+"""Seconds; some run dozens of tests."""
 QUOTES = 'it\'s "quoted" `id` $(id) \\ $HOME !x; rm -rf'
 UTF_8 = "Grüße €".encode().decode("latin-1")
 TARGET = "/a'b\"$(id)`id`\\;|&%2F/../x/./?q=[1]&{2,3}^*~!#=%zz"
@@ -63,7 +65,7 @@ def run(*command: str, directory: Path, text: str = "") -> str:
     """What a program prints, which has to end well; `text` is its standard input."""
     data = text.encode()
     done = subprocess.run(
-        command, cwd=directory, input=data, capture_output=True, timeout=TIMEOUT, check=False
+        command, cwd=directory, input=data, capture_output=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")
     return done.stdout.decode(errors="replace")
