@@ -61,6 +61,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "log_config",
         "from_thread",
         "development",
+        "inspection",
         "reloading",
         "mounts",
         "supervision",

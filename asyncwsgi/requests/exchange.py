@@ -38,9 +38,10 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
+from collections.abc import Awaitable
 from contextvars import Context
 from http import HTTPStatus
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from asyncwsgi.access_log import AccessEntry
 from asyncwsgi.clock import clock
@@ -60,6 +61,8 @@ from asyncwsgi.wsgi.application import run_application
 from asyncwsgi.wsgi.async_body import AsyncBody
 from asyncwsgi.wsgi.response import Response
 from asyncwsgi.wsgi.suspended_call import SuspendedCall
+
+T = TypeVar("T")
 
 LARGE_SIZE = 256 * 1024
 """Bytes of a response behind which its thread sends what follows itself, if it can."""
@@ -553,6 +556,10 @@ class Exchange:
 
         The exchange itself may have ended long ago.
         """
+
+    def observe(self, awaitable: Awaitable[T]) -> Awaitable[T]:
+        """What the loop is to run in place of a coroutine of the application."""
+        return awaitable
 
     def transmit(self, data: Any) -> None:
         """Send what the responder made; waits while the client does not keep up.
