@@ -18,7 +18,11 @@ from asyncwsgi.command.interface import make_command
 from asyncwsgi.command.options import APPLICATION_OPTIONS, ApplicationOptions
 from asyncwsgi.command.settings_file import APP, read_settings
 from asyncwsgi.config import LARGEST_PORT, Config
-from asyncwsgi.development.options import DEVELOPMENT_OPTIONS, Development
+from asyncwsgi.development.options import (
+    DEVELOPMENT_OPTIONS,
+    OPTIONS_OF_RELOAD,
+    Development,
+)
 from asyncwsgi.env_files import EnvFiles
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
 from asyncwsgi.log_setup import configure_logging, finish_log, write_error
@@ -26,7 +30,7 @@ from asyncwsgi.running import run_service
 from asyncwsgi.server_log import logger
 from asyncwsgi.socket_activation import take_listeners
 from asyncwsgi.standard_streams import hold_standard_descriptors
-from asyncwsgi.supervision.inheritance import take_inheritance
+from asyncwsgi.supervision.inheritance import Inheritance, take_inheritance
 from asyncwsgi.supervision.options import FOR_ALL, PROCESS_OPTIONS, ProcessOptions
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.worker import serve_for_supervisor
@@ -174,7 +178,7 @@ def _check_flags(given: set[str], *, reloads: bool, has_workers: bool) -> None:
                 f"--{name} and --bind exclude each other; --bind HOST:PORT says both, and may be "
                 "given several times"
             )
-    for name in sorted(given & {"extra_files", "exclude_patterns"}):
+    for name in sorted(given & OPTIONS_OF_RELOAD):
         if not reloads:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} is for --reload, which is off; give --reload or --debug")
@@ -196,9 +200,19 @@ def _check_needs(given: set[str], options: dict[str, Any]) -> None:
 
 
 def _run(service: Service) -> int:
-    for path in service.development.missing_files if service.development.reload else ():
-        logger.warning("--extra-files: there is no %s; it counts when it is made", path)
+    for line in service.development.renamed:
+        logger.warning(line)
     return run_service(service)
+
+
+def _serve_for_supervisor(inheritance: Inheritance) -> int:
+    service = inheritance.service
+    configure_logging(
+        service.config,
+        in_background=inheritance.asking is None,  # who forks has no thread besides
+        names_process=service.processes.workers is not None,
+    )
+    return serve_for_supervisor(inheritance)
 
 
 def _exit_code_of(serve: Callable[[], int]) -> int:
@@ -217,13 +231,7 @@ def main() -> None:
     hold_standard_descriptors()
     try:
         if (inheritance := take_inheritance()) is not None:
-            service = inheritance.service
-            configure_logging(
-                service.config,
-                in_background=inheritance.asking is None,  # who forks has no thread besides
-                names_process=service.processes.workers is not None,
-            )
-            sys.exit(_exit_code_of(lambda: serve_for_supervisor(inheritance)))
+            sys.exit(_exit_code_of(lambda: _serve_for_supervisor(inheritance)))
         sys.exit(_exit_code_of(lambda: command(prog_name="asyncwsgi")))
     finally:
         finish_log()

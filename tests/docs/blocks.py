@@ -14,7 +14,7 @@ A block says by its language what it is:
     Configuration: of pytest, or of ``pserve`` if its section is that of a server; of nginx; of this
     package.
 ``json``
-    An entry of ``examples/vscode/launch.json``.
+    A file for ``--log-config``; or an entry of ``examples/vscode/launch.json``.
 ``text``
     What something shows.
 

@@ -144,6 +144,7 @@ class Project:
             environment={
                 "PYTHONPATH": str(self._folder),
                 "ASYNCWSGI_PORT": "0",
+                "XDG_STATE_HOME": str(self._folder),
                 # A worker that was forked this moment does not hear of a stop; it is killed then.
                 "GUNICORN_CMD_ARGS": "--bind 127.0.0.1:0 --no-control-socket --graceful-timeout 5",
                 **(environment or {}),
@@ -199,6 +200,10 @@ class Project:
         assert process.wait() == 0, process.output
         assert "Traceback" not in process.log
 
+    def _configure_log(self) -> None:
+        (self._folder / "log.json").write_text(self._block.source)
+        self._finish(self._start("asyncwsgi", "--log-config", "log.json", "app:app"), serves=True)
+
     def _configure(self) -> None:
         if self._block.source.startswith("[server:main]"):
             self._run_pserve()
@@ -217,6 +222,9 @@ class Project:
         self._run_pytest("--strict-config", "test_nothing.py")
 
     def _read_json(self) -> None:
+        if '"handlers"' in self._block.source:
+            self._configure_log()
+            return
         launch = json.loads(ROOT.joinpath("examples/vscode/launch.json").read_text())
         assert json.loads(self._block.source) in launch["configurations"]
 
