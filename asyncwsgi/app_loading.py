@@ -112,11 +112,16 @@ class NamedLifespan:
         return self.load()()
 
 
+def application_error(error: AsyncWSGIError) -> BaseException | None:
+    """What the application raised, if that is why it cannot be had."""
+    return error.__cause__ if isinstance(error, (AppImportError, LifespanError)) else None
+
+
 def format_error(error: AsyncWSGIError) -> str:
     """What to tell people of an error; if the application raised, where, too."""
-    cause = error.__cause__
+    cause = application_error(error)
     lines: list[str] = []
-    if isinstance(error, (AppImportError, LifespanError)) and cause is not None:
+    if cause is not None:
         begin = _behind_the_import(cause.__traceback__)
         lines = traceback.format_exception(type(cause), cause, begin)
     return f"{''.join(lines)}asyncwsgi: {error}\n"
