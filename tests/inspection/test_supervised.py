@@ -74,10 +74,8 @@ class TestOptions:
 
     def test_a_port_that_is_taken_is_named_by_its_option(self, served: Inspected) -> None:
         served.start()
-        other = served.project
-        process = other.run(
-            "-m", "asyncwsgi", "--inspect", "--inspect-port", str(served.site[1]), "web:app"
-        )
+        taken = f"--inspect-port={served.site[1]}"
+        process = served.project.start("--inspect", taken)
         assert process.wait() == 4
         assert "choose another --inspect-port" in process.log
 
