@@ -44,23 +44,24 @@ DEFAULTS: Mapping[str, Any] = {
 """Options that have other defaults here."""
 CUT_TIMEOUT = 2.0
 """Seconds that the loop gets to end when its requests were cut."""
+TLS = ("certfile", "keyfile", "adhoc_cert")
+"""Options of a server that are arguments of the command by their own names."""
 _ARGUMENTS = {
     **dict.fromkeys(("host", "port", "bind"), "ADDR:PORT"),
-    **{name: f"--{name}" for name in ("certfile", "keyfile")},
+    **{name: f"--{name.replace('_', '-')}" for name in TLS},
     "executor": "--nothreading",
 }
 """Options of a server for which the command has arguments."""
 
 
 def server_class(
-    options: Mapping[str, Any], *, certfile: str | None, keyfile: str | None, is_threaded: bool
+    options: Mapping[str, Any], tls: Mapping[str, Any], *, is_threaded: bool
 ) -> type[DevelopmentServer]:
     """The class of a server with these options.
 
     Args:
         options: the setting ``ASYNCWSGI``: fields of `Config`.
-        certfile: see `Config`, as `keyfile`.
-        keyfile: None if the key is in the same file.
+        tls: those of `TLS`.
         is_threaded: whether worker threads run the application; else it is the thread that calls
             `serve_forever`, one request at a time.
 
@@ -70,11 +71,12 @@ def server_class(
     for name in options:
         if name in _ARGUMENTS:
             raise ConfigError(f"{name} is said on the command line, by {_ARGUMENTS[name]}")
-    config = Config.from_options({**DEFAULTS, **options, "certfile": certfile, "keyfile": keyfile})
+    config = Config.from_options({**DEFAULTS, **options, **tls})
     # Read here, where whoever has named the files is told.
     context = server_context(config)
     config = dataclasses.replace(
-        config, certfile=None, keyfile=None, ca_certs=None, ssl_context=context,
+        config, certfile=None, keyfile=None, keyfile_password=None, ca_certs=None,
+        adhoc_cert=False, ssl_context=context,
         executor=None if is_threaded else CallingThread(),
     )  # fmt: skip
     return type("WSGIServer", (DevelopmentServer,), {"config": config})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import ssl
 from pathlib import Path
 
 import httpx
@@ -212,6 +213,13 @@ class TestTLS:
         url = url_of(project.manage(*ONCE, "--certfile", "both.pem"))
         assert url.startswith("https://")
         assert httpx.get(url, verify=authority.client_context()).text == "the first answer"
+
+    def test_it_makes_a_certificate_itself(self, project: Project, tmp_path: Path) -> None:
+        home = {"XDG_STATE_HOME": str(tmp_path)}
+        url = url_of(project.manage(*ONCE, "--adhoc-cert", environment=home))
+        [authority] = tmp_path.rglob("localhost-authority.pem")
+        context = ssl.create_default_context(cafile=str(authority))
+        assert httpx.get(url, verify=context).text == "the first answer"
 
     def test_a_file_that_cannot_be_used_is_named(self, project: Project) -> None:
         process = project.manage(*RUN, "--certfile", "nowhere.pem")

@@ -13,9 +13,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.matrix.run import ROOT, TEST_TIMEOUT, WORK
+from tests.matrix.run import ROOT, WORK
 
 TESTS = "tests/django"
+TEST_TIMEOUT = "300"
 TOOLS = ("httpx", "pytest", "pytest-timeout", "selenium", "trustme")
 Version = tuple[int, int]
 

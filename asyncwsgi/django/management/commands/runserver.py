@@ -9,7 +9,7 @@ from django.apps import apps  # type: ignore[import-untyped]
 from django.conf import settings  # type: ignore[import-untyped]
 from django.core.management.base import CommandError  # type: ignore[import-untyped]
 
-from asyncwsgi.django.server import server_class
+from asyncwsgi.django.server import TLS, server_class
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.version import __version__
 
@@ -36,14 +36,17 @@ class Command(DjangosCommand):  # type: ignore[misc]
             metavar="FILE",
             help="TLS private key (PEM), if not in the certificate's file.",
         )
+        parser.add_argument(
+            "--adhoc-cert",
+            action="store_true",
+            help="Serve https with a certificate for localhost, made here and kept.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        certfile, keyfile = options["certfile"], options["keyfile"]
         try:
             self.server_cls = server_class(
                 getattr(settings, "ASYNCWSGI", {}),
-                certfile=certfile,
-                keyfile=keyfile,
+                {name: options[name] for name in TLS},
                 is_threaded=options["use_threading"],
             )
         except ConfigError as error:
