@@ -59,6 +59,14 @@ def load_application(name: str, directory: str = "") -> WSGIApplication:
     return cast("WSGIApplication", found)
 
 
+def directory_of(name: str) -> str:
+    """The directory in which the application called `name` is looked for first."""
+    place, _ = _split(name)
+    if _is_directory(place):
+        return str(Path(place).absolute())
+    return str(Path(place).absolute().parent if _has_source_suffix(place) else Path.cwd())
+
+
 class NamedLifespan:
     """The lifespan that the command line names: imported with the application, and then called.
 
@@ -98,11 +106,16 @@ class NamedLifespan:
         return self.load()()
 
 
+def application_error(error: AsyncWSGIError) -> BaseException | None:
+    """What the application raised, if that is why it cannot be had."""
+    return error.__cause__ if isinstance(error, (AppImportError, LifespanError)) else None
+
+
 def format_error(error: AsyncWSGIError) -> str:
     """What to tell people of an error; if the application raised, where, too."""
-    cause = error.__cause__
+    cause = application_error(error)
     lines: list[str] = []
-    if isinstance(error, (AppImportError, LifespanError)) and cause is not None:
+    if cause is not None:
         begin = _behind_the_import(cause.__traceback__)
         lines = traceback.format_exception(type(cause), cause, begin)
     return f"{''.join(lines)}asyncwsgi: {error}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +19,11 @@ from asyncwsgi.command.interface import make_command
 from asyncwsgi.command.options import APPLICATION_OPTIONS, ApplicationOptions
 from asyncwsgi.command.settings_file import APP, read_settings
 from asyncwsgi.config import LARGEST_PORT, Config
-from asyncwsgi.development.options import DEVELOPMENT_OPTIONS, Development
+from asyncwsgi.development.options import (
+    DEVELOPMENT_OPTIONS,
+    OPTIONS_OF_RELOAD,
+    Development,
+)
 from asyncwsgi.env_files import EnvFiles
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
 from asyncwsgi.log_setup import configure_logging, finish_log, write_error
@@ -26,7 +31,7 @@ from asyncwsgi.running import run_service
 from asyncwsgi.server_log import logger
 from asyncwsgi.socket_activation import take_listeners
 from asyncwsgi.standard_streams import hold_standard_descriptors
-from asyncwsgi.supervision.inheritance import take_inheritance
+from asyncwsgi.supervision.inheritance import Inheritance, take_inheritance
 from asyncwsgi.supervision.options import FOR_ALL, PROCESS_OPTIONS, ProcessOptions
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.worker import serve_for_supervisor
@@ -81,15 +86,23 @@ def _serve(app: str | None, **options: Any) -> NoReturn:
 def _service(app: str | None, options: dict[str, Any]) -> Service:
     start: _Start = click.get_current_context().obj
     _fill_in(options, start.settings)
+    wants_inspector = options["inspect"]
     development = Development.from_options(_take(options, DEVELOPMENT_OPTIONS))
     application = ApplicationOptions(**_take(options, APPLICATION_OPTIONS))
     env_files = _env_files(application, development)
     start.variables += env_files.load()
     processes = ProcessOptions.from_options(
-        _take(options, PROCESS_OPTIONS), reads_environment=not development.debug
+        _take(options, PROCESS_OPTIONS),
+        reads_environment=not (development.debug or development.inspect),
     )
+    if wants_inspector is None and (processes.worker_count or 1) > 1:
+        # It shows one process; who has asked for several, and for --debug, has not asked for it.
+        development = dataclasses.replace(development, inspect=False)
     _check_flags(
-        _flags_given(), reloads=development.reload, has_workers=processes.workers is not None
+        _flags_given(),
+        reloads=development.reload,
+        inspects=development.inspect,
+        has_workers=processes.workers is not None,
     )
     warnings = [*env_files.complaints, *_find_listeners(options)]
     _check_needs(_flags_given(), options)
@@ -166,7 +179,7 @@ def _options_given() -> set[str]:
     return {n for n in ctx.params if ctx.get_parameter_source(n) is not ParameterSource.DEFAULT}
 
 
-def _check_flags(given: set[str], *, reloads: bool, has_workers: bool) -> None:
+def _check_flags(given: set[str], *, reloads: bool, inspects: bool, has_workers: bool) -> None:
     # Of flags alone: a variable may be set for many programs, of which this is one.
     for name in sorted(given & {"host", "port"}):
         if "bind" in given:
@@ -174,10 +187,14 @@ def _check_flags(given: set[str], *, reloads: bool, has_workers: bool) -> None:
                 f"--{name} and --bind exclude each other; --bind HOST:PORT says both, and may be "
                 "given several times"
             )
-    for name in sorted(given & {"extra_files", "exclude_patterns"}):
+    for name in sorted(given & OPTIONS_OF_RELOAD):
         if not reloads:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} is for --reload, which is off; give --reload or --debug")
+    for name in sorted(given & {"inspect_port", "inspect_secrets"}):
+        if not inspects:
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag} is for --inspect, which is off; give --inspect or --debug")
     for name in sorted(given & set(PROCESS_OPTIONS) - set(FOR_ALL)):
         if not has_workers:
             flag = name.replace("_", "-")
@@ -196,9 +213,19 @@ def _check_needs(given: set[str], options: dict[str, Any]) -> None:
 
 
 def _run(service: Service) -> int:
-    for path in service.development.missing_files if service.development.reload else ():
-        logger.warning("--extra-files: there is no %s; it counts when it is made", path)
+    for line in service.development.renamed:
+        logger.warning(line)
     return run_service(service)
+
+
+def _serve_for_supervisor(inheritance: Inheritance) -> int:
+    service = inheritance.service
+    configure_logging(
+        service.config,
+        in_background=inheritance.asking is None,  # who forks has no thread besides
+        names_process=service.processes.workers is not None,
+    )
+    return serve_for_supervisor(inheritance)
 
 
 def _exit_code_of(serve: Callable[[], int]) -> int:
@@ -217,13 +244,7 @@ def main() -> None:
     hold_standard_descriptors()
     try:
         if (inheritance := take_inheritance()) is not None:
-            service = inheritance.service
-            configure_logging(
-                service.config,
-                in_background=inheritance.asking is None,  # who forks has no thread besides
-                names_process=service.processes.workers is not None,
-            )
-            sys.exit(_exit_code_of(lambda: serve_for_supervisor(inheritance)))
+            sys.exit(_exit_code_of(lambda: _serve_for_supervisor(inheritance)))
         sys.exit(_exit_code_of(lambda: command(prog_name="asyncwsgi")))
     finally:
         finish_log()

@@ -83,6 +83,8 @@ def run_service(service: Service) -> int:
     if options.umask is not None:
         os.umask(octal(options.umask, "umask"))
     identity = Identity.of(options.user, options.group)
+    if identity is not None and service.config.access_log_file is not None:
+        identity.own_file(service.config.access_log_file)
     with pid_file(options.pid):
         if service.has_supervisor:
             return supervise(service, identity)
@@ -129,7 +131,7 @@ def _refuse_options_of_processes(options: Mapping[str, Any]) -> None:
 
 def _begin_log(config: Config) -> None:
     hold_standard_descriptors()
-    if not is_logging_configured():
+    if not is_logging_configured(config):
         configure_logging(config)
 
 

@@ -36,9 +36,9 @@ bytes unless their meaning says otherwise. A variable for an option that is on o
 `true`, `yes`, `on` and their opposites; `ASYNCWSGI_BIND` takes several listeners, separated by
 spaces, and variables for paths take several of them, separated by `:`.
 
-`log_format` and `log_level` concern processes whose logging asyncwsgi configures: those of the
-command line, and those of `run` if the program has configured none. `loop` concerns the doors that
-make a loop: the command line, `run` and `serve_in_thread`.
+`log_format`, `log_level`, `log_config` and `access_log_file` concern processes whose logging
+asyncwsgi configures: those of the command line, and those of `run` if the program has configured
+none. `loop` concerns the doors that make a loop: the command line, `run` and `serve_in_thread`.
 
 | option | command line | environment | default | meaning |
 |---|---|---|---|---|

@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "server_log",
         "greenlets",
         "trusted_peers",
+        "pages",
     ),
     ("http1", "wsgi", "uwsgi"),
     ("coroutines",),
@@ -56,8 +57,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "import_variables",
         "log_setup",
         "log_writer",
+        "log_file",
+        "log_config",
         "from_thread",
         "development",
+        "inspection",
         "reloading",
         "mounts",
         "supervision",
@@ -68,11 +72,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "aiohttp",
         "websockets",
         "gunicorn",
+        "calling_thread",
+        "paste",
+        "bottle",
+        "notebook",
+        "django",
     ),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 
-PURE = ("http1", "wsgi", "uwsgi")
+PURE = ("http1", "wsgi", "uwsgi", "pages")
 MEETING_PLACES = ("coroutines", "requests")
 """Where threads and the loop meet: the mailbox, and asgiref's and others' loops."""
 TYPING_TESTS = ("TYPE_CHECKING", "typing.TYPE_CHECKING")

@@ -81,6 +81,11 @@ class Process:
         """Wait until it listens; a connection to the first of its listeners."""
         return connect(address_of(self.urls()[0]))
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
     def send_signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

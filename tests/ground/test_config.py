@@ -161,7 +161,9 @@ class TestCombinations:
     @pytest.mark.parametrize("name", ["keyfile", "ca_certs"])
     def test_a_context_holds_its_own_files(self, name: str) -> None:
         options = {name: "file.pem", "ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)}
-        message = "keyfile and ca_certs go with certfile; ssl_context holds its own"
+        message = (
+            "keyfile, keyfile_password and ca_certs go with certfile; ssl_context holds its own"
+        )
         assert refusal(**options) == message
 
     def test_a_pool_of_processes_is_refused(self) -> None:
@@ -253,7 +255,8 @@ class TestFromOptions:
             ("ssl_certfile", "did you mean 'certfile'?"),
             ("zzz", "there is no option 'zzz'; see docs/options.md"),
             ("reload", "'reload'; the command line has it: asyncwsgi --reload ... APP"),
-            ("extra_files", "the command line has it: asyncwsgi --extra-files ... APP"),
+            ("reload_dirs", "the command line has it: asyncwsgi --reload-dir ... APP"),
+            ("extra_files", "the command line has it: asyncwsgi --reload-include ... APP"),
             ("use_reloader", "the command line has it: asyncwsgi --reload ... APP"),
             ("use_debugger", "the command line has it: asyncwsgi --debug ... APP"),
             ("workers", "'workers'; a server is one process; several are asyncwsgi.run("),

@@ -10,11 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from asyncwsgi import ConfigError
-from asyncwsgi.development.error_page import ErrorPage
 from asyncwsgi.development.options import Development
-from tests.apps import hello
-from tests.client import connect
-from tests.conftest import Serve
 from tests.reloading.conftest import BROKEN, Project
 
 BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
@@ -30,6 +26,33 @@ class TestDebugger:
         assert b"EVALEX = true" in reply.body
         project.process.read_until("ZeroDivisionError: a fault of the application")
         assert re.search(r"Debugger PIN: [-0-9]+", project.process.log)
+
+    def test_its_page_can_be_looked_at_later_by_who_may_debug(self, project: Project) -> None:
+        project.write(
+            "web.py",
+            """
+            environs = []
+
+            def app(environ, start_response):
+                environs.append(environ)
+                if environ["PATH_INFO"] == "/fail":
+                    1 / 0
+                start_response("200 OK", [])
+                shown = environs[-2].get("asyncwsgi.debugger")
+                return [shown.path.encode() if shown else b""]
+            """,
+        )
+        project.start("--debug")
+        with project.process.connect() as client:
+            shown = client.get("/fail").body
+            path = client.get("/").body.decode()
+            later = client.get(path, Host="127.0.0.1")
+            assert (later.status, later.body) == (200, shown)
+            assert b"ZeroDivisionError" in shown
+            assert b"development/debugger.py" not in shown  # none of this server's frames
+            assert client.get(f"{path}x", Host="127.0.0.1").status == 404
+            # Any other host has the application's own answer.
+            assert client.get(path, Host="evil.example").body == b""
 
     def test_flask_hides_nothing_from_it(self, project: Project) -> None:
         project.write(
@@ -140,11 +163,11 @@ class TestPlatform:
         windows = SimpleNamespace(name="nt", pathsep=";", path=os.path)
         monkeypatch.setattr("asyncwsgi.development.options.os", windows)
         options: dict[str, object] = dict.fromkeys(("reload", "debugger"))
-        options |= {"debug": True, "extra_files": "a;b", "exclude_patterns": ""}
+        options |= {"debug": True, "reload_dir": "a;b"}
         with pytest.raises(ConfigError, match=r"python -m asyncwsgi\.flask run --debug"):
             Development.from_options(options)
-        development = Development.from_options({**options, "reload": False})
-        assert development.extra_files == ("a", "b")
+        development = Development.from_options({**options, "reload": False, "inspect": False})
+        assert development.reload_dir == ("a", "b")
 
 
 class TestErrorPage:
@@ -158,30 +181,9 @@ class TestErrorPage:
         while page.status != 500:  # the process that serves may not have been told yet
             page = project.get(Accept=BROWSER)
         assert b"LookupError: what &lt;the&gt; new code raises" in page.body
-        assert b'<meta http-equiv="refresh" content="1">' in page.body
+        assert b'<span class="place">web.py:1</span>' in page.body
         project.write_version("two")
         project.wait_until_taken_over()
         while page.status != 200:  # the old one may have accepted the first connections
             page = project.get(Accept=BROWSER)
         assert page.body == b"two"
-
-    @pytest.mark.parametrize(
-        ("method", "accept"),
-        [("GET", "*/*"), ("GET", "application/json"), ("POST", BROWSER), ("HEAD", BROWSER)],
-    )
-    def test_everything_but_a_page_load_is_the_applications(
-        self, serve: Serve, method: str, accept: str
-    ) -> None:
-        page = ErrorPage(hello)
-        page.traceback = "a traceback"
-        with connect(serve(page).addresses[0]) as client:
-            client.request(method, "/", None, Accept=accept)
-            assert client.reply(method).status == 200
-
-    def test_it_has_no_say_while_nothing_is_broken(self, serve: Serve) -> None:
-        page = ErrorPage(hello)
-        with connect(serve(page).addresses[0]) as client:
-            assert client.get(Accept=BROWSER).body == b"Hello, world!"
-            page.traceback = "a traceback"
-            reply = client.get(Accept=BROWSER)
-            assert (reply.status, reply.header("Cache-Control")) == (500, "no-store")
