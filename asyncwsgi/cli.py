@@ -67,7 +67,7 @@ class _Start:
             os.environ.pop(name, None)
 
 
-def _begin(ctx: click.Context, env_file: tuple[str, ...]) -> tuple[str, ...]:
+def _begin(ctx: click.Context, _: click.Parameter, env_file: tuple[str, ...]) -> tuple[str, ...]:
     """Read what says more of the options, before they are read.
 
     The variables of files are set until all options are known. The application gets them where it

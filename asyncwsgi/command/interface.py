@@ -43,17 +43,17 @@ EXAMPLES = [
 
 def make_command(
     serve: Callable[..., NoReturn],
-    begin: Callable[[click.Context, tuple[str, ...]], tuple[str, ...]],
+    begin: Callable[[click.Context, click.Parameter, tuple[str, ...]], tuple[str, ...]],
 ) -> click.Command:
     """The command itself.
 
     Args:
         serve: called with APP, which may be None, and all options by their names.
-        begin: called before, with the files of variables that are named; but not if help is wanted,
-            or the completion of a word. It may set variables; other options are read behind it.
+        begin: called before, as a callback of click's, with the files of variables that are named;
+            but not if help is wanted. It may set variables; other options are read behind it.
     """
     app = click.Argument(["app"], metavar="[APP]", required=False, shell_complete=_complete_files)
-    before = {"is_eager": True, "callback": lambda ctx, _, names: _begun(begin, ctx, names)}
+    before = {"is_eager": True, "callback": begin}
     options = [
         _click_option(field, option, **(before if field.name == "env_file" else {}))
         for field, option in command_line_options()
@@ -75,14 +75,6 @@ def make_command(
         },
     )
     return click.version_option(__version__, message="asyncwsgi %(version)s")(command)
-
-
-def _begun(
-    begin: Callable[[click.Context, tuple[str, ...]], tuple[str, ...]],
-    ctx: click.Context,
-    names: tuple[str, ...],
-) -> tuple[str, ...]:
-    return names if ctx.resilient_parsing else begin(ctx, names)
 
 
 class _Command(click.Command):

@@ -96,3 +96,15 @@ def test_a_wildcard_is_a_note_and_the_url_can_be_opened(
     with process.connect() as client:
         assert client.get().status == 200
     assert f", on all interfaces, listening on {url}" in process.log
+
+
+@pytest.mark.usefixtures("web")
+@pytest.mark.parametrize("mode", [[], ["--reload"]], ids=["plain", "reload"])
+def test_a_certificate_that_the_server_makes_is_https_too(
+    start: Start, tmp_path: Path, mode: list[str]
+) -> None:
+    environment = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    process = start(
+        "-m", "asyncwsgi", "--port", "0", "--adhoc-cert", *mode, "web:app", environment=environment
+    )
+    assert process.urls()[0].startswith("https://127.0.0.1:")
