@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 from asyncwsgi.access_log import DEFAULT_FORMAT, check_format
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.trusted_peers import TrustedPeers
-from asyncwsgi.words import with_article
+from asyncwsgi.words import nearest, with_article
 
 Loop = Literal["auto", "uvloop", "asyncio"]
 LogFormat = Literal["text", "json"]
@@ -60,8 +60,13 @@ _ELSEWHERE = {
 }
 """Where to find what other servers have as an option, or the command line has."""
 
+_IN_LOG_CONFIG = ("log_format", "log_level", "access_log_file")
+"""Options that say what the file of log_config says."""
+
 KIB = 1024
+FIRST_PORT = 8000
 LARGEST_PORT = 65535
+AUTO = "auto"
 
 FORWARDED_HEADERS = (
     "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port",
@@ -78,19 +83,26 @@ class Option:
     flags: tuple[str, ...] = ()
     minimum: float | None = None
     choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    """What it may be besides a number."""
     on_command_line: bool = True
     implied_by: str = ""
     """Another option, that is on or off, whose value it has unless it is given itself."""
     metavar: str | None = None
     """What its value is called by ``--help``, if not by its type."""
+    is_secret: bool = False
+    """Whether what it says may be seen by nobody: in a log, an environment, a list of processes."""
     holds_paths: bool = False
-    """Whether several are separated as paths are, and not by spaces, in an environment variable."""
+    """Whether it is a path, or several, which an environment variable separates as paths are."""
     hidden: bool = False
     """Whether it is left out of ``--help``, since it is there for who knows it from before."""
 
 
 def _option(default: Any, text: str, *flags: str, **more: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"option": Option(text, flags, **more)})
+    option = Option(text, flags, **more)
+    return dataclasses.field(
+        default=default, metadata={"option": option}, repr=not option.is_secret
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +114,14 @@ class Config:
     """
 
     host: str = _option("127.0.0.1", "Host name or address to listen on.", "-h")
-    port: int = _option(8000, "Port to listen on; 0 takes a free one.", "-p", minimum=0)
+    port: int | str = _option(
+        FIRST_PORT,
+        "Port to listen on; 0 takes any free one, auto the first free one from 8000 upwards.",
+        "-p",
+        minimum=0,
+        words=(AUTO,),
+        metavar="INTEGER|auto",
+    )
     bind: tuple[str, ...] = _option(
         (),
         "Listener in place of host and port: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N; for "
@@ -162,10 +181,28 @@ class Config:
         on_command_line=False,
     )
 
-    certfile: str | None = _option(None, "TLS certificate chain (PEM); turns TLS on.")
-    keyfile: str | None = _option(None, "TLS private key (PEM), if not in the certificate's file.")
+    certfile: str | None = _option(
+        None, "TLS certificate chain (PEM); turns TLS on.", holds_paths=True
+    )
+    keyfile: str | None = _option(
+        None, "TLS private key (PEM), if not in the certificate's file.", holds_paths=True
+    )
     ca_certs: str | None = _option(
-        None, "Authorities (PEM) that must have signed the client's certificate (mutual TLS)."
+        None,
+        "Authorities (PEM) that must have signed the client's certificate (mutual TLS).",
+        holds_paths=True,
+    )
+    keyfile_password: str | None = _option(
+        None,
+        "Passphrase of the private key, or file:PATH for the first line of a file, which no list "
+        "of processes shows; without it, whoever starts the server on a terminal is asked.",
+        metavar="PASSWORD",
+        is_secret=True,
+    )
+    adhoc_cert: bool = _option(
+        False,
+        "Serve TLS with a certificate for localhost, 127.0.0.1 and ::1, for development: made by "
+        "trustme, and kept for this user.",
     )
     ssl_context: SSLContext | None = _option(
         None, "A TLS context in place of certificate files.", on_command_line=False
@@ -284,6 +321,19 @@ class Config:
     server_header: bool = _option(True, "Say in the header Server that this is asyncwsgi.")
     access_log: bool = _option(True, "Log every request.")
     access_log_format: str = _option(DEFAULT_FORMAT, "Format of an access line, %(name)s style.")
+    access_log_file: str | None = _option(
+        None,
+        "File to which access lines are appended, and not to standard error; opened anew when it "
+        "was rotated.",
+        metavar="FILE",
+    )
+    log_config: str | None = _option(
+        None,
+        "File that says where and how log lines are written, as logging.config takes it: TOML, "
+        "JSON or INI, by its suffix. It takes the place of log_format, log_level and "
+        "access_log_file.",
+        metavar="FILE",
+    )
     log_format: LogFormat = _option("text", "Form of log lines.", choices=get_args(LogFormat))
     log_level: LogLevel = _option("info", "Least level logged.", choices=get_args(LogLevel))
     loop: Loop = _option(
@@ -305,6 +355,7 @@ class Config:
         self._check_observation()
         self._check_forwarding()
         self._check_proxy_protocol()
+        self._check_log()
         self._check_executor()
         self._check_async_views()
         try:
@@ -314,6 +365,8 @@ class Config:
 
     def _check(self, field: dataclasses.Field[Any], option: Option) -> None:
         value = getattr(self, field.name)
+        if value in option.words:
+            return
         if field.default is None:
             self._check_optional(field.name, value)
         else:
@@ -331,7 +384,8 @@ class Config:
             fits = isinstance(value, (int, float) if wanted is float else wanted)
         if not fits:
             got = type(value).__name__
-            raise ConfigError(f"{name} must be {with_article(wanted)}, got {value!r} ({got})")
+            said = got if name in SECRETS else f"{value!r} ({got})"
+            raise ConfigError(f"{name} must be {with_article(wanted)}, got {said}")
 
     def _check_optional(self, name: str, value: object) -> None:
         if name in ("lifespan", "context"):
@@ -357,18 +411,25 @@ class Config:
             raise ConfigError(f"uwsgi_allow_ips: {error}") from None
 
     def _check_port(self) -> None:
-        if self.port > LARGEST_PORT:
+        if isinstance(self.port, int) and self.port > LARGEST_PORT:
             raise ConfigError(f"port must be at most {LARGEST_PORT}, got {self.port}")
 
     def _check_tls(self) -> None:
         if self.ssl_context is not None and self.certfile is not None:
             raise ConfigError("certfile and ssl_context exclude each other; give one of them")
+        if self.adhoc_cert and (self.certfile is not None or self.ssl_context is not None):
+            name = "certfile" if self.certfile is not None else "ssl_context"
+            raise ConfigError(f"adhoc_cert and {name} exclude each other; give one of them")
         if self.certfile is None and self.ssl_context is None:
-            for name in ("keyfile", "ca_certs"):
+            for name in ("keyfile", "keyfile_password", "ca_certs"):
                 if getattr(self, name) is not None:
                     raise ConfigError(f"{name} needs certfile, which turns TLS on")
-        if self.ssl_context is not None and (self.keyfile or self.ca_certs):
-            raise ConfigError("keyfile and ca_certs go with certfile; ssl_context holds its own")
+        if self.ssl_context is not None and (
+            self.keyfile or self.keyfile_password or self.ca_certs
+        ):
+            raise ConfigError(
+                "keyfile, keyfile_password and ca_certs go with certfile; ssl_context holds its own"
+            )
 
     def _check_root_path(self) -> None:
         # PEP 3333: SCRIPT_NAME is empty or begins with a slash, and is never "/" itself.
@@ -425,6 +486,18 @@ class Config:
         except ValueError as error:
             raise ConfigError(f"{name}: {error}") from None
 
+    def _check_log(self) -> None:
+        if self.access_log_file is not None and not self.access_log:
+            raise ConfigError("access_log_file is for access_log, which is off; leave one out")
+        if self.log_config is not None:
+            for each in dataclasses.fields(self):
+                is_given = getattr(self, each.name) != each.default
+                if each.name in _IN_LOG_CONFIG and is_given:
+                    raise ConfigError(
+                        f"{each.name} and log_config exclude each other; say it in the file "
+                        f"{self.log_config}"
+                    )
+
     def _check_executor(self) -> None:
         if isinstance(self.executor, ProcessPoolExecutor):
             raise ConfigError(
@@ -450,6 +523,11 @@ class Config:
                 "leave one of the two out"
             )
 
+    @property
+    def has_tls(self) -> bool:
+        """Whether listeners speak TLS."""
+        return self.ssl_context is not None or self.certfile is not None or self.adhoc_cert
+
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Config:
         """Make a `Config` of keyword arguments.
@@ -460,7 +538,7 @@ class Config:
         known = {field.name for field in dataclasses.fields(cls)}
         for name in options:
             if name not in known:
-                cure = _ELSEWHERE.get(name) or _nearest(name, known)
+                cure = _ELSEWHERE.get(name) or nearest(name, known)
                 raise ConfigError(f"there is no option {name!r}; {cure}")
         values = dict(options)
         with contextlib.suppress(KeyError):
@@ -494,13 +572,10 @@ def _as_tuple(bind: object) -> object:
     return tuple(bind) if isinstance(bind, list) else bind
 
 
-def _nearest(name: str, known: set[str]) -> str:
-    import difflib
-
-    matches = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {matches[0]!r}?" if matches else "see docs/options.md"
-
-
 def option_fields(options: Any = Config) -> list[tuple[dataclasses.Field[Any], Option]]:
     """Every field of `options` with its `Option`, in order: what the doors are generated from."""
     return [(field, field.metadata["option"]) for field in dataclasses.fields(options)]
+
+
+SECRETS = tuple(field.name for field, option in option_fields() if option.is_secret)
+"""The names of options whose values nobody may see."""

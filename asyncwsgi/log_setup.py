@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
+from asyncwsgi.log_config import apply_log_config
+from asyncwsgi.log_file import open_log_file
 from asyncwsgi.log_writer import LogWriter, writer_for
 from asyncwsgi.words import counted
 
@@ -18,14 +20,19 @@ if TYPE_CHECKING:
     from asyncwsgi.config import Config
 
 LOGGER = "asyncwsgi"
+ACCESS_LOGGER = f"{LOGGER}.access"
 ACCESS_FIELDS = (
     "client", "method", "target", "protocol", "status", "size", "seconds", "referer", "user_agent",
 )  # fmt: skip
 
 _ENABLE_VIRTUAL_TERMINAL_PROCESSING = 0x0004
 _writers: list[LogWriter] = []
-_handlers: list[logging.Handler] = []
-"""The one that `configure_logging` has made, if it was called."""
+_error_writers: list[LogWriter] = []
+"""Those of standard error."""
+_handlers: list[tuple[logging.Logger, logging.Handler]] = []
+"""Those that `configure_logging` has made, if it was called, and whose they are."""
+_applied: list[str] = []
+"""The file by which logging was configured, if it was."""
 _RESET = "\x1b[0m"
 _STATUS_COLOURS = {1: "\x1b[1m", 2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}
 _LEVEL_COLOURS = {
@@ -81,8 +88,10 @@ class JSONFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-def is_logging_configured() -> bool:
-    """Whether the program has said where log lines go."""
+def is_logging_configured(config: Config) -> bool:
+    """Whether the program has said where log lines go, or has done as `config` says."""
+    if config.log_config is not None:
+        return _applied == [config.log_config]
     return logging.getLogger(LOGGER).hasHandlers()
 
 
@@ -91,53 +100,85 @@ def configure_logging(
 ) -> None:
     """Write the log of this package to standard error, as `config` says; nowhere without one.
 
+    Access lines go to a file, if it names one. If there is a `log_config`, that says it all.
     May be called again, as in a process that was forked.
 
     Args:
         config: says how lines look.
         in_background: whether a thread writes them, and nobody else waits.
         names_process: whether lines have the number of the process, since others write there, too.
+
+    Raises:
+        ConfigError: a file that `config` names cannot be used.
     """
-    handler: logging.Handler
-    stream: TextIO | None = sys.stderr
-    # Python has none under pythonw, in a Windows service, or if its descriptor is closed.
-    if stream is None or stream.closed:
-        handler = logging.NullHandler()
-    else:
-        formatter = _formatter(config, stream, names_process=names_process)
-        writer = writer_for(stream, partial(_line_of_lost, formatter)) if in_background else None
-        if writer is not None:
-            _own(writer)
-        handler = logging.StreamHandler(writer or stream)
-        handler.setFormatter(formatter)
-    logger = logging.getLogger(LOGGER)
     while _handlers:
-        logger.removeHandler(_handlers.pop())
-    _handlers.append(handler)
+        logger, handler = _handlers.pop()
+        logger.removeHandler(handler)
+    if config.log_config is not None:
+        apply_log_config(config.log_config)
+        _applied[:] = [config.log_config]
+        return
+    if config.access_log_file is not None:
+        file = open_log_file(config.access_log_file, "access_log_file")
+        form = _formatter(config, is_coloured=False, names_process=names_process)
+        place = config.access_log_file
+        _handle(ACCESS_LOGGER, _handler_for(file, form, place, in_background=in_background))
+    _handle(LOGGER, _handler_of_errors(config, names_process, in_background=in_background))
+    logging.getLogger(LOGGER).setLevel(config.log_level.upper())
+
+
+def _handle(name: str, handler: logging.Handler) -> None:
+    logger = logging.getLogger(name)
+    _handlers.append((logger, handler))
     logger.addHandler(handler)
     # The application may configure the root logger as it likes; no line is written twice.
     logger.propagate = False
-    logger.setLevel(config.log_level.upper())
 
 
-def _own(writer: LogWriter) -> None:
-    _writers.append(writer)
-    atexit.register(finish_log)
+def _handler_of_errors(
+    config: Config, names_process: bool, *, in_background: bool
+) -> logging.Handler:
+    stream: TextIO | None = sys.stderr
+    # Python has none under pythonw, in a Windows service, or if its descriptor is closed.
+    if stream is None or stream.closed:
+        return logging.NullHandler()
+    form = _formatter(config, is_coloured=is_coloured(stream), names_process=names_process)
+    handler = _handler_for(stream, form, "standard error", in_background=in_background)
+    if isinstance(handler.stream, LogWriter):
+        _own_errors(handler.stream)
+    return handler
+
+
+def _handler_for(
+    stream: TextIO, formatter: logging.Formatter, place: str, *, in_background: bool
+) -> logging.StreamHandler[TextIO | LogWriter]:
+    tell_lost = partial(_line_of_lost, formatter, place)
+    writer = writer_for(stream, tell_lost) if in_background else None
+    if writer is not None:
+        _writers.append(writer)
+        atexit.register(finish_log)
+    handler = logging.StreamHandler[TextIO | LogWriter](writer or stream)
+    handler.setFormatter(formatter)
+    return handler
+
+
+def _own_errors(writer: LogWriter) -> None:
+    _error_writers.append(writer)
     # Where Python puts what loggers without a handler have to say, asyncio's for instance: it would
     # wait for standard error, in the loop's thread.
     logging.lastResort = logging.StreamHandler(writer)
     logging.lastResort.setLevel(logging.WARNING)
 
 
-def _formatter(config: Config, stream: TextIO, *, names_process: bool) -> logging.Formatter:
+def _formatter(config: Config, *, is_coloured: bool, names_process: bool) -> logging.Formatter:
     if config.log_format == "json":
         return JSONFormatter(names_process=names_process)
-    return TextFormatter(is_coloured=is_coloured(stream), names_process=names_process)
+    return TextFormatter(is_coloured=is_coloured, names_process=names_process)
 
 
-def _line_of_lost(formatter: logging.Formatter, number: int) -> str:
+def _line_of_lost(formatter: logging.Formatter, place: str, number: int) -> str:
     lost = f"{counted(number, 'log line')} {'was' if number == 1 else 'were'} lost"
-    message = f"{lost} while standard error could not be written"
+    message = f"{lost} while {place} could not be written"
     record = logging.LogRecord(
         f"{LOGGER}.server", logging.WARNING, __file__, 0, message, None, None
     )
@@ -165,8 +206,8 @@ def finish_log() -> None:
 
 def write_error(text: str) -> None:
     """Say why this process does not serve, behind what it has logged."""
-    if _writers:
-        _writers[-1].write(text)
+    if _error_writers:
+        _error_writers[-1].write(text)
     elif sys.stderr is not None:
         sys.stderr.write(text)
 

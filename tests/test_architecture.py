@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "server_log",
         "greenlets",
         "trusted_peers",
+        "pages",
     ),
     ("http1", "wsgi", "uwsgi"),
     ("coroutines",),
@@ -47,12 +48,17 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "signals",
         "socket_activation",
         "service_manager",
+        "start_line",
+        "env_files",
+        "command",
         "own_process",
         "standard_streams",
         "app_loading",
         "import_variables",
         "log_setup",
         "log_writer",
+        "log_file",
+        "log_config",
         "from_thread",
         "development",
         "reloading",
@@ -69,7 +75,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 
-PURE = ("http1", "wsgi", "uwsgi")
+PURE = ("http1", "wsgi", "uwsgi", "pages")
 MEETING_PLACES = ("coroutines", "requests")
 """Where threads and the loop meet: the mailbox, and asgiref's and others' loops."""
 TYPING_TESTS = ("TYPE_CHECKING", "typing.TYPE_CHECKING")

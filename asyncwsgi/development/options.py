@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from asyncwsgi.app_loading import load_application
 from asyncwsgi.config import Option, option_fields
 from asyncwsgi.development.debugger import has_werkzeug, with_debugger
+from asyncwsgi.development.editor import editor_template
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.reloading.patterns import Patterns
 
@@ -57,6 +58,11 @@ class Development:
     )
     debugger: bool = _option(
         False, "Show Werkzeug's interactive debugger for exceptions.", implied_by="debug"
+    )
+    editor: str = _option(
+        "",
+        "The editor in which error pages open files: its command, such as code, or a link with "
+        "{path} and {line} in it; none for no links.  [default: as VISUAL or EDITOR says]",
     )
     reload_dir: tuple[str, ...] = _option(
         (),
@@ -108,7 +114,13 @@ class Development:
         development._check()
         return development
 
+    @property
+    def editor_link(self) -> str:
+        """The link by which an editor opens a line of a file (see `editor_template`)."""
+        return editor_template(self.editor, os.environ)
+
     def _check(self) -> None:
+        editor_template(self.editor, {})
         if self.reload and os.name != "posix":
             raise ConfigError(
                 "--reload hands sockets from process to process, which this platform cannot; use "
@@ -136,8 +148,10 @@ class Development:
             if values
         ]
 
-    def load(self, name: str, config: Config) -> WSGIApplication:
+    def load(self, name: str, config: Config, directory: str = "") -> WSGIApplication:
         """Import the application called `name`, with the debugger around it if there shall be one.
+
+        Args are those of `load_application`.
 
         Raises:
             AppImportError: see `load_application`.
@@ -145,7 +159,7 @@ class Development:
         if self.debug:
             # Flask reads it when its application is made, and hides exceptions without it.
             os.environ.setdefault("FLASK_DEBUG", "1")
-        application = load_application(name)
+        application = load_application(name, directory)
         return with_debugger(application, config) if self.debugger else application
 
 

@@ -54,6 +54,7 @@ from asyncwsgi.wsgi.forwarded import Forwarding
 
 RETRY_AFTER = ("Retry-After", "1")
 ALLOW_PROBES = ("Allow", "GET, HEAD")
+VARY_PROBES = ("Vary", "Accept")
 OPEN_FILES = "the limit of open files (ulimit -n, LimitNOFILE= of systemd) or max_connections"
 MOST_PIECES = 256
 """Pieces of a chunked body that are parsed before other connections have their turn."""
@@ -564,7 +565,7 @@ class HttpConnection(asyncio.Protocol):
         self._had_request = True
         probes = self._frontend.probes
         if probes is not None and (status := probes.status_for(head)) is not None:
-            self._answer_probe(head, status)
+            self._answer_probe(probes, head, status)
             return
         environ = self._environs.build(head)
         exchange = self.make_exchange(head, environ)
@@ -578,14 +579,16 @@ class HttpConnection(asyncio.Protocol):
             self._enter(State.RESPONDING)
             self.request_arrived(exchange)
 
-    def _answer_probe(self, head: RequestHead, status: int) -> None:
+    def _answer_probe(self, probes: Probes, head: RequestHead, status: int) -> None:
+        accept = self._environs.build(head).get("HTTP_ACCEPT", "")
         sign = self._frontend.signature
         self.client.write(
             own_response(
                 status,
                 date=sign.date(),
                 server=sign.server,
-                headers=[ALLOW_PROBES] if status == 405 else (),
+                headers=[ALLOW_PROBES] if status == 405 else [VARY_PROBES],
+                page=probes.page_for(head, status, accept),
                 is_of_head=head.method == "HEAD",
             )
         )

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
+from asyncwsgi.pages.page import Page
+
 SERVER_NAME = "asyncwsgi"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
@@ -137,6 +139,7 @@ def own_response(
     date: str,
     server: str = SERVER_NAME,
     headers: Iterable[tuple[str, str]] = (),
+    page: Page | None = None,
     is_of_head: bool = False,
 ) -> bytes:
     """The whole response to a request that the server answers itself and then closes on.
@@ -145,21 +148,22 @@ def own_response(
         date: the value of the Date header.
         server: that of the Server header; empty for none.
         headers: more of them.
+        page: what there is to show people; else a line of text.
         is_of_head: whether HEAD was asked for: no body follows (RFC 9110 9.3.2).
     """
     phrase = HTTPStatus(status).phrase
-    body = f"{status} {phrase}\n".encode("ascii")
-    fields = [
-        ("Content-Type", "text/plain; charset=utf-8"),
-        ("Content-Length", str(len(body))),
-        *headers,
-    ]
+    own, body = page or _line_of(f"{status} {phrase}\n")
     head = ResponseEncoder("1.1").head(
         f"{status} {phrase}",
-        fields,
+        [*own, *headers],
         is_open_ended=False,
         server=server,
         date=date,
         keep_alive=False,
     )
     return head if is_of_head else head + body
+
+
+def _line_of(text: str) -> Page:
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
+    return Page(headers, text.encode("ascii"))

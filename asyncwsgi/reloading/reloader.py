@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from asyncwsgi.reloading.installs import Installs
 from asyncwsgi.reloading.page_files import PageFiles
 from asyncwsgi.reloading.sources import Sources
 from asyncwsgi.reloading.watching import Watcher
@@ -48,6 +49,7 @@ class Reloader:
         self._changed = changed
         self._loops: Counter[str] = Counter()
         """In how many imports in a row each file has changed."""
+        self._installs = Installs(self._installed)
         self._warning: asyncio.Task[None] | None = None
         self.is_importing = False
         """Whether an import is under way that a change supersedes; to be set by the owner."""
@@ -66,6 +68,10 @@ class Reloader:
         if said:
             logger.warning("%s; what is made later counts nevertheless", ", ".join(said))
 
+    def watch_installs(self) -> None:
+        """Call back, too, when something was installed, until something has changed."""
+        self._installs.watch()
+
     async def look(self) -> None:
         """See `Watcher.look`."""
         await self._watcher.look()
@@ -73,12 +79,18 @@ class Reloader:
     def close(self) -> None:
         """Watch nothing from now on."""
         self._watcher.close()
+        self._installs.stop()
         if self._warning is not None:
             self._warning.cancel()
 
     def served(self) -> None:
         """Know that what was imported serves."""
         self._loops.clear()
+        self._installs.stop()
+
+    def _installed(self) -> None:
+        logger.info("reloading: something was installed")
+        self._changed()
 
     def _files_changed(self, changed: set[str]) -> None:
         code = {path for path in changed if not self._sources.is_for_pages(path)}
@@ -93,6 +105,7 @@ class Reloader:
         elif not (changed := self._without_loops(changed)):
             return
         logger.info("reloading: %s changed", self._name(min(changed)))
+        self._installs.stop()
         self._changed()
 
     def _without_loops(self, changed: set[str]) -> set[str]:

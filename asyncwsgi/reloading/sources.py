@@ -93,6 +93,7 @@ class Sources:
         exclude: patterns of what does not count.
         directory: the working directory, to which all of these are relative.
         page_suffixes: of files that count as code does, but call for no new code (`page_files`).
+        files: files that count, whatever they are called and wherever they are.
 
     Raises:
         ConfigError: a pattern that is none.
@@ -104,6 +105,7 @@ class Sources:
         include: Iterable[str] = (),
         exclude: Iterable[str] = (),
         directory: str | None = None,
+        files: Iterable[str] = (),
         page_suffixes: tuple[str, ...] = (),
     ) -> None:
         directory = os.path.abspath(directory or "")  # noqa: PTH100
@@ -115,7 +117,8 @@ class Sources:
         self._exclude = Patterns(exclude, directory)
         # What is included without an anchor is expected where one works, wherever the code is.
         is_wanted = self._include.has_free and self._finds_roots
-        self._others = [*self._include.bases, *([directory] if is_wanted else [])]
+        self._named = frozenset(os.path.normpath(os.path.join(directory, path)) for path in files)  # noqa: PTH118
+        self._others = [*self._include.bases, *([directory] if is_wanted else []), *self._named]
         self.tops = self._find_tops()
         """Where files may count: the roots, and where else some may be included."""
 
@@ -144,6 +147,8 @@ class Sources:
         return any(_is_open(path, top) and self._counts_below(top, path) for top in self.tops)
 
     def _counts_below(self, top: str, path: str) -> bool:
+        if path in self._named:
+            return True
         is_code = (path.endswith(self._suffixes) or path == top) and top in self.roots
         if not is_code and not self._include.match(path, top):
             return False

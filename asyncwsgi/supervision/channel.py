@@ -42,8 +42,10 @@ def _shortened(value: Any) -> Any:
         # Of a traceback the beginning says where, and the end what.
         half = _LARGEST_TEXT // 2
         return f"{value[:half]}{_CUT}{value[-half:]}"
+    if isinstance(value, dict):
+        return {name: _shortened(each) for name, each in value.items()}
     if isinstance(value, list):
-        return value[: _LARGEST_TEXT // 4096]  # paths, of which none is longer
+        return value[: _LARGEST_TEXT // 4096]  # paths, of which none is longer; failures are fewer
     return value
 
 

@@ -56,11 +56,15 @@ class Identity:
         os.setgid(self.group)
         os.setuid(self.user)
 
+    def own_file(self, path: str) -> None:
+        """Have a file belong to it, so that it may be opened once more."""
+        os.chown(path, self.user, self.group)
+
     def own(self, listeners: Sequence[Listener]) -> None:
         """Have the files of Unix sockets belong to it."""
         for listener in listeners:
             if listener.is_unix and not listener.is_inherited:
-                os.chown(str(listener.address), self.user, self.group)
+                self.own_file(str(listener.address))
 
 
 def _look_up_user(user: str | None) -> tuple[int, int, tuple[int, ...]]:

@@ -13,12 +13,18 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from asyncwsgi.clock import clock
+from asyncwsgi.development.report import Report
 from asyncwsgi.server.listeners import Listener
 from asyncwsgi.server.stats import Stats
 from asyncwsgi.server_log import logger
 from asyncwsgi.supervision.channel import Channel
 from asyncwsgi.supervision.identity import Identity
-from asyncwsgi.supervision.inheritance import LEFT_TO_SUPERVISOR, child_command, pass_on
+from asyncwsgi.supervision.inheritance import (
+    LEFT_TO_SUPERVISOR,
+    child_command,
+    pass_on,
+    pipe_of_secrets,
+)
 from asyncwsgi.supervision.preloading import ASK, PID
 from asyncwsgi.supervision.service import Service
 
@@ -81,12 +87,16 @@ class Child:
         asking: socket.socket | None = None,
     ) -> None:
         self.started_at = time.time()
-        self.traceback: str | None = None
+        self.report: Report | None = None
         """Why it could not serve, if it said so."""
         self.is_final = False
         """Whether that is nothing that a change of the code would make better."""
+        self.may_install = False
+        """Whether something that is installed may make it better."""
         self.reason = ""
         """Why it wants to be replaced, if it does."""
+        self.loop = ""
+        """The kind of its event loop, if it serves."""
         self.state = ""
         """What it does, as it said last."""
         self.stats = Stats.none()
@@ -167,9 +177,11 @@ class Child:
             self.heard_at = clock.monotonic()
             self.roots += message.get("watch", ())
             self.found_at = message.get("since", self.started_at)
-            self.traceback = message.get("traceback")
+            self.report = message.get("report")
             self.is_final |= message.get("is_final", False)
+            self.may_install |= message.get("may_install", False)
             self.reason = message.get("reason", self.reason)
+            self.loop = message.get("loop", self.loop)
             self.state = message.get("state", self.state)
             self.has_imported |= event == "imported"
             if event == "stats":
@@ -216,9 +228,9 @@ class Child:
         self.state = ""
         self._send(command="state")
 
-    def tell_broken(self, traceback: str) -> None:
+    def tell_broken(self, report: Report) -> None:
         """Say why newer code does not serve."""
-        self._send(command="broken", traceback=traceback)
+        self._send(command="broken", report=report)
 
     def refresh(self, files: int, stylesheets: list[str]) -> None:
         """Have it tell browsers that templates or static files have changed once more.
@@ -340,14 +352,16 @@ def start_child(
         descriptor = None if child_asking is None else child_asking.fileno()
         sockets = [child_control, *filter(None, [child_asking]), *(one.sock for one in listeners)]
         binds = [listener.bind for listener in listeners]
-        told = pass_on(service, child_control.fileno(), descriptor, binds)
+        secrets = pipe_of_secrets(service)
+        theirs.callback(os.close, secrets)
+        told = pass_on(service, child_control.fileno(), descriptor, binds, secrets)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_SUPERVISOR)
         try:
             process = subprocess.Popen(
                 child_command(service.app, directory),
                 cwd=directory,
                 env={**os.environ, **told},
-                pass_fds=[sock.fileno() for sock in sockets],
+                pass_fds=[secrets, *(sock.fileno() for sock in sockets)],
                 **({} if identity is None else identity.popen_arguments()),
             )
         finally:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.app_loading import NamedLifespan
-from asyncwsgi.config import Config, option_fields
+from asyncwsgi.config import SECRETS, Config, option_fields
 from asyncwsgi.development.options import Development
+from asyncwsgi.env_files import EnvFiles
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.import_variables import answering
 from asyncwsgi.log_setup import enable_loggers
@@ -37,6 +38,9 @@ class Service:
     config: Config = field(default_factory=Config)
     development: Development = field(default_factory=Development)
     processes: ProcessOptions = field(default_factory=ProcessOptions)
+    app_dir: str = ""
+    """Where modules are looked for first; empty is the current directory."""
+    env_files: EnvFiles = field(default_factory=EnvFiles)
 
     def __post_init__(self) -> None:
         if self.processes.preload and self.development.reload:
@@ -50,17 +54,19 @@ class Service:
         return self.processes.worker_count is not None or self.development.reload
 
     def load(self) -> WSGIApplication:
-        """Import the application, and the lifespan.
+        """Import the application, and the lifespan, with the variables that they shall have.
 
         Raises:
             AppImportError: see `load_application`.
+            ConfigError: see `EnvFiles.load`.
         """
+        self.env_files.load()
         lifespan = self.config.lifespan
         with answering(IMPORT_VARIABLES) as asked:
             try:
-                application = self.development.load(self.app, self.config)
+                application = self.development.load(self.app, self.config, self.app_dir)
                 if isinstance(lifespan, NamedLifespan):
-                    lifespan.load()
+                    lifespan.load(self.app_dir)
             finally:
                 enable_loggers()
         # Extensions look for it, too: Flask-SocketIO chooses its mode by it.
@@ -73,7 +79,7 @@ class Service:
         return application
 
     def as_json(self) -> dict[str, Any]:
-        """What `from_json` makes the same of.
+        """What `from_json` makes the same of, but for the secrets.
 
         Raises:
             ConfigError: an option that cannot be written as text.
@@ -83,11 +89,18 @@ class Service:
             "config": _as_json(self.config),
             "development": dataclasses.asdict(self.development),
             "processes": dataclasses.asdict(self.processes),
+            "app_dir": self.app_dir,
+            "env_files": dataclasses.asdict(self.env_files),
         }
 
+    def secrets(self) -> dict[str, str]:
+        """What `as_json` leaves out, since it may stand where others can read it."""
+        values = {name: getattr(self.config, name) for name in SECRETS}
+        return {name: value for name, value in values.items() if value is not None}
+
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        config = _with_tuples(values["config"])
+    def from_json(cls, values: dict[str, Any], secrets: dict[str, str]) -> Self:
+        config = _with_tuples(values["config"]) | secrets
         if config["lifespan"] is not None:
             config["lifespan"] = NamedLifespan(config["lifespan"])
         return cls(
@@ -95,6 +108,8 @@ class Service:
             Config(**config),
             Development(**_with_tuples(values["development"])),
             ProcessOptions(**_with_tuples(values["processes"])),
+            values["app_dir"],
+            EnvFiles(**_with_tuples(values["env_files"])),
         )
 
 
@@ -141,7 +156,7 @@ def _as_json(config: Config) -> dict[str, Any]:
                 f"{each.name} cannot be written as text, and several processes are told their "
                 f"options so; {_CURES.get(each.name, 'leave it out')}"
             )
-        values[each.name] = value
+        values[each.name] = None if option.is_secret else value
     return values
 
 

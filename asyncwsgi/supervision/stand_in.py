@@ -19,7 +19,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.development.debugger import for_trusted_hosts
-from asyncwsgi.development.error_page import ErrorPage
+from asyncwsgi.development.error_page import FIRST_CODE, ErrorPage
+from asyncwsgi.development.report import Report
 from asyncwsgi.errors import AsyncWSGIError
 from asyncwsgi.server.listeners import Listener
 from asyncwsgi.server.server import Server, closing_server
@@ -49,18 +50,18 @@ class StandIn:
     def __init__(self, service: Service, listeners: Sequence[Listener]) -> None:
         self._service = service
         self._listeners = listeners
-        self._page = ErrorPage(_refuse)
+        self._page = ErrorPage(_refuse, FIRST_CODE, service.development.editor_link)
         self._server: Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
         """One, and those that have left and have not stopped yet."""
 
-    def answer(self, reason: str) -> None:
+    def answer(self, report: Report) -> None:
         """Answer clients from now on.
 
         Args:
-            reason: why nobody serves, for those who may see it.
+            report: why nobody serves, for those who may see it.
         """
-        self._page.traceback = reason
+        self._page.report = report
         if self._server is not None:
             return
         try:
@@ -91,7 +92,8 @@ class StandIn:
     async def _serve(self, server: Server) -> None:
         try:
             async with server:
-                logger.info("answering with 503 on %s", ", ".join(server.urls))
+                if server is self._server:  # else it was told to leave meanwhile
+                    logger.info("answering with 503 on %s", ", ".join(server.urls))
                 await server.serve_forever()
         except (AsyncWSGIError, OSError) as error:  # such as that no descriptor is left
             logger.error("clients wait meanwhile: %s", error)
@@ -110,10 +112,11 @@ def _own_config(config: Config, listeners: Sequence[Listener]) -> Config:
     return dataclasses.replace(
         config,
         bind=tuple(listener.bind for listener in listeners),
-        # Whoever is asked for a passphrase at the terminal would hold up the loop.
-        ssl_context=server_context(config, may_ask=False),
+        # Nobody is asked for a passphrase, which would hold up the loop: it is known by now.
+        ssl_context=server_context(config),
         certfile=None,
         keyfile=None,
+        keyfile_password=None,
         ca_certs=None,
         threads=1,
         park_async_views=False,

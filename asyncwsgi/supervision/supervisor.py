@@ -7,6 +7,7 @@ never takes over.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import time
@@ -15,14 +16,18 @@ from pathlib import Path
 
 from asyncwsgi.app_loading import directory_of
 from asyncwsgi.clock import clock
+from asyncwsgi.development.report import Report, report_of_text
 from asyncwsgi.log_setup import flush_log
 from asyncwsgi.reloading.page_files import PAGE_SUFFIXES, STYLESHEET_SUFFIX
 from asyncwsgi.reloading.reloader import Reloader
 from asyncwsgi.reloading.sources import Sources
 from asyncwsgi.server.listeners import Listener, open_listeners
 from asyncwsgi.server.ticker import Ticker
+from asyncwsgi.server.tls import prepared
+from asyncwsgi.server.urls import listening_on, schemes_of
 from asyncwsgi.server_log import logger
 from asyncwsgi.service_manager import ServiceManager
+from asyncwsgi.start_line import say_start
 from asyncwsgi.supervision.generations import Generations
 from asyncwsgi.supervision.identity import Identity
 from asyncwsgi.supervision.metrics import WorkerMetrics
@@ -61,7 +66,9 @@ def supervise(service: Service, identity: Identity | None = None) -> int:
         ConfigError: a ``bind`` that is none of the known forms, or an option that cannot be written
             as text.
     """
-    service.as_json()  # what cannot be told to a child is an error of the start
+    # What cannot be told to a child, and what a child could not be asked, is an error of the start.
+    service.as_json()
+    service = dataclasses.replace(service, config=prepared(service.config))
     listeners = open_listeners(service.config)
     copies: list[list[Listener]] = []
     try:
@@ -109,6 +116,8 @@ class Supervisor:
         self._service = service
         self._identity = identity
         self._listeners = listeners
+        has_tls = service.config.certfile is not None
+        self._listening_on = listening_on(schemes_of(listeners.listeners, has_tls=has_tls))
         # By name: when it is deleted and comes back, new code has to be looked for in the new one.
         self._directory = str(Path.cwd())
         self._source = directory_of(service.app)
@@ -135,7 +144,7 @@ class Supervisor:
         """That of the generation before, until the newest has served."""
         self._waits_for_change = False
         """Whether nothing is to be started before the code changes."""
-        self._why_nobody_serves = ""
+        self._why_nobody_serves = report_of_text("")
         self._stand_in: StandIn | None = None
         if service.development.reload:
             self._stand_in = StandIn(service, listeners.listeners)
@@ -331,7 +340,8 @@ class Supervisor:
             child = self._make_child()
         except OSError as error:  # the limit of processes is reached, or the directory is gone
             logger.error("no new process can be started: %s", error)
-            self._go_on_without(f"No new process can be started: {error}.", exit_code=1)
+            report = report_of_text(f"No new process can be started: {error}.")
+            self._go_on_without(report, exit_code=1)
             return False
         self._generations.started(child)
         self._children[child] = asyncio.get_running_loop().create_task(self._attend(child))
@@ -395,6 +405,7 @@ class Supervisor:
 
     def _take_over(self, child: Child) -> None:
         self._generations.serves(child)
+        self._say_that_it_serves(child)
         if not self._has_served:
             self._manager.ready()
         self._has_served = True
@@ -405,6 +416,22 @@ class Supervisor:
             self._reloader.served()
         self._balance()
         self._watch(child, child.started_at)
+
+    def _say_that_it_serves(self, child: Child) -> None:
+        service = self._service
+        if not self._has_served:
+            say_start(
+                service.app,
+                service.config,
+                self._listening_on,
+                loop=child.loop,
+                workers=service.processes.worker_count,
+            )
+        elif not self._has_workers:
+            logger.info("the new code serves, %s", self._listening_on)
+        if self._has_workers:
+            logger.info("worker %d serves", child.pid)
+        flush_log()  # what other processes have to say of it comes behind that
 
     def _has_lived(self, child: Child) -> None:
         if child in self._generations.serving:
@@ -469,7 +496,7 @@ class Supervisor:
         if not self._has_workers or self._waits_for_change:
             logger.error("the process that served %s; waiting for a change", _words(code))
             if not self._waits_for_change:  # else it is known what is wrong with newer code
-                self._why_nobody_serves = f"The process that served {_words(code)}."
+                self._why_nobody_serves = report_of_text(f"The process that served {_words(code)}.")
             self._waits_for_change = True
         else:
             logger.error("worker %d %s", child.pid, _words(code))
@@ -481,17 +508,19 @@ class Supervisor:
     def _give_up(self, child: Child, code: int) -> None:
         """Go on without a child that has ended before it served."""
         self._generations.ended(child)
-        if child.traceback is None:
+        if child.report is None:
             logger.error("the new process %s before it served", _words(code))
         if self._reloader is not None and (self._has_served or not child.is_final):
             # The cure may be a change there, or a module that is missing.
             self._reloader.watch([self._source, *child.roots], child.started_at)
-        reason = child.traceback or f"The new process {_words(code)}."
-        self._go_on_without(reason, exit_code=_exit_code(code), is_final=child.is_final)
+            if child.may_install:
+                self._reloader.watch_installs()
+        report = child.report or report_of_text(f"The new process {_words(code)}.")
+        self._go_on_without(report, exit_code=_exit_code(code), is_final=child.is_final)
         if not self._is_over.is_set():
             self._balance()
 
-    def _go_on_without(self, reason: str, *, exit_code: int, is_final: bool = False) -> None:
+    def _go_on_without(self, report: Report, *, exit_code: int, is_final: bool = False) -> None:
         """Go on without new code, if any ever served or a change may make it better."""
         generations = self._generations
         if not self._has_served and (self._reloader is None or is_final):
@@ -499,12 +528,12 @@ class Supervisor:
             self._is_over.set()
             return
         if not generations.is_proven:
-            self._give_up_generation(reason)
+            self._give_up_generation(report)
         if self._waits_for_change or not generations.missing():
             return
         if not generations.serving and self._failures + 1 >= MOST_FAILURES:
             if self._reloader is not None:
-                self._wait_for_change(reason)
+                self._wait_for_change(report)
                 return
             logger.error("no worker can be started, and none is left; giving up")
             self._exit_code = exit_code
@@ -512,7 +541,7 @@ class Supervisor:
             return
         self._start_later()
 
-    def _give_up_generation(self, reason: str) -> None:
+    def _give_up_generation(self, report: Report) -> None:
         generations = self._generations
         generations.give_up()
         self._let_go(self._forker)
@@ -520,13 +549,13 @@ class Supervisor:
         if generations.serving:
             logger.error("the new code does not serve; the code from before goes on")
         if self._reloader is not None:
-            self._wait_for_change(reason)
+            self._wait_for_change(report)
 
-    def _wait_for_change(self, reason: str) -> None:
+    def _wait_for_change(self, report: Report) -> None:
         self._waits_for_change = True
-        self._why_nobody_serves = reason
+        self._why_nobody_serves = report
         for child in self._generations.serving:
-            child.tell_broken(reason)
+            child.tell_broken(report)
         if self._generations.serving:
             if self._service.development.debugger:
                 self._refresh_pages([])  # those that are open show it, too
@@ -613,7 +642,8 @@ def _reloader(
         development.reload_include,
         development.reload_exclude,
         directory,
-        PAGE_SUFFIXES if development.refresh else (),
+        files=service.env_files.watched,
+        page_suffixes=PAGE_SUFFIXES if development.refresh else (),
     )
     return Reloader(sources, directory, changed, pages_changed)
 

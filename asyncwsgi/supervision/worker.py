@@ -19,16 +19,17 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from asyncwsgi.app_loading import format_error
 from asyncwsgi.config import Config
 from asyncwsgi.development.debugger import for_trusted_hosts
 from asyncwsgi.development.error_page import ErrorPage
+from asyncwsgi.development.report import report_of
 from asyncwsgi.errors import AsyncWSGIError, BindError, ConfigError
 from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.log_setup import configure_logging, flush_log
 from asyncwsgi.own_process import own_process
-from asyncwsgi.reloading.imports import LateImports, SourceRoots, files_of
+from asyncwsgi.reloading.imports import LateImports, SourceRoots, files_of, with_causes
 from asyncwsgi.server.server import Server
+from asyncwsgi.start_line import name_of_loop
 from asyncwsgi.supervision.channel import Channel, encode
 from asyncwsgi.supervision.inheritance import Inheritance
 from asyncwsgi.supervision.metrics import STATS_INTERVAL
@@ -81,7 +82,7 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
     _end_when_superseded()
     try:
         try:
-            page = ErrorPage(service.load())
+            page = ErrorPage(service.load(), editor=service.development.editor_link)
         finally:
             if _is_superseded():
                 raise _Superseded
@@ -102,6 +103,7 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
             application = refresh = Refresh(application)
             hide_from_access_log()
         server = Server(application, _own_config(service.config, inheritance.binds))
+        server.on_serving = _leave_it_to_supervisor
         if service.processes.workers is not None:
             _make_one_of_several(server, service)
         with asyncio.Runner(loop_factory=loop_factory(service.config.loop)) as runner:
@@ -113,6 +115,10 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
     except _Superseded:
         return 128 + signal.SIGTERM
     return 0
+
+
+def _leave_it_to_supervisor() -> None:
+    """Say nothing: the supervisor says once what is served, and where."""
 
 
 def _own_config(config: Config, binds: tuple[str, ...]) -> Config:
@@ -140,13 +146,16 @@ def _make_one_of_several(server: Server, service: Service) -> None:
 
 
 def _report_failure(control: socket.socket, error: AsyncWSGIError, *, watches: bool) -> None:
-    watched = [*SourceRoots().new(), *files_of(error.__cause__)] if watches else []
+    errors = with_causes(error)
+    watched = [*SourceRoots().new(), *files_of(errors)] if watches else []
     event = {
         "event": "failed",
-        "traceback": format_error(error),
+        "report": report_of(error),
         "watch": watched,
         # No change of the code makes these better.
         "is_final": isinstance(error, (BindError, ConfigError)),
+        # What was not found, or is too old, may be installed.
+        "may_install": any(isinstance(each, ImportError) for each in errors),
     }
     control.setblocking(True)  # a loop may have had it, and has ended
     with contextlib.suppress(OSError):  # the supervisor has died: it is for the log alone
@@ -221,7 +230,7 @@ class _SupervisedServer:
                 listener.close()  # the server has its own copies, and closes them when it stops
             if self._stopping is None:  # else its lifespan was given up
                 flush_log()  # what other processes have to say of it comes behind that
-                channel.send(event="serving")
+                channel.send(event="serving", loop=name_of_loop())
                 reports.append(asyncio.create_task(self._look_at_wear(channel)))
                 reports.append(asyncio.create_task(self._keep_telling_stats(channel)))
             await self._server.serve_forever()
@@ -282,7 +291,7 @@ class _SupervisedServer:
             case "refresh" if self._refresh is not None:
                 self._refresh.files_changed(message["files"], message["stylesheets"])
             case "broken":
-                self._page.traceback = message["traceback"]
+                self._page.report = message["report"]
 
     def _announce_end(self) -> None:
         """Stop, after the time that whoever sends clients needs to learn of it; once."""

@@ -8,8 +8,10 @@ A block says by its language what it is:
     fragment: it may use what `tests/docs/given` has for its page. If it has tests, pytest runs it.
 ``sh``
     Commands. ``pip install`` says what is installed for the whole page, in blocks as in sentences.
-``ini``, ``nginx``
+``ini``, ``nginx``, ``toml``
     Configuration.
+``json``
+    A file for ``--log-config``.
 ``text``
     What something shows.
 

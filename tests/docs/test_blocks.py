@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from asyncwsgi.command.settings_file import read_settings
 from asyncwsgi.testing import Authority, LiveServer
 from tests.apps import show_environ
 from tests.client import connect
@@ -73,7 +74,9 @@ class Project:
             "python": self._run_python,
             "sh": self._run_commands,
             "ini": self._configure_pytest,
+            "json": self._configure_log,
             "nginx": self._read_nginx,
+            "toml": self._read_settings,
         }
         by_language[self._block.language]()
 
@@ -126,6 +129,7 @@ class Project:
             environment={
                 "PYTHONPATH": str(self._folder),
                 "ASYNCWSGI_PORT": "0",
+                "XDG_STATE_HOME": str(self._folder),
                 # A worker that was forked this moment does not hear of a stop; it is killed then.
                 "GUNICORN_CMD_ARGS": "--bind 127.0.0.1:0 --no-control-socket --graceful-timeout 5",
             },
@@ -170,11 +174,19 @@ class Project:
         assert process.wait() == 0, process.output
         assert "Traceback" not in process.log
 
+    def _configure_log(self) -> None:
+        (self._folder / "log.json").write_text(self._block.source)
+        self._finish(self._start("asyncwsgi", "--log-config", "log.json", "app:app"), serves=True)
+
     def _configure_pytest(self) -> None:
         (self._folder / "pytest.ini").write_text(self._block.source)
         configparser.ConfigParser().read_string(self._block.source)
         (self._folder / "test_nothing.py").write_text("def test_nothing(): pass")
         self._run_pytest("--strict-config", "test_nothing.py")
+
+    def _read_settings(self) -> None:
+        (self._folder / "pyproject.toml").write_text(self._block.source)
+        assert read_settings(self._folder)
 
     def _read_nginx(self) -> None:
         rest = self._block.source

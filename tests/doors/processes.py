@@ -59,6 +59,10 @@ class Process:
         self.log = ""
         """Its standard error, as far as it was read; whole when it has ended."""
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def read_until(self, text: str) -> str:
         """Wait for a line with `text` on standard error; that line.
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from asyncwsgi import Server
+from asyncwsgi.frontends.probes import prefers_html
 from asyncwsgi.testing import LiveServer
 from tests.apps import Held, echo, hello
-from tests.client import Client
+from tests.client import Client, connect
 from tests.conftest import Serve
 from tests.server.helpers import FOREVER, aget, connected, refuses
 
@@ -68,6 +69,52 @@ class TestAPath:
         client = client_of(serve(hello, **PATHS))
         assert client.get(path).header("Connection") == "close"
         assert client.read_all() == b""
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+class TestWhoAsks:
+    @pytest.mark.parametrize(
+        ("accept", "expected"),
+        [
+            pytest.param(BROWSER, True, id="a browser"),
+            pytest.param("TEXT/HTML", True, id="in capitals"),
+            pytest.param("*/*;q=0.9, text/html", True, id="by its weight"),
+            pytest.param("*/*", False, id="curl"),
+            pytest.param("", False, id="nothing"),
+            pytest.param("application/json, text/html", False, id="JSON first"),
+            pytest.param("text/html;q=0.5, text/plain", False, id="text rather"),
+            pytest.param("text/html;q=0", False, id="not HTML"),
+            pytest.param("text/html;q=spam", False, id="no weight"),
+        ],
+    )
+    def test_prefers_html_if_it_has_that_before_anything_else(
+        self, accept: str, expected: bool
+    ) -> None:
+        assert prefers_html(accept) == expected
+
+    @pytest.mark.parametrize("path", PATHS.values())
+    def test_a_browser_is_shown_a_page(self, path: str, serve: Serve, client_of: ClientOf) -> None:
+        reply = client_of(serve(hello, **PATHS)).get(path, Accept=BROWSER)
+        assert reply.status == 200
+        assert reply.header("Content-Type") == "text/html; charset=utf-8"
+        assert reply.header("Vary") == "Accept"
+        assert b"--paper:" in reply.body
+        assert b'<span class="badge good">200</span>' in reply.body
+
+    def test_all_others_get_a_line_of_text(self, serve: Serve, client_of: ClientOf) -> None:
+        reply = client_of(serve(hello, **PATHS)).get("/-/health", Accept="*/*")
+        assert (reply.body, reply.header("Vary")) == (b"200 OK\n", "Accept")
+        assert reply.header("Content-Type") == "text/plain; charset=utf-8"
+
+    async def test_the_page_says_that_the_server_is_not_ready_any_more(self) -> None:
+        async with Server(hello, port=0, **PATHS) as server:
+            server.begin_shutdown(delay=FOREVER)
+            with connect(server.addresses[0]) as client:
+                reply = await asyncio.to_thread(client.get, "/-/ready", Accept=BROWSER)
+        assert reply.status == 503
+        assert b"This server stops" in reply.body
 
 
 async def statuses(address: tuple[str, int] | str) -> list[int]:

@@ -10,11 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from asyncwsgi import ConfigError
-from asyncwsgi.development.error_page import ErrorPage
 from asyncwsgi.development.options import Development
-from tests.apps import hello
-from tests.client import connect
-from tests.conftest import Serve
 from tests.reloading.conftest import BROKEN, Project
 
 BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
@@ -158,30 +154,9 @@ class TestErrorPage:
         while page.status != 500:  # the process that serves may not have been told yet
             page = project.get(Accept=BROWSER)
         assert b"LookupError: what &lt;the&gt; new code raises" in page.body
-        assert b'<meta http-equiv="refresh" content="1">' in page.body
+        assert b'<span class="place">web.py:1</span>' in page.body
         project.write_version("two")
         project.wait_until_taken_over()
         while page.status != 200:  # the old one may have accepted the first connections
             page = project.get(Accept=BROWSER)
         assert page.body == b"two"
-
-    @pytest.mark.parametrize(
-        ("method", "accept"),
-        [("GET", "*/*"), ("GET", "application/json"), ("POST", BROWSER), ("HEAD", BROWSER)],
-    )
-    def test_everything_but_a_page_load_is_the_applications(
-        self, serve: Serve, method: str, accept: str
-    ) -> None:
-        page = ErrorPage(hello)
-        page.traceback = "a traceback"
-        with connect(serve(page).addresses[0]) as client:
-            client.request(method, "/", None, Accept=accept)
-            assert client.reply(method).status == 200
-
-    def test_it_has_no_say_while_nothing_is_broken(self, serve: Serve) -> None:
-        page = ErrorPage(hello)
-        with connect(serve(page).addresses[0]) as client:
-            assert client.get(Accept=BROWSER).body == b"Hello, world!"
-            page.traceback = "a traceback"
-            reply = client.get(Accept=BROWSER)
-            assert (reply.status, reply.header("Cache-Control")) == (500, "no-store")

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from asyncwsgi.testing.authority import Authority
 from tests.client import Reply, connect
 from tests.doors.processes import address_of
 from tests.reloading.conftest import APP, BROKEN, Project
 from tests.supervision.conftest import IN_HASTE
+from tests.uwsgi.packets import request
 
 BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
 OWN_HOST = "127.0.0.1"
 ANSWERING = "answering with 503 on "
+CLIENTS = 20
+FAILURES = 5
+PATIENT = """
+import sys
+import asyncwsgi
+asyncwsgi.Server.arrival_timeout = 30.0
+from asyncwsgi.cli import main
+sys.path.insert(0, "")
+main()
+"""
+"""The command line; what it has accepted and is still to be sent may take long."""
+SITE = """
+import site
+import sys
+
+sys.exec_prefix = {0!r}
+sys.path.append({0!r})
+site.getsitepackages = lambda: [{0!r}]
+"""
+"""Has a directory hold what is installed."""
 LIFESPAN = """
 import contextlib
 
@@ -161,6 +186,29 @@ class TestWhereTheCureIs:
         project.process.urls()
         assert project.answers("one")
 
+    @pytest.mark.parametrize("is_first", [True, False], ids=["the first code", "newer code"])
+    def test_what_is_missing_may_be_installed(
+        self, project: Project, tmp_path: Path, is_first: bool
+    ) -> None:
+        packages = tmp_path / "packages"
+        packages.mkdir()
+        # What is installed is what is below one of the prefixes.
+        custom = project.write("../custom/sitecustomize.py", SITE.format(str(packages))).parent
+        path = os.pathsep.join(filter(None, [str(custom), os.environ.get("PYTHONPATH")]))
+        if not is_first:
+            project.serve(environment={"PYTHONPATH": path})
+            project.wait_until_watched()
+        project.write("web.py", "import package\n" + APP.format(version="two"))
+        if is_first:
+            fail(project, environment={"PYTHONPATH": path})
+        else:
+            project.process.read_until("the code from before goes on")
+        (packages / "package").mkdir()
+        (packages / "package" / "__init__.py").write_text("")
+        project.process.read_until("reloading: something was installed")
+        project.process.urls()
+        assert project.answers("two")
+
 
 class TestBrowser:
     def test_those_who_may_debug_see_the_traceback(self, project: Project) -> None:
@@ -223,3 +271,106 @@ class TestNobodyIsLeft:
         project.process.send_signal(signal.SIGHUP)  # says that something else was mended
         project.process.urls()
         assert project.answers("one")
+
+
+class TestListeners:
+    def test_each_is_answered_in_what_it_speaks(self, project: Project) -> None:
+        options = [
+            "--bind", "127.0.0.1:0", "--bind", "unix:http", "--bind", "uwsgi+unix:uwsgi",
+        ]  # fmt: skip
+        fail(project, "--workers", "2", *options)  # workers have a listener each
+        for address in (project.address, str(project.directory / "http")):
+            for _ in range(4):
+                with connect(address) as client:
+                    assert is_bare(client.get())
+        with connect(str(project.directory / "uwsgi")) as client:
+            client.send(request())
+            assert client.reply().status == 503
+        mend(project)
+        project.process.urls()
+        assert project.answers("one")
+        with connect(str(project.directory / "http")) as client:
+            assert client.get().body == b"one"
+
+    def test_those_of_tls_are_answered_by_tls(self, project: Project) -> None:
+        pem = project.directory / "server.pem"
+        with Authority() as authority:
+            own = authority.issue("localhost")
+            pem.write_bytes(own.private_key_and_cert_chain_pem.bytes())
+            tls = authority.client_context()
+        fail(project, "--certfile", str(pem))
+        with connect(project.address, tls) as client:
+            assert is_bare(client.get())
+        mend(project)
+        with connect(project.address, tls) as client:
+            assert client.get().body == b"one"
+
+
+class TestHandOver:
+    def test_who_connects_while_new_code_is_imported_waits_for_it(self, project: Project) -> None:
+        os.mkfifo(project.directory / "gate")
+        project.write("web.py", BROKEN)
+        project.run("-c", PATIENT, "--port", "0", "--reload", "web:app")
+        find(project)
+        early = project.connect()
+        assert project.get().status == 503  # by now the one before was accepted, too
+        project.write("web.py", "open('gate').read()\n" + APP.format(version="one"))
+        with (project.directory / "gate").open("w"):  # the import has begun
+            late = project.connect()
+            late.request()
+            assert is_bare(early.get())
+            assert early.is_closed()
+        assert late.reply().body == b"one"
+
+    def test_refuses_no_connection_and_loses_no_request(self, project: Project) -> None:
+        project.write("web.py", BROKEN)
+        fail(project)
+        with ThreadPoolExecutor(CLIENTS) as executor:
+            asking = [executor.submit(ask_until_served, project) for _ in range(CLIENTS)]
+            try:
+                for number in range(FAILURES):
+                    project.write("web.py", f"{BROKEN}# {number}\n")
+                    find(project)
+            finally:
+                mend(project)
+            refusals = sum(future.result() for future in asking)
+        assert refusals > CLIENTS
+
+    def test_a_client_that_says_nothing_holds_up_no_end(self, project: Project) -> None:
+        fail(project)
+        for data in (b"", b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\n"):
+            project.connect().send(data)
+        assert is_bare(project.get())
+        assert project.process.interrupt() == 0
+
+    def test_a_signal_during_the_import_that_mends_it_ends_all(self, project: Project) -> None:
+        os.mkfifo(project.directory / "gate")
+        fail(project)
+        project.write("web.py", "open('gate').read()\n" + APP.format(version="one"))
+        with (project.directory / "gate").open("w"):
+            assert project.process.interrupt() == 0
+
+
+def ask_until_served(project: Project) -> int:
+    """Ask on one connection after the other; how many were answered that nobody serves."""
+    refusals = 0
+    while (reply := project.get()).status != 200:
+        assert is_bare(reply)
+        refusals += 1
+    assert reply.body == b"one"
+    return refusals
+
+
+def test_a_directory_that_is_deleted_and_comes_back_is_looked_for_by_its_name(
+    project: Project,
+) -> None:
+    project.write("web.py", BROKEN)
+    fail(project)
+    project.write("web.py", f"{BROKEN}# again\n")
+    find(project)  # by now it knows what there is
+    shutil.rmtree(project.directory)
+    project.process.read_until("no new process can be started")
+    project.process.read_until("waiting for a change")
+    assert is_bare(project.get())
+    mend(project)
+    assert project.answers("one")
