@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -85,15 +86,23 @@ def _serve(app: str | None, **options: Any) -> NoReturn:
 def _service(app: str | None, options: dict[str, Any]) -> Service:
     start: _Start = click.get_current_context().obj
     _fill_in(options, start.settings)
+    wants_inspector = options["inspect"]
     development = Development.from_options(_take(options, DEVELOPMENT_OPTIONS))
     application = ApplicationOptions(**_take(options, APPLICATION_OPTIONS))
     env_files = _env_files(application, development)
     start.variables += env_files.load()
     processes = ProcessOptions.from_options(
-        _take(options, PROCESS_OPTIONS), reads_environment=not development.debug
+        _take(options, PROCESS_OPTIONS),
+        reads_environment=not (development.debug or development.inspect),
     )
+    if wants_inspector is None and (processes.worker_count or 1) > 1:
+        # It shows one process; who has asked for several, and for --debug, has not asked for it.
+        development = dataclasses.replace(development, inspect=False)
     _check_flags(
-        _flags_given(), reloads=development.reload, has_workers=processes.workers is not None
+        _flags_given(),
+        reloads=development.reload,
+        inspects=development.inspect,
+        has_workers=processes.workers is not None,
     )
     warnings = [*env_files.complaints, *_find_listeners(options)]
     _check_needs(_flags_given(), options)
@@ -170,7 +179,7 @@ def _options_given() -> set[str]:
     return {n for n in ctx.params if ctx.get_parameter_source(n) is not ParameterSource.DEFAULT}
 
 
-def _check_flags(given: set[str], *, reloads: bool, has_workers: bool) -> None:
+def _check_flags(given: set[str], *, reloads: bool, inspects: bool, has_workers: bool) -> None:
     # Of flags alone: a variable may be set for many programs, of which this is one.
     for name in sorted(given & {"host", "port"}):
         if "bind" in given:
@@ -182,6 +191,10 @@ def _check_flags(given: set[str], *, reloads: bool, has_workers: bool) -> None:
         if not reloads:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} is for --reload, which is off; give --reload or --debug")
+    for name in sorted(given & {"inspect_port", "inspect_secrets"}):
+        if not inspects:
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag} is for --inspect, which is off; give --inspect or --debug")
     for name in sorted(given & set(PROCESS_OPTIONS) - set(FOR_ALL)):
         if not has_workers:
             flag = name.replace("_", "-")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.app_loading import load_application
-from asyncwsgi.config import Option, option_fields
+from asyncwsgi.config import LARGEST_PORT, Option, option_fields
 from asyncwsgi.development.debugger import has_werkzeug, with_debugger
 from asyncwsgi.development.editor import editor_template
 from asyncwsgi.errors import ConfigError
@@ -58,6 +58,15 @@ class Development:
     )
     debugger: bool = _option(
         False, "Show Werkzeug's interactive debugger for exceptions.", implied_by="debug"
+    )
+    inspect: bool = _option(
+        False,
+        "Show each request as it comes, on a page of its own at this machine alone.",
+        implied_by="debug",
+    )
+    inspect_port: int = _option(0, "Port of that page; 0 is a free one.", minimum=0)
+    inspect_secrets: bool = _option(
+        False, "Keep cookies, passwords and tokens for it as they are, instead of masking them."
     )
     editor: str = _option(
         "",
@@ -120,11 +129,20 @@ class Development:
         return editor_template(self.editor, os.environ)
 
     def _check(self) -> None:
+        if not 0 <= self.inspect_port <= LARGEST_PORT:
+            raise ConfigError(
+                f"--inspect-port must be from 0 to {LARGEST_PORT}, got {self.inspect_port}"
+            )
         editor_template(self.editor, {})
         if self.reload and os.name != "posix":
             raise ConfigError(
                 "--reload hands sockets from process to process, which this platform cannot; use "
                 "Werkzeug's reloader: python -m asyncwsgi.flask run --debug"
+            )
+        if self.inspect and os.name != "posix":
+            raise ConfigError(
+                "--inspect has a process beside the one that serves, which hands it sockets; this "
+                "platform cannot: give --no-inspect"
             )
         if self.debugger and not has_werkzeug():
             raise ConfigError(

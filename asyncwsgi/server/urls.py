@@ -17,7 +17,7 @@ def schemes_of(listeners: Iterable[Listener], *, has_tls: bool) -> dict[Address,
 
 def reachable_urls(schemes: Mapping[Address, str]) -> tuple[str, ...]:
     """A URL for each address that a client on this machine can connect to."""
-    return tuple(_url(scheme, _reachable(address)) for address, scheme in schemes.items())
+    return tuple(url_of(scheme, reachable_address(address)) for address, scheme in schemes.items())
 
 
 def listening_on(schemes: Mapping[Address, str]) -> str:
@@ -26,14 +26,15 @@ def listening_on(schemes: Mapping[Address, str]) -> str:
     return f"{scope}listening on {', '.join(reachable_urls(schemes))}"
 
 
-def _reachable(address: Address) -> Address:
+def reachable_address(address: Address) -> Address:
     """What a client on this machine connects to; nobody can connect to a wildcard."""
     if isinstance(address, str):
         return address
     return _WILDCARDS.get(address[0], address[0]), address[1]
 
 
-def _url(scheme: str, address: Address) -> str:
+def url_of(scheme: str, address: Address) -> str:
+    """A URL without a slash at its end; ``unix:PATH`` for a socket."""
     if isinstance(address, str):
         return f"uwsgi+unix:{address}" if scheme == "uwsgi" else f"unix:{address}"
     host = address[0]

@@ -9,8 +9,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from asyncwsgi.clock import clock
 from asyncwsgi.development.report import Report
@@ -101,6 +101,8 @@ class Child:
         """What it does, as it said last."""
         self.stats = Stats.none()
         """What it has done and does, as it said last."""
+        self.message: Mapping[str, Any] = {}
+        """What it said last, as it came."""
         self.roots: list[str] = []
         """Where its code is; empty before it has told."""
         self.found_at = self.started_at
@@ -173,7 +175,7 @@ class Child:
         """The names of what it reports, until it has ended; what they carry is kept here."""
         self._channel = await Channel.open(self._control)
         async for message in self._channel.messages():
-            event = message["event"]
+            event, self.message = message["event"], message
             self.heard_at = clock.monotonic()
             self.roots += message.get("watch", ())
             self.found_at = message.get("since", self.started_at)
@@ -227,6 +229,10 @@ class Child:
         """Have it say what it does."""
         self.state = ""
         self._send(command="state")
+
+    def ask_for_requests(self) -> None:
+        """Have it say what its threads and its requests do, for the request inspector."""
+        self._send(command="inspect-now")
 
     def tell_broken(self, report: Report) -> None:
         """Say why newer code does not serve."""

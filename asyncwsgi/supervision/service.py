@@ -41,8 +41,15 @@ class Service:
     app_dir: str = ""
     """Where modules are looked for first; empty is the current directory."""
     env_files: EnvFiles = field(default_factory=EnvFiles)
+    inspector: str = ""
+    """The URL of the request inspector, with its key; known once it listens."""
 
     def __post_init__(self) -> None:
+        if self.development.inspect and (self.processes.worker_count or 1) > 1:
+            raise ConfigError(
+                f"--inspect shows the requests of one process, and there shall be "
+                f"{self.processes.worker_count} workers; give --workers 1, or --no-inspect"
+            )
         if self.processes.preload and self.development.reload:
             raise ConfigError(
                 "preload and reload exclude each other: what is imported once is not taken up again"
@@ -51,7 +58,9 @@ class Service:
     @property
     def has_supervisor(self) -> bool:
         """Whether children serve, and not this process."""
-        return self.processes.worker_count is not None or self.development.reload
+        development = self.development
+        has_workers = self.processes.worker_count is not None
+        return has_workers or development.reload or development.inspect
 
     def load(self) -> WSGIApplication:
         """Import the application, and the lifespan, with the variables that they shall have.
@@ -91,6 +100,7 @@ class Service:
             "processes": dataclasses.asdict(self.processes),
             "app_dir": self.app_dir,
             "env_files": dataclasses.asdict(self.env_files),
+            "inspector": self.inspector,
         }
 
     def secrets(self) -> dict[str, str]:
@@ -110,6 +120,7 @@ class Service:
             ProcessOptions(**_with_tuples(values["processes"])),
             values["app_dir"],
             EnvFiles(**_with_tuples(values["env_files"])),
+            values["inspector"],
         )
 
 

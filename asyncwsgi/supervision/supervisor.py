@@ -17,6 +17,7 @@ from pathlib import Path
 from asyncwsgi.app_loading import directory_of
 from asyncwsgi.clock import clock
 from asyncwsgi.development.report import Report, report_of_text
+from asyncwsgi.inspection.inspector import Inspector
 from asyncwsgi.log_setup import flush_log
 from asyncwsgi.reloading.page_files import PAGE_SUFFIXES, STYLESHEET_SUFFIX
 from asyncwsgi.reloading.reloader import Reloader
@@ -49,6 +50,9 @@ ANSWER_TIMEOUT = 1.0
 """Seconds that a worker gets to say what it does."""
 LONGEST_LOOK = 1.0
 """Seconds between looks at workers that may hang; fewer if `worker_timeout` is short."""
+
+NEWS = ("stats", "state", "inspected", "inspected-dropped", "inspected-now")
+"""Events of a child that call for nothing but to be kept, or shown."""
 
 
 def supervise(service: Service, identity: Identity | None = None) -> int:
@@ -129,6 +133,7 @@ class Supervisor:
         self._has_workers = service.processes.worker_count is not None
         self._manager = ServiceManager()
         self._metrics = self._make_metrics()
+        self._inspector = self._make_inspector()
         self._children: dict[Child, asyncio.Task[None]] = {}
         """All of them, with the task that attends to each."""
         self._generations = Generations[Child](service.processes.worker_count or 1)
@@ -168,6 +173,10 @@ class Supervisor:
         try:
             if self._metrics is not None:
                 await self._metrics.start()
+            if self._inspector is not None:
+                await self._inspector.start()
+                url = self._inspector.url
+                self._service = dataclasses.replace(self._service, inspector=url)
             self._begin_generation()
             await self._is_over.wait()
         finally:
@@ -176,6 +185,8 @@ class Supervisor:
                 await self._metrics.close()
             if self._stand_in is not None:
                 await self._stand_in.close()
+            if self._inspector is not None:
+                await self._inspector.close()
             if self._reloader is not None:
                 self._reloader.close()
             if ticker is not None:
@@ -278,6 +289,9 @@ class Supervisor:
         if self._is_ending:
             return
         generations = self._generations
+        if self._inspector is not None and generations.wanted + more > 1:
+            logger.warning("stays at 1 worker: --inspect shows the requests of one; --no-inspect")
+            return
         generations.wanted = max(1, generations.wanted + more)
         logger.info("now %s", counted(generations.wanted, "worker"))
         self._balance()
@@ -370,6 +384,8 @@ class Supervisor:
         del self._children[child]
         if self._metrics is not None:
             self._metrics.ended(child.pid)
+        if self._inspector is not None:
+            self._inspector.worker_ended(child.pid)
         self._ended(child, code)
 
     async def _listen(self, child: Child) -> None:
@@ -378,7 +394,7 @@ class Supervisor:
                 await self._reloader.look()
             importing = self._generations.importing
             wanted = self._generations.wanted
-            if event in ("stats", "state"):
+            if event in NEWS:
                 self._take_news(child, event)
             elif child in importing and event == "imported" and child.can_fork:
                 self._fork_from(child)
@@ -400,8 +416,10 @@ class Supervisor:
     def _take_news(self, child: Child, event: str) -> None:
         if event == "state":
             logger.info("worker %d: %s", child.pid, child.state)
-        elif self._metrics is not None:
+        elif event == "stats" and self._metrics is not None:
             self._metrics.told(child.pid, child.stats)
+        elif self._inspector is not None:
+            self._inspector.told(child.pid, child.message)
 
     def _take_over(self, child: Child) -> None:
         self._generations.serves(child)
@@ -427,6 +445,8 @@ class Supervisor:
                 loop=child.loop,
                 workers=service.processes.worker_count,
             )
+            if self._inspector is not None:
+                self._inspector.say_where()
         elif not self._has_workers:
             logger.info("the new code serves, %s", self._listening_on)
         if self._has_workers:
@@ -493,6 +513,11 @@ class Supervisor:
 
     def _go_on_behind(self, child: Child, code: int) -> None:
         """Go on without a child that has served, and ended of its own."""
+        if not self._has_workers and self._reloader is None:
+            # It is there for the inspector alone: the program is this child, and ends as it does.
+            self._exit_code = 128 - code if code < 0 else code
+            self._end()
+            return
         if not self._has_workers or self._waits_for_change:
             logger.error("the process that served %s; waiting for a change", _words(code))
             if not self._waits_for_change:  # else it is known what is wrong with newer code
@@ -584,6 +609,17 @@ class Supervisor:
     def _make_metrics(self) -> WorkerMetrics | None:
         bind = self._service.config.metrics_bind
         return WorkerMetrics(bind) if bind else None
+
+    def _make_inspector(self) -> Inspector | None:
+        if not self._service.development.inspect:
+            return None
+        return Inspector(self._service, self._listeners.listeners, self._ask_for_requests)
+
+    def _ask_for_requests(self, pid: int | None) -> None:
+        """Have one child, or those that serve, say what their requests do."""
+        for child in self._children:
+            if child.pid == pid or (pid is None and child in self._generations.serving):
+                child.ask_for_requests()
 
     def _count_restart(self) -> None:
         if self._metrics is not None:

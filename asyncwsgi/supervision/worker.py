@@ -25,6 +25,8 @@ from asyncwsgi.development.error_page import ErrorPage
 from asyncwsgi.development.report import report_of
 from asyncwsgi.errors import AsyncWSGIError, BindError, ConfigError
 from asyncwsgi.event_loops import loop_factory
+from asyncwsgi.inspection.door import with_door
+from asyncwsgi.inspection.recording import Recorder, record
 from asyncwsgi.log_setup import configure_logging, flush_log
 from asyncwsgi.own_process import own_process
 from asyncwsgi.reloading.imports import LateImports, SourceRoots, files_of, with_causes
@@ -102,7 +104,8 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
 
             application = refresh = Refresh(application)
             hide_from_access_log()
-        server = Server(application, _own_config(service.config, inheritance.binds))
+        config = _own_config(service.config, inheritance.binds)
+        server = Server(with_door(application, service.inspector, config), config)
         server.on_serving = _leave_it_to_supervisor
         if service.processes.workers is not None:
             _make_one_of_several(server, service)
@@ -186,6 +189,9 @@ class _SupervisedServer:
         self._server = server
         self._listeners = listeners
         self._watches = service.development.reload
+        self._inspects = service.development.inspect
+        self._keeps_secrets = service.development.inspect_secrets
+        self._recorder: Recorder | None = None
         self._processes = service.processes
         self._tells_stats = bool(service.config.metrics_bind)
         self._wear = Wear(service.processes)
@@ -225,6 +231,8 @@ class _SupervisedServer:
 
     async def _serve(self, channel: Channel) -> None:
         reports = [asyncio.create_task(self._say_alive(channel))]
+        if self._inspects:
+            self._recorder = record(self._server, channel, keeps_secrets=self._keeps_secrets)
         async with self._server:
             for listener in self._listeners:
                 listener.close()  # the server has its own copies, and closes them when it stops
@@ -236,6 +244,8 @@ class _SupervisedServer:
             await self._server.serve_forever()
         for report in reports:
             report.cancel()
+        if self._recorder is not None:
+            self._recorder.close()
         self._send_stats(channel)
 
     async def _say_alive(self, channel: Channel) -> None:
@@ -288,8 +298,15 @@ class _SupervisedServer:
                 self._server.abort()
             case "state":
                 channel.send(event="state", state=describe(self._server.snapshot(stacks=True)))
+            case _:
+                self._do_for_development(message, channel)
+
+    def _do_for_development(self, message: dict[str, Any], channel: Channel) -> None:
+        match message["command"]:
             case "refresh" if self._refresh is not None:
                 self._refresh.files_changed(message["files"], message["stylesheets"])
+            case "inspect-now" if self._recorder is not None:
+                channel.send(event="inspected-now", **self._recorder.now())
             case "broken":
                 self._page.report = message["report"]
 
