@@ -37,7 +37,7 @@
     if (!isNewer) return;
     // Only who knows all changes but the last can take up that one alone.
     const isNext = news.code === own.code && news.files === own.files + 1;
-    if (isNext && news.stylesheets.length && swap(news.stylesheets)) own.files = news.files;
+    if (isNext && news.stylesheets.length && swap(news)) own.files = news.files;
     else reload(news);
   }
 
@@ -62,12 +62,13 @@
 
   // A stylesheet that has changed is loaded beside the old one, which goes when it is there: so
   // nothing is shown without it, and the page keeps its state.
-  function swap(names) {
-    const links = [...document.querySelectorAll('link[rel~="stylesheet" i][href]')].filter(
-      (link) => new URL(link.href).origin === location.origin && !link.dataset.refreshed,
+  function swap(news) {
+    const names = news.stylesheets;
+    const links = [...document.querySelectorAll('link[rel~="stylesheet" i]')].filter(
+      (link) => link.href.startsWith(`${location.origin}/`) && !link.dataset.refreshed,
     );
-    const isNamed = (link) => names.includes(decodeURI(new URL(link.href).pathname).split("/").pop());
-    const named = links.filter(isNamed);
+    const isNamed = ({ href }, name) => new URL(href).pathname.endsWith(`/${encodeURI(name)}`);
+    const named = links.filter((link) => names.some((name) => isNamed(link, name)));
     // One that no link names may be imported by another, or go by another name.
     const chosen = named.length === names.length ? named : links;
     for (const link of chosen) {
@@ -75,12 +76,9 @@
       const href = new URL(link.href);
       href.searchParams.set("_refresh", Date.now());
       next.href = href.href;
-      link.dataset.refreshed = "yes";
       next.onload = () => link.remove();
-      next.onerror = () => {
-        next.remove();
-        delete link.dataset.refreshed;
-      };
+      next.onerror = () => reload(news); // it is gone, or the page names its digest
+      link.dataset.refreshed = "yes";
       link.after(next);
     }
     return chosen.length > 0;

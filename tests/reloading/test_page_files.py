@@ -137,7 +137,8 @@ class TestServed:
 
     def test_all_workers_are_told(self, project: Project) -> None:
         project.serve("--workers", "2")
-        project.process.read_until("listening on ")
+        for _ in range(2):
+            project.process.read_until(" serves")
         browsers = [listen(project) for _ in range(16)]
         project.write("site.css", "p {}")
         assert [read_event(browser)["files"] for browser in browsers] == [1] * 16
