@@ -14,7 +14,11 @@ from click.core import ParameterSource
 
 from asyncwsgi.app_loading import NamedLifespan, format_error
 from asyncwsgi.config import LARGEST_PORT, Config, Option, option_fields
-from asyncwsgi.development.options import DEVELOPMENT_OPTIONS, Development
+from asyncwsgi.development.options import (
+    DEVELOPMENT_OPTIONS,
+    OPTIONS_OF_RELOAD,
+    Development,
+)
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
 from asyncwsgi.log_setup import configure_logging, finish_log, write_error
 from asyncwsgi.running import run_service
@@ -100,6 +104,7 @@ def _click_option(field: dataclasses.Field[Any], option: Option) -> click.Option
         show_envvar=True,
         help=_help_of(option),
         metavar=option.metavar,
+        hidden=option.hidden,
         **more,
     )
 
@@ -207,7 +212,7 @@ def _check_flags(given: set[str], *, reloads: bool, has_workers: bool) -> None:
                 f"--{name} and --bind exclude each other; --bind HOST:PORT says both, and may be "
                 "given several times"
             )
-    for name in sorted(given & {"extra_files", "exclude_patterns"}):
+    for name in sorted(given & OPTIONS_OF_RELOAD):
         if not reloads:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} is for --reload, which is off; give --reload or --debug")
@@ -225,8 +230,8 @@ def _check_needs(given: set[str], options: dict[str, Any]) -> None:
 
 
 def _run(service: Service) -> int:
-    for path in service.development.missing_files if service.development.reload else ():
-        logger.warning("--extra-files: there is no %s; it counts when it is made", path)
+    for line in service.development.renamed:
+        logger.warning(line)
     return run_service(service)
 
 

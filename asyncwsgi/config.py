@@ -32,7 +32,21 @@ _SEVERAL_PROCESSES = (
     "line's: asyncwsgi --workers N APP"
 )
 _FLAGS = {
-    **{name: name for name in ("reload", "debug", "debugger", "extra_files", "exclude_patterns")},
+    **{
+        name: name
+        for name in (
+            "reload",
+            "reload_dir",
+            "reload_include",
+            "reload_exclude",
+            "debug",
+            "debugger",
+        )
+    },
+    # As others call them: uvicorn, Werkzeug.
+    **{f"{name}s": name for name in ("reload_dir", "reload_include", "reload_exclude")},
+    "extra_files": "reload_include",
+    "exclude_patterns": "reload_exclude",
     "use_reloader": "reload",
     "use_debugger": "debug",
 }
@@ -76,6 +90,8 @@ class Option:
     """Whether what it says may be seen by nobody: in a log, an environment, a list of processes."""
     holds_paths: bool = False
     """Whether several are separated as paths are, and not by spaces, in an environment variable."""
+    hidden: bool = False
+    """Whether it is left out of ``--help``, since it is there for who knows it from before."""
 
 
 def _option(default: Any, text: str, *flags: str, **more: Any) -> Any:

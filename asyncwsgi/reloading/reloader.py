@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from asyncwsgi.reloading.installs import Installs
 from asyncwsgi.reloading.sources import Sources
 from asyncwsgi.reloading.watching import Watcher
 from asyncwsgi.server_log import logger
@@ -32,17 +34,34 @@ class Reloader:
     """
 
     def __init__(self, sources: Sources, directory: str, changed: Callable[[], None]) -> None:
+        self._sources = sources
         self._watcher = Watcher(sources, self._files_changed)
         self._directory = directory
         self._changed = changed
         self._loops: Counter[str] = Counter()
         """In how many imports in a row each file has changed."""
+        self._installs = Installs(self._installed)
+        self._warning: asyncio.Task[None] | None = None
         self.is_importing = False
         """Whether an import is under way that a change supersedes; to be set by the owner."""
 
     def watch(self, roots: Iterable[str], since: float) -> None:
         """See `Watcher.watch`."""
         self._watcher.watch(roots, since)
+        if self._warning is None:  # now it is known where the code is
+            self._warning = asyncio.create_task(self._warn_of_unmatched())
+
+    async def _warn_of_unmatched(self) -> None:
+        directories, include, exclude = await asyncio.to_thread(self._sources.unmatched)
+        said = [f"--reload-dir {self._name(path)} is no directory" for path in directories]
+        said += [f"--reload-include {text} matches nothing" for text in include]
+        said += [f"--reload-exclude {text} matches nothing" for text in exclude]
+        if said:
+            logger.warning("%s; what is made later counts nevertheless", ", ".join(said))
+
+    def watch_installs(self) -> None:
+        """Call back, too, when something was installed, until something has changed."""
+        self._installs.watch()
 
     async def look(self) -> None:
         """See `Watcher.look`."""
@@ -51,10 +70,18 @@ class Reloader:
     def close(self) -> None:
         """Watch nothing from now on."""
         self._watcher.close()
+        self._installs.stop()
+        if self._warning is not None:
+            self._warning.cancel()
 
     def served(self) -> None:
         """Know that what was imported serves."""
         self._loops.clear()
+        self._installs.stop()
+
+    def _installed(self) -> None:
+        logger.info("reloading: something was installed")
+        self._changed()
 
     def _files_changed(self, changed: set[str]) -> None:
         if not self.is_importing:
@@ -62,6 +89,7 @@ class Reloader:
         elif not (changed := self._without_loops(changed)):
             return
         logger.info("reloading: %s changed", self._name(min(changed)))
+        self._installs.stop()
         self._changed()
 
     def _without_loops(self, changed: set[str]) -> set[str]:
@@ -71,8 +99,8 @@ class Reloader:
             if self._loops[path] == LONGEST_LOOP:
                 logger.error(
                     "%s has changed in each of %d imports, so importing seems to write it; the "
-                    "import that is under way is kept; --exclude-patterns '*/%s' has --reload "
-                    "ignore the file",
+                    "import that is under way is kept; --reload-exclude '*/%s' has --reload ignore "
+                    "the file",
                     self._name(path),
                     LONGEST_LOOP,
                     Path(path).name,

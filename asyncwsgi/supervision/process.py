@@ -89,6 +89,10 @@ class Child:
         self.started_at = time.time()
         self.report: Report | None = None
         """Why it could not serve, if it said so."""
+        self.is_final = False
+        """Whether that is nothing that a change of the code would make better."""
+        self.may_install = False
+        """Whether something that is installed may make it better."""
         self.reason = ""
         """Why it wants to be replaced, if it does."""
         self.state = ""
@@ -172,6 +176,8 @@ class Child:
             self.roots += message.get("watch", ())
             self.found_at = message.get("since", self.started_at)
             self.report = message.get("report")
+            self.is_final |= message.get("is_final", False)
+            self.may_install |= message.get("may_install", False)
             self.reason = message.get("reason", self.reason)
             self.state = message.get("state", self.state)
             self.has_imported |= event == "imported"

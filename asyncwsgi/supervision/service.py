@@ -115,16 +115,16 @@ def named_service(app: str, config: Config | None, options: Mapping[str, Any]) -
         raise ConfigError("give either config or options, not both")
     if isinstance(others.get("lifespan"), str):
         others["lifespan"] = NamedLifespan(others["lifespan"])
-    reload = own.pop("reload", False)
+    development = Development.from_options({n: own.pop(n) for n in _OF_RELOAD if n in own})
     if own.get("workers") is None:
         for name in own.keys() - set(FOR_ALL):
             raise ConfigError(f"{name} is for workers; give workers=N, too")
     processes = ProcessOptions.from_options(own, reads_environment=False)
-    development = Development.from_options({"reload": reload})
     return Service(app, config or Config.from_options(others), development, processes)
 
 
-SERVICE_OPTIONS = ("reload", *PROCESS_OPTIONS)
+_OF_RELOAD = ("reload", "reload_dir", "reload_include", "reload_exclude")
+SERVICE_OPTIONS = (*_OF_RELOAD, *PROCESS_OPTIONS)
 """What a program may give besides the fields of `Config`, if it names its application."""
 
 

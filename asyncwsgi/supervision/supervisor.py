@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from asyncwsgi.app_loading import directory_of
 from asyncwsgi.clock import clock
 from asyncwsgi.development.report import Report, report_of_text
 from asyncwsgi.log_setup import flush_log
@@ -28,6 +29,7 @@ from asyncwsgi.supervision.metrics import WorkerMetrics
 from asyncwsgi.supervision.process import EXIT_TIMEOUT, Child, start_child
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.sharing import SharedListeners, close_all, open_shared
+from asyncwsgi.supervision.stand_in import StandIn
 from asyncwsgi.supervision.terminal import Terminal
 from asyncwsgi.words import counted
 
@@ -93,7 +95,9 @@ class Supervisor:
 
     What becomes of a child that has ended depends on who may make it better. Where `workers` are
     wanted, another one is started, the later the more have failed; it ends all if none can be had.
-    Where a reloader alone asks for a child, what has failed waits for a change of the code.
+    Where a reloader alone asks for a child, what has failed waits for a change of the code. So does
+    what a reloader watches from the start on, if its first import fails. While nobody serves and a
+    change is waited for, clients are answered here (see `stand_in`).
 
     Args:
         service: what the children serve.
@@ -109,6 +113,8 @@ class Supervisor:
         self._listeners = listeners
         # By name: when it is deleted and comes back, new code has to be looked for in the new one.
         self._directory = str(Path.cwd())
+        self._source = directory_of(service.app)
+        """Where the application is, if no child could say."""
         self._terminal = Terminal()
         self._reloader = _reloader(service, self._directory, self._code_changed)
         self._has_workers = service.processes.worker_count is not None
@@ -125,6 +131,10 @@ class Supervisor:
         """That of the generation before, until the newest has served."""
         self._waits_for_change = False
         """Whether nothing is to be started before the code changes."""
+        self._why_nobody_serves = report_of_text("")
+        self._stand_in: StandIn | None = None
+        if service.development.reload:
+            self._stand_in = StandIn(service, listeners.listeners)
         self._failures = 0
         """How many children in a row have failed."""
         self._pause: asyncio.TimerHandle | None = None
@@ -151,6 +161,8 @@ class Supervisor:
             telling.cancel()
             if self._metrics is not None:
                 await self._metrics.close()
+            if self._stand_in is not None:
+                await self._stand_in.close()
             if self._reloader is not None:
                 self._reloader.close()
             if ticker is not None:
@@ -221,6 +233,8 @@ class Supervisor:
             self._delay.cancel()
             self._delay = None
         self._generations.serving.clear()  # all of them drain, and have a time for that
+        if self._stand_in is not None:
+            self._stand_in.leave(has_successor=False)
         # Whoever connects from now on is refused, and does not wait for somebody who never comes.
         for listener in self._listeners.listeners:
             listener.sock.close()
@@ -244,6 +258,7 @@ class Supervisor:
             self._stop(signal.SIGHUP)
         elif not self._is_ending:
             logger.info("replacing all workers")
+            self._waits_for_change = False
             self._begin_generation()
 
     def _want(self, more: int) -> None:
@@ -284,6 +299,16 @@ class Supervisor:
             child.accept_from(self._listeners.places(number, len(generations.serving)))
         if self._reloader is not None:
             self._reloader.is_importing = bool(generations.importing)
+        self._stand_in_for_children()
+
+    def _stand_in_for_children(self) -> None:
+        if self._stand_in is None:
+            return
+        generations = self._generations
+        if self._waits_for_change and not generations.serving and not generations.importing:
+            self._stand_in.answer(self._why_nobody_serves)
+        else:
+            self._stand_in.leave(has_successor=True)
 
     def _start(self) -> bool:
         try:
@@ -424,6 +449,8 @@ class Supervisor:
         """Go on without a child that has served, and ended of its own."""
         if not self._has_workers or self._waits_for_change:
             logger.error("the process that served %s; waiting for a change", _words(code))
+            if not self._waits_for_change:  # else it is known what is wrong with newer code
+                self._why_nobody_serves = report_of_text(f"The process that served {_words(code)}.")
             self._waits_for_change = True
         else:
             logger.error("worker %d %s", child.pid, _words(code))
@@ -437,17 +464,20 @@ class Supervisor:
         self._generations.ended(child)
         if child.report is None:
             logger.error("the new process %s before it served", _words(code))
-        if self._has_served and self._reloader is not None:
-            self._reloader.watch(child.roots, child.started_at)  # the cure may be a change there
+        if self._reloader is not None and (self._has_served or not child.is_final):
+            # The cure may be a change there, or a module that is missing.
+            self._reloader.watch([self._source, *child.roots], child.started_at)
+            if child.may_install:
+                self._reloader.watch_installs()
         report = child.report or report_of_text(f"The new process {_words(code)}.")
-        self._go_on_without(report, exit_code=_exit_code(code))
+        self._go_on_without(report, exit_code=_exit_code(code), is_final=child.is_final)
         if not self._is_over.is_set():
             self._balance()
 
-    def _go_on_without(self, report: Report, *, exit_code: int) -> None:
-        """Go on without new code, if any ever served; end otherwise."""
+    def _go_on_without(self, report: Report, *, exit_code: int, is_final: bool = False) -> None:
+        """Go on without new code, if any ever served or a change may make it better."""
         generations = self._generations
-        if not self._has_served:
+        if not self._has_served and (self._reloader is None or is_final):
             self._exit_code = exit_code
             self._is_over.set()
             return
@@ -456,6 +486,9 @@ class Supervisor:
         if self._waits_for_change or not generations.missing():
             return
         if not generations.serving and self._failures + 1 >= MOST_FAILURES:
+            if self._reloader is not None:
+                self._wait_for_change(report)
+                return
             logger.error("no worker can be started, and none is left; giving up")
             self._exit_code = exit_code
             self._end()
@@ -467,14 +500,20 @@ class Supervisor:
         generations.give_up()
         self._let_go(self._forker)
         self._forker, self._forker_before = self._forker_before, None
-        self._waits_for_change = self._reloader is not None
         if generations.serving:
             logger.error("the new code does not serve; the code from before goes on")
-        elif self._waits_for_change:
-            logger.error("the new code does not serve, and no other is left; waiting for a change")
         if self._reloader is not None:
-            for child in generations.serving:
-                child.tell_broken(report)
+            self._wait_for_change(report)
+
+    def _wait_for_change(self, report: Report) -> None:
+        self._waits_for_change = True
+        self._why_nobody_serves = report
+        for child in self._generations.serving:
+            child.tell_broken(report)
+        if self._generations.serving:
+            return
+        other = ", and no other is left" if self._has_served else ""
+        logger.error("the code does not serve%s; waiting for a change", other)
 
     def _start_later(self) -> None:
         pause = min(SHORTEST_PAUSE * 2**self._failures, LONGEST_PAUSE)
@@ -545,7 +584,9 @@ def _reloader(service: Service, directory: str, changed: Callable[[], None]) -> 
     development = service.development
     if not development.reload:
         return None
-    sources = Sources(development.extra_files, development.exclude_patterns)
+    sources = Sources(
+        development.reload_dir, development.reload_include, development.reload_exclude, directory
+    )
     return Reloader(sources, directory, changed)
 
 

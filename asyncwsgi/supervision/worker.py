@@ -20,13 +20,14 @@ from functools import partial
 from typing import Any
 
 from asyncwsgi.config import Config
+from asyncwsgi.development.debugger import for_trusted_hosts
 from asyncwsgi.development.error_page import ErrorPage
 from asyncwsgi.development.report import report_of
-from asyncwsgi.errors import AsyncWSGIError
+from asyncwsgi.errors import AsyncWSGIError, BindError, ConfigError
 from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.log_setup import configure_logging, flush_log
 from asyncwsgi.own_process import own_process
-from asyncwsgi.reloading.imports import LateImports, SourceRoots
+from asyncwsgi.reloading.imports import LateImports, SourceRoots, files_of, with_causes
 from asyncwsgi.server.server import Server
 from asyncwsgi.supervision.channel import Channel, encode
 from asyncwsgi.supervision.inheritance import Inheritance
@@ -86,8 +87,10 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
             if forked is None:
                 return 0
             control = _go_on_as_worker(forked, service)
-        # Whether browsers shall see why newer code does not serve.
-        application = page if service.development.debugger else page.application
+        application = page.application
+        if service.development.debugger:
+            # Those who may debug see why newer code does not serve.
+            application = for_trusted_hosts(page, application, service.config)
         server = Server(application, _own_config(service.config, inheritance.binds))
         if service.processes.workers is not None:
             _make_one_of_several(server, service)
@@ -127,8 +130,17 @@ def _make_one_of_several(server: Server, service: Service) -> None:
 
 
 def _report_failure(control: socket.socket, error: AsyncWSGIError, *, watches: bool) -> None:
-    watched = SourceRoots().new() if watches else []
-    event = {"event": "failed", "report": report_of(error), "watch": watched}
+    errors = with_causes(error)
+    watched = [*SourceRoots().new(), *files_of(errors)] if watches else []
+    event = {
+        "event": "failed",
+        "report": report_of(error),
+        "watch": watched,
+        # No change of the code makes these better.
+        "is_final": isinstance(error, (BindError, ConfigError)),
+        # What was not found, or is too old, may be installed.
+        "may_install": any(isinstance(each, ImportError) for each in errors),
+    }
     control.setblocking(True)  # a loop may have had it, and has ended
     with contextlib.suppress(OSError):  # the supervisor has died: it is for the log alone
         control.sendall(encode(event))

@@ -129,7 +129,9 @@ class TestWhatChildrenAreTold:
             asyncwsgi.run("module:app", preload=True)
 
     def test_a_program_gives_all_options_by_name(self) -> None:
-        service = named_service("app", None, {"workers": 2, "reload": True, "threads": 3})
+        options = {"workers": 2, "reload": True, "reload_include": "*.toml", "threads": 3}
+        service = named_service("app", None, options)
+        assert service.development.reload_include == ("*.toml",)
         assert service.processes.worker_count == 2
         assert service.development.reload
         assert service.config.threads == 3
