@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 SERVES := $(VENV)/.serves
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint format docs bench bench-report bench-sse bench-parked bench-live bench-mounts bench-websockets bench-workers bench-hostile soak soak-workers storm conformance autobahn matrix programs clean
+.PHONY: run test lint format docs pictures bench bench-report bench-sse bench-parked bench-live bench-mounts bench-websockets bench-workers bench-hostile soak soak-workers storm conformance autobahn matrix programs clean
 
 run: $(SERVES)  ## serve the Flask example on http://127.0.0.1:8000
 	$(BIN)/asyncwsgi examples/flask_app.py:app
@@ -29,6 +29,9 @@ format: $(STAMP)  ## let ruff rewrite what it can
 
 docs: $(STAMP)  ## write the option table from the declarations
 	$(BIN)/python docs/write_options.py
+
+pictures: $(STAMP)  ## take the pictures of docs/inspecting.md anew, in Chromium
+	INSPECT_PICTURES=$(CURDIR)/docs/pictures $(BIN)/pytest tests/inspection/test_film_strip.py
 
 bench: $(STAMP)  ## measure against the peers, side by side
 	$(BIN)/python bench/run.py
@@ -74,8 +77,9 @@ conformance: $(STAMP)  ## the tests of Werkzeug, Flask and others, unmodified, a
 autobahn: $(STAMP)  ## Autobahn's fuzzing client against WebSockets on the loop; wants a Python 2.7
 	$(BIN)/python -m tests.conformance.autobahn
 
-matrix: $(STAMP)  ## the pytest plugin on old and new releases of pytest, and in parallel
+matrix: $(STAMP)  ## the pytest plugin on releases of pytest, and in parallel; runserver on those of Django
 	$(BIN)/python -m tests.matrix.run
+	$(BIN)/python -m tests.matrix.django_releases
 
 programs:  ## see to it that the tests find Chromium, its driver, git, nginx, HAProxy, Redis and systemd
 	@if command -v chromium && command -v chromedriver && command -v git && \

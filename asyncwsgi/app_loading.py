@@ -36,8 +36,12 @@ _FILE = re.compile(r"(?P<place>[^'\"]+?\.py)(?::(?P<expression>.+))?", re.IGNORE
 _MODULE = re.compile(r"(?P<place>[^:()]+)(?::(?P<expression>.+))?")
 
 
-def load_application(name: str) -> WSGIApplication:
-    """Import the application called `name`; the current directory is searched first.
+def load_application(name: str, directory: str = "") -> WSGIApplication:
+    """Import the application called `name`.
+
+    Args:
+        name: see above.
+        directory: where modules are looked for first; without it, in the current one.
 
     Raises:
         AppImportError: it cannot be found, imported or made; the module's own exception is the
@@ -46,7 +50,9 @@ def load_application(name: str) -> WSGIApplication:
     place, expression = _split(name)
     if not place:
         raise AppImportError(f"{name!r} names no application; expected module:attribute or FILE.py")
-    module = _import(place)
+    if directory:
+        _search_first(Path(directory))
+    module = _import(place, directory)
     found = _evaluate(module, expression) if expression else _discover(module)
     if objection := why_no_application(found):
         raise AppImportError(f"{name!r} {objection}")
@@ -72,8 +78,11 @@ class NamedLifespan:
         self.name = name
         self._factory: Callable[[], AbstractAsyncContextManager[object]] | None = None
 
-    def load(self) -> Callable[[], AbstractAsyncContextManager[object]]:
+    def load(self, directory: str = "") -> Callable[[], AbstractAsyncContextManager[object]]:
         """Import it.
+
+        Args:
+            directory: see `load_application`.
 
         Raises:
             AppImportError: it cannot be found or imported, or is nothing to call.
@@ -84,7 +93,7 @@ class NamedLifespan:
                 raise AppImportError(
                     f"{self.name!r} names no lifespan; expected module:attribute or FILE.py:NAME"
                 )
-            found = _attribute(_import(place), _parse(expression), self.name)
+            found = _attribute(_import(place, directory), _parse(expression), self.name)
             if not callable(found):
                 raise AppImportError(
                     f"{self.name!r} is {with_article(type(found))}, no lifespan; name a function "
@@ -157,13 +166,15 @@ def _is_directory(place: str) -> bool:
     return is_path and os.path.isdir(place)  # noqa: PTH112
 
 
-def _import(place: str) -> ModuleType:
+def _import(place: str, directory: str) -> ModuleType:
     try:
         if _is_directory(place):
             return _import_file(_initialiser(place), place)
         if _has_source_suffix(place):
+            if not _is_file(place):
+                raise AppImportError(_no_file(place, directory))
             return _import_file(Path(place), place)
-        return _import_module(place)
+        return _import_module(place, directory)
     except AppImportError:
         raise
     except (Exception, SystemExit) as error:
@@ -177,8 +188,8 @@ def _failed(what: str, error: BaseException) -> AppImportError:
     return AppImportError(f"{what} failed with {type(error).__name__}: {error}; {cure}")
 
 
-def _import_module(name: str) -> ModuleType:
-    _search_first(Path.cwd())
+def _import_module(name: str, directory: str) -> ModuleType:
+    _search_first(Path(directory or Path.cwd()))
     if name.startswith("."):  # relative to what?
         raise AppImportError(_no_module(name, name))
     try:
@@ -204,8 +215,20 @@ def _no_module(place: str, missing: str) -> str:
     elif _is_file(source):
         cure = f"did you mean {source}?"
     else:
-        cure = "run from the directory that holds it, or give the path of its file"
+        cure = (
+            "run from the directory that holds it, name that by --app-dir, or give the path of its "
+            "file"
+        )
     return f"there is no module {missing!r}; {cure}"
+
+
+def _no_file(place: str, directory: str) -> str:
+    source = Path(directory, place)
+    # Files are named from the current directory, as shells complete them.
+    cure = (
+        f"did you mean {os.path.relpath(source)}?" if _is_file(source) else "expected a Python file"
+    )
+    return f"there is no file {place!r}; {cure}"
 
 
 def _initialiser(directory: str) -> Path:
@@ -221,8 +244,6 @@ def _initialiser(directory: str) -> Path:
 
 def _import_file(path: Path, place: str) -> ModuleType:
     """Import a file by the name that it has in its outermost package."""
-    if not _is_file(path):
-        raise AppImportError(f"there is no file {place!r}; expected a Python file")
     path = path.resolve()
     is_package = path.name == "__init__.py"
     # A name that importing would never look for: `my.app.py`, `APP.PY`.

@@ -1,24 +1,30 @@
-"""The command line: ``asyncwsgi [OPTIONS] APP``. Its options are the fields of `Config`."""
+"""The command line: ``asyncwsgi [OPTIONS] [APP]``."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
 
 from asyncwsgi.app_loading import NamedLifespan, format_error
-from asyncwsgi.config import LARGEST_PORT, Config, Option, option_fields
+from asyncwsgi.command.app_search import Found, find_application
+from asyncwsgi.command.interface import make_command
+from asyncwsgi.command.options import APPLICATION_OPTIONS, ApplicationOptions
+from asyncwsgi.command.settings_file import APP, read_settings
+from asyncwsgi.config import LARGEST_PORT, Config
 from asyncwsgi.development.options import (
     DEVELOPMENT_OPTIONS,
     OPTIONS_OF_RELOAD,
     Development,
 )
+from asyncwsgi.env_files import EnvFiles
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
 from asyncwsgi.log_setup import configure_logging, finish_log, write_error
 from asyncwsgi.running import run_service
@@ -29,9 +35,6 @@ from asyncwsgi.supervision.inheritance import Inheritance, take_inheritance
 from asyncwsgi.supervision.options import FOR_ALL, PROCESS_OPTIONS, ProcessOptions
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.worker import serve_for_supervisor
-from asyncwsgi.version import __version__
-
-ENVIRONMENT_PREFIX = "ASYNCWSGI"
 
 # 0 after a graceful stop, 128 + N after one forced by signal N, 1 for anything unforeseen.
 EXIT_CODES: dict[type[AsyncWSGIError], int] = {
@@ -41,155 +44,127 @@ EXIT_CODES: dict[type[AsyncWSGIError], int] = {
     LifespanError: 5,
 }
 
-SECTIONS = {
-    "host": "Listeners",
-    "threads": "Worker threads and async views",
-    "certfile": "TLS",
-    "head_timeout": "Timeouts",
-    "max_head_size": "Limits",
-    "shutdown_delay": "Health and metrics",
-    "root_path": "Proxies",
-    "server_header": "Server header, log and event loop",
-    "workers": "Processes",
-    "reload": "Development",
-    "version": "Other",
-}
-"""The headings of ``--help``, each by the option above which it stands."""
-
 _NEEDS = {"forwarded_headers": "forwarded_allow_ips", "max_parked": "park_async_views"}
 """Options that say nothing without another one."""
+_FOR_LISTENERS = {
+    "uwsgi_allow_ips": (("uwsgi",), "listeners of uwsgi", "uwsgi://HOST:PORT"),
+    "socket_mode": (("unix:", "uwsgi+unix:"), "Unix sockets", "unix:PATH"),
+}
+"""Options for one kind of listener: how these begin, what they are, and an example."""
 
 
-class _Command(click.Command):
-    """A command whose options are listed below headings."""
+@dataclass
+class _Start:
+    """What is known before options are read."""
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: list[tuple[str, list[tuple[str, str]]]] = []
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if not isinstance(param, click.Option) or record is None:
-                continue  # APP, of which the usage tells
-            if param.name in SECTIONS:
-                sections.append((SECTIONS[param.name], []))
-            sections[-1][1].append(record)
-        for heading, records in sections:
-            with formatter.section(heading):
-                formatter.write_dl(records)
+    settings: dict[str, Any]
+    """What the settings file says."""
+    variables: list[str]
+    """Those that were set out of files."""
+
+    def forget_variables(self) -> None:
+        for name in self.variables:
+            os.environ.pop(name, None)
 
 
-class _Option(click.Option):
-    """An option that blames the variable, and not its flag, for what the variable says."""
+def _begin(ctx: click.Context, env_file: tuple[str, ...]) -> tuple[str, ...]:
+    """Read what says more of the options, before they are read.
 
-    def get_error_hint(self, ctx: click.Context | None) -> str:
-        assert self.name is not None
-        if ctx is not None and ctx.get_parameter_source(self.name) is ParameterSource.ENVIRONMENT:
-            return f"{ENVIRONMENT_PREFIX}_{self.name.upper()}"
-        return super().get_error_hint(ctx)
-
-
-def _click_option(field: dataclasses.Field[Any], option: Option) -> click.Option:
-    flag = f"--{field.name.replace('_', '-')}"
-    default = None if option.implied_by else field.default
-    more: dict[str, Any] = {"type": type(field.default) if field.default is not None else str}
-    if isinstance(field.default, bool):
-        flag = f"{flag}/--no-{flag.removeprefix('--')}"
-    elif isinstance(field.default, tuple):
-        more = {"multiple": True, "type": click.Path() if option.holds_paths else str}
-    elif option.choices:
-        more = {"type": click.Choice(option.choices, case_sensitive=False)}
-    return _Option(
-        [*option.flags, flag],
-        default=default,
-        show_default=default not in (None, (), ""),
-        show_envvar=True,
-        help=_help_of(option),
-        metavar=option.metavar,
-        hidden=option.hidden,
-        **more,
-    )
+    The variables of files are set until all options are known. The application gets them where it
+    is imported: who imports it anew reads the files anew.
+    """
+    settings = read_settings(Path.cwd())
+    named = env_file or settings.get("env_file", ())
+    ctx.obj = _Start(settings, EnvFiles(named).load())
+    return tuple(named)
 
 
-def _help_of(option: Option) -> str:
-    text = _OPTION_NAME.sub(_flag_of, option.help)
-    return f"{text}  [default: as --{option.implied_by}]" if option.implied_by else text
+def _serve(app: str | None, **options: Any) -> NoReturn:
+    sys.exit(_run(_service(app, options)))
 
 
-_OPTION_NAME = re.compile(r"\b[a-z]+(_[a-z]+)+\b")
-
-
-def _flag_of(match: re.Match[str]) -> str:
-    """What an option that a help text names is called on the command line."""
-    names = {field.name for cls in (Config, ProcessOptions) for field, _ in option_fields(cls)}
-    return f"--{match[0].replace('_', '-')}" if match[0] in names else match[0]
-
-
-def _command() -> click.Command:
-    params: list[click.Parameter] = [click.Argument(["app"], metavar="APP")]
-    params += [
-        _click_option(field, option) for field, option in option_fields() if option.on_command_line
-    ]
-    for options in (ProcessOptions, Development):
-        params += [_click_option(field, option) for field, option in option_fields(options)]
-    return _Command(
-        "asyncwsgi",
-        callback=_serve,
-        params=params,
-        help=(
-            "Serve the WSGI application APP.\n\nAPP is module:attribute, module (finds "
-            "application, app or a factory), a file such as app.py:app, or a factory call such "
-            "as module:create_app('production')."
-        ),
-        context_settings={
-            "auto_envvar_prefix": ENVIRONMENT_PREFIX,
-            "help_option_names": ["--help"],
-            "max_content_width": 100,
-        },
-    )
-
-
-def _serve(app: str, **options: Any) -> NoReturn:
-    sys.exit(_exit_code_of(lambda: _run(_service(app, options))))
-
-
-def _service(app: str, options: dict[str, Any]) -> Service:
+def _service(app: str | None, options: dict[str, Any]) -> Service:
+    start: _Start = click.get_current_context().obj
+    _fill_in(options, start.settings)
+    wants_inspector = options["inspect"]
     development = Development.from_options(_take(options, DEVELOPMENT_OPTIONS))
+    application = ApplicationOptions(**_take(options, APPLICATION_OPTIONS))
+    env_files = _env_files(application, development)
+    start.variables += env_files.load()
     processes = ProcessOptions.from_options(
-        _take(options, PROCESS_OPTIONS), reads_environment=not development.debug
+        _take(options, PROCESS_OPTIONS),
+        reads_environment=not (development.debug or development.inspect),
     )
+    if wants_inspector is None and (processes.worker_count or 1) > 1:
+        # It shows one process; who has asked for several, and for --debug, has not asked for it.
+        development = dataclasses.replace(development, inspect=False)
     _check_flags(
-        _flags_given(), reloads=development.reload, has_workers=processes.workers is not None
+        _flags_given(),
+        reloads=development.reload,
+        inspects=development.inspect,
+        has_workers=processes.workers is not None,
     )
+    warnings = [*env_files.complaints, *_find_listeners(options)]
     _check_needs(_flags_given(), options)
-    bad_port = _take_port(options)
-    if not _options_given() & {"host", "port", "bind"}:
-        options["bind"] = take_listeners()
+    config = _config(options)
+    if app is None:
+        found = find_application(application.directory, start.settings.get(APP))
+    else:
+        found = Found(app)
+    start.forget_variables()
+    os.environ.update(found.variables)
+    configure_logging(config)
+    for warning in warnings:
+        logger.warning(warning)
+    if found.reason:
+        logger.info("no APP is given, so %s is served: %s", found.app, found.reason)
+    directory = str(application.directory) if application.app_dir else ""
+    return Service(found.app, config, development, processes, directory, env_files)
+
+
+def _config(options: dict[str, Any]) -> Config:
     if options["lifespan"] is not None:
         options["lifespan"] = NamedLifespan(options["lifespan"])
-    config = Config.from_options(options)
-    configure_logging(config)
-    if bad_port:
-        logger.warning("ignored PORT, which is %r and no port", bad_port)
-    return Service(app, config, development, processes)
+    return Config.from_options(options)
+
+
+def _fill_in(options: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    """Have options that neither a flag nor a variable gives as the settings file says."""
+    given = _options_given()
+    if given & {"host", "port"}:
+        given.add("bind")  # which would take their place
+    for name in settings.keys() & options.keys() - given:
+        options[name] = settings[name]
+
+
+def _env_files(application: ApplicationOptions, development: Development) -> EnvFiles:
+    named = application.env_file
+    finds = development.reload or development.debug or bool(named)
+    return EnvFiles(named, finds=finds)
 
 
 def _take(options: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: options.pop(name) for name in names}
 
 
-def _take_port(options: dict[str, Any]) -> str:
-    """Take PORT, by which hosting platforms say where a program shall listen, as the default.
+def _find_listeners(options: dict[str, Any]) -> Iterator[str]:
+    """Have it listen where the environment says, unless an option does.
 
-    Returns:
-        What it says, if that is no port; else nothing.
+    That counts for more than the settings file, which says what is usual. PORT is how hosting
+    platforms say where a program shall listen; whoever has opened sockets knows more than they.
+
+    Yields:
+        What people should know.
     """
+    given = _options_given()
     port = os.environ.get("PORT", "")
-    source = click.get_current_context().get_parameter_source("port")
-    if not port or options["bind"] or source is not ParameterSource.DEFAULT:
-        return ""
-    if not (port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT):
-        return port
-    options["port"] = int(port)
-    return ""
+    if port and not given & {"port", "bind"}:
+        if port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT:
+            options |= {"port": int(port), "bind": ()}
+        else:
+            yield f"ignored PORT, which is {port!r} and no port"
+    if not given & {"host", "port", "bind"}:
+        options["bind"] = take_listeners() or options["bind"]
 
 
 def _flags_given() -> set[str]:
@@ -204,7 +179,7 @@ def _options_given() -> set[str]:
     return {n for n in ctx.params if ctx.get_parameter_source(n) is not ParameterSource.DEFAULT}
 
 
-def _check_flags(given: set[str], *, reloads: bool, has_workers: bool) -> None:
+def _check_flags(given: set[str], *, reloads: bool, inspects: bool, has_workers: bool) -> None:
     # Of flags alone: a variable may be set for many programs, of which this is one.
     for name in sorted(given & {"host", "port"}):
         if "bind" in given:
@@ -216,6 +191,10 @@ def _check_flags(given: set[str], *, reloads: bool, has_workers: bool) -> None:
         if not reloads:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} is for --reload, which is off; give --reload or --debug")
+    for name in sorted(given & {"inspect_port", "inspect_secrets"}):
+        if not inspects:
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag} is for --inspect, which is off; give --inspect or --debug")
     for name in sorted(given & set(PROCESS_OPTIONS) - set(FOR_ALL)):
         if not has_workers:
             flag = name.replace("_", "-")
@@ -227,6 +206,10 @@ def _check_needs(given: set[str], options: dict[str, Any]) -> None:
         if name in given and not options[needed]:
             flag, other = (f"--{each.replace('_', '-')}" for each in (name, needed))
             raise ConfigError(f"{flag} is for {other}, which is not given; give both")
+    for name, (beginnings, kind, example) in _FOR_LISTENERS.items():
+        if name in given and not any(bind.startswith(beginnings) for bind in options["bind"]):
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag} is for {kind}, and there is none; give --bind {example}")
 
 
 def _run(service: Service) -> int:
@@ -253,7 +236,7 @@ def _exit_code_of(serve: Callable[[], int]) -> int:
         return EXIT_CODES.get(type(error), 1)
 
 
-command = click.version_option(__version__, message="asyncwsgi %(version)s")(_command())
+command = make_command(_serve, _begin)
 
 
 def main() -> None:
@@ -262,6 +245,6 @@ def main() -> None:
     try:
         if (inheritance := take_inheritance()) is not None:
             sys.exit(_exit_code_of(lambda: _serve_for_supervisor(inheritance)))
-        command(prog_name="asyncwsgi")
+        sys.exit(_exit_code_of(lambda: command(prog_name="asyncwsgi")))
     finally:
         finish_log()

@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 from asyncwsgi.access_log import DEFAULT_FORMAT, check_format
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.trusted_peers import TrustedPeers
-from asyncwsgi.words import with_article
+from asyncwsgi.words import nearest, with_article
 
 Loop = Literal["auto", "uvloop", "asyncio"]
 LogFormat = Literal["text", "json"]
@@ -64,7 +64,9 @@ _IN_LOG_CONFIG = ("log_format", "log_level", "access_log_file")
 """Options that say what the file of log_config says."""
 
 KIB = 1024
+FIRST_PORT = 8000
 LARGEST_PORT = 65535
+AUTO = "auto"
 
 FORWARDED_HEADERS = (
     "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port",
@@ -81,6 +83,8 @@ class Option:
     flags: tuple[str, ...] = ()
     minimum: float | None = None
     choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    """What it may be besides a number."""
     on_command_line: bool = True
     implied_by: str = ""
     """Another option, that is on or off, whose value it has unless it is given itself."""
@@ -89,7 +93,7 @@ class Option:
     is_secret: bool = False
     """Whether what it says may be seen by nobody: in a log, an environment, a list of processes."""
     holds_paths: bool = False
-    """Whether several are separated as paths are, and not by spaces, in an environment variable."""
+    """Whether it is a path, or several, which an environment variable separates as paths are."""
     hidden: bool = False
     """Whether it is left out of ``--help``, since it is there for who knows it from before."""
 
@@ -110,7 +114,14 @@ class Config:
     """
 
     host: str = _option("127.0.0.1", "Host name or address to listen on.", "-h")
-    port: int = _option(8000, "Port to listen on; 0 takes a free one.", "-p", minimum=0)
+    port: int | str = _option(
+        FIRST_PORT,
+        "Port to listen on; 0 takes any free one, auto the first free one from 8000 upwards.",
+        "-p",
+        minimum=0,
+        words=(AUTO,),
+        metavar="INTEGER|auto",
+    )
     bind: tuple[str, ...] = _option(
         (),
         "Listener in place of host and port: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N; for "
@@ -170,10 +181,16 @@ class Config:
         on_command_line=False,
     )
 
-    certfile: str | None = _option(None, "TLS certificate chain (PEM); turns TLS on.")
-    keyfile: str | None = _option(None, "TLS private key (PEM), if not in the certificate's file.")
+    certfile: str | None = _option(
+        None, "TLS certificate chain (PEM); turns TLS on.", holds_paths=True
+    )
+    keyfile: str | None = _option(
+        None, "TLS private key (PEM), if not in the certificate's file.", holds_paths=True
+    )
     ca_certs: str | None = _option(
-        None, "Authorities (PEM) that must have signed the client's certificate (mutual TLS)."
+        None,
+        "Authorities (PEM) that must have signed the client's certificate (mutual TLS).",
+        holds_paths=True,
     )
     keyfile_password: str | None = _option(
         None,
@@ -348,6 +365,8 @@ class Config:
 
     def _check(self, field: dataclasses.Field[Any], option: Option) -> None:
         value = getattr(self, field.name)
+        if value in option.words:
+            return
         if field.default is None:
             self._check_optional(field.name, value)
         else:
@@ -392,7 +411,7 @@ class Config:
             raise ConfigError(f"uwsgi_allow_ips: {error}") from None
 
     def _check_port(self) -> None:
-        if self.port > LARGEST_PORT:
+        if isinstance(self.port, int) and self.port > LARGEST_PORT:
             raise ConfigError(f"port must be at most {LARGEST_PORT}, got {self.port}")
 
     def _check_tls(self) -> None:
@@ -519,7 +538,7 @@ class Config:
         known = {field.name for field in dataclasses.fields(cls)}
         for name in options:
             if name not in known:
-                cure = _ELSEWHERE.get(name) or _nearest(name, known)
+                cure = _ELSEWHERE.get(name) or nearest(name, known)
                 raise ConfigError(f"there is no option {name!r}; {cure}")
         values = dict(options)
         with contextlib.suppress(KeyError):
@@ -551,13 +570,6 @@ def _as_tuple(bind: object) -> object:
     if isinstance(bind, str):
         return (bind,)
     return tuple(bind) if isinstance(bind, list) else bind
-
-
-def _nearest(name: str, known: set[str]) -> str:
-    import difflib
-
-    matches = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {matches[0]!r}?" if matches else "see docs/options.md"
 
 
 def option_fields(options: Any = Config) -> list[tuple[dataclasses.Field[Any], Option]]:

@@ -44,8 +44,9 @@ def run(async_fn: Callable[[*Ts], Awaitable[T]], /, *args: *Ts, timeout: float |
         asyncio.CancelledError: it was cancelled; the shutdown of the server does so with those
             that have not ended within ``graceful_timeout``.
     """
-    make = functools.partial(async_fn, *args)
-    return _current_request("run()").tasks.run(make, timeout=timeout)
+    make: Callable[[], Awaitable[T]] = functools.partial(async_fn, *args)
+    request = _current_request("run()")
+    return request.tasks.run(lambda: request.observe(make()), timeout=timeout)
 
 
 def create_task(coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> Future[T]:
@@ -96,9 +97,10 @@ def async_to_sync(async_fn: Callable[P, Awaitable[T]]) -> Callable[P, T]:
         request = current_request()
         if request is None or not request.collect_body():
             return _run_alone(bound)
+        observed: Callable[[], Awaitable[T]] = lambda: request.observe(bound())  # noqa: E731
         if request.cancel_on_disconnect:
-            bound = functools.partial(_until_disconnect, request.disconnect, bound)
-        return request.tasks.run(bound)
+            observed = functools.partial(_until_disconnect, request.disconnect, observed)
+        return request.tasks.run(observed)
 
     return call
 

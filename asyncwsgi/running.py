@@ -22,6 +22,7 @@ from asyncwsgi.server.server import Server
 from asyncwsgi.service_manager import ServiceManager
 from asyncwsgi.signals import StopSignals
 from asyncwsgi.standard_streams import hold_standard_descriptors
+from asyncwsgi.start_line import name_of_loop, say_start
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -88,7 +89,7 @@ def run_service(service: Service) -> int:
         if service.has_supervisor:
             return supervise(service, identity)
         if identity is None:
-            return run_server(Server(service.load(), service.config))
+            return run_server(_introduced(Server(service.load(), service.config), service))
         return _run_as(identity, service)
 
 
@@ -100,10 +101,18 @@ def _run_as(identity: Identity, service: Service) -> int:
         identity.assume()
         binds = tuple(listener.bind for listener in listeners)
         config = dataclasses.replace(service.config, bind=binds)
-        return run_server(Server(service.load(), config))
+        return run_server(_introduced(Server(service.load(), config), service))
     finally:
         for listener in listeners:
             listener.close()
+
+
+def _introduced(server: Server, service: Service) -> Server:
+    """`server`, which will say what it serves, too."""
+    server.on_serving = lambda: say_start(
+        service.app, server.config, server.listening_on, loop=name_of_loop()
+    )
+    return server
 
 
 def _refuse_options_of_processes(options: Mapping[str, Any]) -> None:

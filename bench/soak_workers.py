@@ -270,7 +270,7 @@ class Service:
                 stderr=stderr,
                 env={**os.environ, "MALLOC_ARENA_MAX": "1", "SOAK_RECORD": str(self.record)},
             )  # fmt: skip
-        while self.log.read_text().count("listening on ") < WORKERS:
+        while len(re.findall(r"worker \d+ serves", self.log.read_text())) < WORKERS:
             if self.process.poll() is not None:
                 sys.exit(f"the server did not start: {self.log.read_text()}")
             time.sleep(0.05)

@@ -8,8 +8,11 @@ from typing import Any
 
 import click
 
-from asyncwsgi.cli import ENVIRONMENT_PREFIX, command
+from asyncwsgi.cli import command
+from asyncwsgi.command.options import ApplicationOptions
 from asyncwsgi.config import KIB, Config, Option, option_fields
+from asyncwsgi.development.options import Development
+from asyncwsgi.env_files import ENVIRONMENT_PREFIX
 from asyncwsgi.supervision.options import ProcessOptions
 
 TARGET = Path(__file__).with_name("options.md")
@@ -17,19 +20,21 @@ SMALLEST_SIZE = 16 * KIB
 """Numbers from here on are bytes, and easier to read in units; counts are smaller."""
 
 PREFACE = """\
-<!-- Written by docs/write_options.py; change the declarations in asyncwsgi/config.py instead. -->
+<!-- Written by docs/write_options.py; change the declarations of the options instead. -->
 
 # Options
 
 Every option is a keyword argument of `asyncwsgi.run`, `serve`, `serve_in_thread` and `Server`, and
 a field of `asyncwsgi.Config`. The command line has a flag for each that can be written as text;
-what it is not given, it takes from the environment. Environment variables count for the command
-line alone: a program that calls `asyncwsgi` gets what it passes, and the defaults.
+what it is not given, it takes from the environment, and then from `[tool.asyncwsgi]` in the
+pyproject.toml of the working directory, where each option with a flag may stand by its name (see
+[running.md](running.md#settings-of-a-project)). Both count for the command line alone: a program
+that calls `asyncwsgi` gets what it passes, and the defaults.
 
 Timeouts are seconds; they are looked at about once a second, more often if one is short. Sizes are
 bytes unless their meaning says otherwise. A variable for an option that is on or off takes `1`,
 `true`, `yes`, `on` and their opposites; `ASYNCWSGI_BIND` takes several listeners, separated by
-spaces.
+spaces, and variables for paths take several of them, separated by `:`.
 
 `log_format`, `log_level`, `log_config` and `access_log_file` concern processes whose logging
 asyncwsgi configures: those of the command line, and those of `run` if the program has configured
@@ -50,10 +55,39 @@ These are options of the command line, and of `asyncwsgi.run("module:app", ...)`
 |---|---|---|---|---|
 """
 
+APPLICATION = """
+## Application
+
+These, and those below, are options of the command line alone; see
+[running.md](running.md#the-application).
+
+| option | command line | environment | default | meaning |
+|---|---|---|---|---|
+"""
+
+DEVELOPMENT = """
+## Development
+
+See [running.md](running.md#development---reload-and---debug); of these, `reload` is one of
+`asyncwsgi.run("module:app", ...)`, too.
+
+| option | command line | environment | default | meaning |
+|---|---|---|---|---|
+"""
+
 
 def render() -> str:
     """The whole page."""
-    return PREFACE + _table(Config) + PROCESSES + _table(ProcessOptions)
+    return (
+        PREFACE
+        + _table(Config)
+        + PROCESSES
+        + _table(ProcessOptions)
+        + APPLICATION
+        + _table(ApplicationOptions)
+        + DEVELOPMENT
+        + _table(Development)
+    )
 
 
 def _table(options: Any) -> str:
@@ -73,7 +107,7 @@ def _row(
     meaning = option.help
     if option.choices:
         meaning += f" One of {', '.join(map(_code, option.choices))}."
-    default = _default(field.default)
+    default = f"as {_code(option.implied_by)}" if option.implied_by else _default(field.default)
     return [_code(field.name), flags, variable, default, meaning.replace("|", "\\|")]
 
 

@@ -14,7 +14,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from asyncwsgi.coroutines.asgiref_parking import current_executor, wait_for_task
 from asyncwsgi.coroutines.cancellation import until_disconnect
@@ -128,6 +128,8 @@ class _CountingLoop:
 
     def create_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         request = current_request()  # asgiref calls in the Context of its caller
-        if request is not None and request.cancel_on_disconnect:
-            coroutine = until_disconnect(request.disconnect, coroutine)
+        if request is not None:
+            coroutine = cast("Coroutine[Any, Any, Any]", request.observe(coroutine))
+            if request.cancel_on_disconnect:
+                coroutine = until_disconnect(request.disconnect, coroutine)
         return self._tasks.create_task(coroutine)

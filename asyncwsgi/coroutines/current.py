@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from asyncwsgi.coroutines.disconnect import Disconnect
 from asyncwsgi.coroutines.tasks import LoopTasks
+
+T = TypeVar("T")
 
 
 class CurrentRequest(Protocol):
@@ -30,6 +33,9 @@ class CurrentRequest(Protocol):
 
         False: it is too large, and the coroutine must not run where reading would wait for itself.
         """
+
+    def observe(self, awaitable: Awaitable[T]) -> Awaitable[T]:
+        """What the loop is to run in place of a coroutine of the application; mostly that."""
 
 
 _current: ContextVar[CurrentRequest | None] = ContextVar("asyncwsgi_request", default=None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import secrets
+from collections.abc import Generator, Iterable, Iterator
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from wsgiref.types import StartResponse, WSGIApplication
 
     from werkzeug.debug import DebuggedApplication
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
 
 _IPV6_HOST = re.compile(r"\[([^]]*)\](?::\d*)?")
 """An IPv6 address in the header Host (RFC 3986 3.2.2)."""
+PAGES = "/-/debugger/"
+"""Below it are the pages that were shown for exceptions, for who comes later."""
+SHOWN = "asyncwsgi.debugger"
+"""Of the environ: what was shown for this request, a `Shown`."""
+MOST_PAGES = 20
+_FAILED = "asyncwsgi.debugger.failed"
+
+
+class Shown(NamedTuple):
+    """An exception, and the path of its page."""
+
+    error: Exception
+    path: str
 
 
 def has_werkzeug() -> bool:
@@ -58,9 +72,81 @@ def _debugged(application: WSGIApplication, config: Config) -> DebuggedApplicati
             is_ours = literal is not None and _ipv6_address(literal[1]) in addresses
             return is_ours or super().check_host_trust(environ)
 
-    debugged = Debugged(application, evalex=True)
+        def debug_application(
+            self, environ: dict[str, Any], start_response: StartResponse
+        ) -> Iterator[bytes]:
+            if environ["PATH_INFO"].startswith(PAGES) and self.check_host_trust(environ):
+                return pages.show(environ["PATH_INFO"], start_response)
+            blocks = super().debug_application(environ, start_response)
+            return pages.kept(environ, cast("Generator[bytes]", blocks))
+
+    pages = _Pages()
+    debugged = Debugged(_noticing(application), evalex=True)
     debugged.trusted_hosts += hosts
     return debugged
+
+
+class _Pages:
+    """The pages that the debugger has shown last. Worker threads share them.
+
+    A page names the frames that Werkzeug keeps, so it debugs as well later, and elsewhere, as it
+    did in the response to a script that has thrown it away.
+    """
+
+    def __init__(self) -> None:
+        self._pages: dict[str, list[bytes]] = {}
+
+    def kept(self, environ: dict[str, Any], blocks: Generator[bytes]) -> Iterator[bytes]:
+        """Pass a response on; keep it if it is one for an exception."""
+        page: list[bytes] | None = None
+        try:
+            for block in blocks:
+                if page is None and _FAILED in environ:
+                    # Before it is sent, since whoever has it may ask for it again.
+                    page = []
+                    environ[SHOWN] = Shown(environ.pop(_FAILED), self._keep(page))
+                if page is not None:
+                    page.append(block)
+                yield block
+        finally:
+            blocks.close()
+
+    def _keep(self, page: list[bytes]) -> str:
+        path = f"{PAGES}{secrets.token_urlsafe(8)}"
+        self._pages[path] = page
+        # Another thread may have dropped the same one.
+        for old in list(self._pages)[:-MOST_PAGES]:
+            self._pages.pop(old, None)
+        return path
+
+    def show(self, path: str, start_response: StartResponse) -> Iterator[bytes]:
+        """Answer with the page of this path."""
+        page = self._pages.get(path)
+        status = "200 OK" if page else "404 Not Found"
+        headers = [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store")]
+        start_response(status, headers)
+        yield from page or [
+            b"The process that kept this exception has ended, or others came since."
+        ]
+
+
+def _noticing(application: WSGIApplication) -> WSGIApplication:
+    """`application`; the environ says by what a request has failed."""
+
+    def call(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        __traceback_hide__ = True  # Werkzeug shows no such frame
+        blocks: Any = None
+        try:
+            blocks = application(environ, start_response)
+            yield from blocks
+        except Exception as error:
+            environ[_FAILED] = error
+            raise
+        finally:
+            if hasattr(blocks, "close"):
+                blocks.close()
+
+    return call
 
 
 def _ipv6_address(host: str) -> IPv6Address | None:

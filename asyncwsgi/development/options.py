@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.app_loading import load_application
-from asyncwsgi.config import Option, option_fields
+from asyncwsgi.config import LARGEST_PORT, Option, option_fields
 from asyncwsgi.development.debugger import has_werkzeug, with_debugger
 from asyncwsgi.development.editor import editor_template
 from asyncwsgi.errors import ConfigError
@@ -51,8 +51,22 @@ class Development:
         False, "Take up changed code while the listeners stay open.", implied_by="debug"
     )
     debug: bool = _option(False, "For development: --reload and --debugger, and FLASK_DEBUG=1.")
+    refresh: bool = _option(
+        False,
+        "Have open pages load again when code, templates or static files have changed.",
+        implied_by="reload",
+    )
     debugger: bool = _option(
         False, "Show Werkzeug's interactive debugger for exceptions.", implied_by="debug"
+    )
+    inspect: bool = _option(
+        False,
+        "Show each request as it comes, on a page of its own at this machine alone.",
+        implied_by="debug",
+    )
+    inspect_port: int = _option(0, "Port of that page; 0 is a free one.", minimum=0)
+    inspect_secrets: bool = _option(
+        False, "Keep cookies, passwords and tokens for it as they are, instead of masking them."
     )
     editor: str = _option(
         "",
@@ -99,6 +113,7 @@ class Development:
                 values[field.name] = values.get(option.implied_by, False)
             elif field.default == () and field.name in values:
                 values[field.name] = _paths(values[field.name])
+        values["refresh"] = values["refresh"] and values["reload"]
         values["reload_include"] = values.get("reload_include", ()) + _anchored(values)
         values["reload_exclude"] = values.get("reload_exclude", ()) + values.get(
             "exclude_patterns", ()
@@ -114,11 +129,20 @@ class Development:
         return editor_template(self.editor, os.environ)
 
     def _check(self) -> None:
+        if not 0 <= self.inspect_port <= LARGEST_PORT:
+            raise ConfigError(
+                f"--inspect-port must be from 0 to {LARGEST_PORT}, got {self.inspect_port}"
+            )
         editor_template(self.editor, {})
         if self.reload and os.name != "posix":
             raise ConfigError(
                 "--reload hands sockets from process to process, which this platform cannot; use "
                 "Werkzeug's reloader: python -m asyncwsgi.flask run --debug"
+            )
+        if self.inspect and os.name != "posix":
+            raise ConfigError(
+                "--inspect has a process beside the one that serves, which hands it sockets; this "
+                "platform cannot: give --no-inspect"
             )
         if self.debugger and not has_werkzeug():
             raise ConfigError(
@@ -142,8 +166,10 @@ class Development:
             if values
         ]
 
-    def load(self, name: str, config: Config) -> WSGIApplication:
+    def load(self, name: str, config: Config, directory: str = "") -> WSGIApplication:
         """Import the application called `name`, with the debugger around it if there shall be one.
+
+        Args are those of `load_application`.
 
         Raises:
             AppImportError: see `load_application`.
@@ -151,12 +177,13 @@ class Development:
         if self.debug:
             # Flask reads it when its application is made, and hides exceptions without it.
             os.environ.setdefault("FLASK_DEBUG", "1")
-        application = load_application(name)
+        application = load_application(name, directory)
         return with_debugger(application, config) if self.debugger else application
 
 
 DEVELOPMENT_OPTIONS = tuple(field.name for field in dataclasses.fields(Development))
 OPTIONS_OF_RELOAD = frozenset({
+    "refresh",
     "reload_dir", "reload_include", "reload_exclude", "extra_files", "exclude_patterns",
 })  # fmt: skip
 """Those that say nothing without `reload`."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from asyncwsgi.reloading.installs import Installs
+from asyncwsgi.reloading.page_files import PageFiles
 from asyncwsgi.reloading.sources import Sources
 from asyncwsgi.reloading.watching import Watcher
 from asyncwsgi.server_log import logger
@@ -31,10 +32,18 @@ class Reloader:
         sources: what is watched; children add where their code is.
         directory: that by which files are named in the log.
         changed: called when new code is to be imported.
+        pages_changed: called with the files that pages show, if some have changed and no code has.
     """
 
-    def __init__(self, sources: Sources, directory: str, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        directory: str,
+        changed: Callable[[], None],
+        pages_changed: Callable[[set[str]], None] = lambda _: None,
+    ) -> None:
         self._sources = sources
+        self._page_files = PageFiles(pages_changed, self._name)
         self._watcher = Watcher(sources, self._files_changed)
         self._directory = directory
         self._changed = changed
@@ -84,6 +93,13 @@ class Reloader:
         self._changed()
 
     def _files_changed(self, changed: set[str]) -> None:
+        code = {path for path in changed if not self._sources.is_for_pages(path)}
+        if code:
+            self._code_changed(code)  # new code is news for pages anyway
+        else:
+            self._page_files.tell(changed)
+
+    def _code_changed(self, changed: set[str]) -> None:
         if not self.is_importing:
             self._loops.clear()
         elif not (changed := self._without_loops(changed)):

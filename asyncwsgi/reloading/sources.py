@@ -92,6 +92,8 @@ class Sources:
         include: patterns of files that count, though they are no code.
         exclude: patterns of what does not count.
         directory: the working directory, to which all of these are relative.
+        page_suffixes: of files that count as code does, but call for no new code (`page_files`).
+        files: files that count, whatever they are called and wherever they are.
 
     Raises:
         ConfigError: a pattern that is none.
@@ -103,15 +105,20 @@ class Sources:
         include: Iterable[str] = (),
         exclude: Iterable[str] = (),
         directory: str | None = None,
+        files: Iterable[str] = (),
+        page_suffixes: tuple[str, ...] = (),
     ) -> None:
         directory = os.path.abspath(directory or "")  # noqa: PTH100
         self.roots = [os.path.normpath(os.path.join(directory, path)) for path in directories]  # noqa: PTH118
+        self._page_suffixes = page_suffixes
+        self._suffixes = _SUFFIXES + page_suffixes
         self._finds_roots = not self.roots
         self._include = Patterns(include, directory)
         self._exclude = Patterns(exclude, directory)
         # What is included without an anchor is expected where one works, wherever the code is.
         is_wanted = self._include.has_free and self._finds_roots
-        self._others = [*self._include.bases, *([directory] if is_wanted else [])]
+        self._named = frozenset(os.path.normpath(os.path.join(directory, path)) for path in files)  # noqa: PTH118
+        self._others = [*self._include.bases, *([directory] if is_wanted else []), *self._named]
         self.tops = self._find_tops()
         """Where files may count: the roots, and where else some may be included."""
 
@@ -136,14 +143,23 @@ class Sources:
         return [*roots, *(o for o in self._others if not any(_covers(root, o) for root in roots))]
 
     def counts(self, path: str) -> bool:
-        """Whether a change of `path` calls for new code."""
+        """Whether a change of `path` calls for new code, or for pages to be loaded again."""
         return any(_is_open(path, top) and self._counts_below(top, path) for top in self.tops)
 
     def _counts_below(self, top: str, path: str) -> bool:
-        is_code = (path.endswith(_SUFFIXES) or path == top) and top in self.roots
+        if path in self._named:
+            return True
+        is_code = (path.endswith(self._suffixes) or path == top) and top in self.roots
         if not is_code and not self._include.match(path, top):
             return False
         return not self._exclude.match(path, top)
+
+    def is_for_pages(self, path: str) -> bool:
+        """Whether a file that counts calls for no new code, but for pages to be loaded again."""
+        if not path.endswith(self._page_suffixes) or path in self.roots:
+            return False
+        # What is included calls for new code, whatever it is.
+        return not any(is_below(path, t) and self._include.match(path, t) for t in self.tops)
 
     def has_files_in(self, directory: str) -> bool:
         """Whether `directory` is one, and files in it count, or a directory in it may hold such."""

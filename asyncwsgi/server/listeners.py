@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import socket
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asyncwsgi.config import octal
+from asyncwsgi.config import AUTO, FIRST_PORT, LARGEST_PORT, octal
 from asyncwsgi.errors import BindError, ConfigError
 from asyncwsgi.trusted_peers import address_of
 
@@ -43,6 +44,8 @@ class Listener:
     clean_up: Callable[[], None] = field(default=lambda: None)
     is_uwsgi: bool = False
     """Whether its clients speak the uwsgi protocol, and not HTTP."""
+    asked: tuple[str, int] | None = None
+    """The host and the port that were asked for, if it is one of TCP."""
 
     @property
     def bind(self) -> str:
@@ -79,7 +82,7 @@ def open_listeners(config: Config) -> list[Listener]:
     listeners: list[Listener] = []
     try:
         if not config.bind:
-            listeners += _open_tcp(config.host, config.port)
+            listeners += _open_host(config)
         for bind in config.bind:
             listeners += _open_bind(bind)
         _check_uwsgi(listeners, config)
@@ -111,14 +114,15 @@ def open_copies(listener: Listener, count: int, backlog: int) -> list[Listener]:
     try:
         for _ in range(count):
             sock = socket.socket(listener.sock.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-            copies.append(Listener(sock, listener.name, is_uwsgi=listener.is_uwsgi))
+            is_uwsgi, asked = listener.is_uwsgi, listener.asked
+            copies.append(Listener(sock, listener.name, is_uwsgi=is_uwsgi, asked=asked))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             _bind_tcp(sock, listener.sock.getsockname())
             _listen(copies[-1], backlog)
     except OSError as error:
         for copy in copies:
             copy.close()
-        raise _bind_error(listener.name, error) from error
+        raise _bind_error(listener.name, error, listener.asked) from error
     return copies
 
 
@@ -134,7 +138,7 @@ def _listen(listener: Listener, backlog: int) -> None:
     try:
         listener.sock.listen(backlog)
     except OSError as error:
-        raise _bind_error(listener.name, error) from error
+        raise _bind_error(listener.name, error, listener.asked) from error
 
 
 def _check_uwsgi(listeners: list[Listener], config: Config) -> None:
@@ -176,12 +180,39 @@ def _open_http_bind(bind: str) -> list[Listener]:
 
 def _open_address(bind: str, text: str) -> list[Listener]:
     address = _TCP.fullmatch(text)
-    if address is None or int(address["port"]) > 65535:
+    if address is None or int(address["port"]) > LARGEST_PORT:
         raise ConfigError(
             f"cannot bind {bind!r}: expected HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N; for "
             "uwsgi: uwsgi://HOST:PORT, uwsgi+unix:PATH or uwsgi+fd://N"
         )
     return _open_tcp(address["ipv6"] or address["host"] or "0.0.0.0", int(address["port"]))
+
+
+def _open_host(config: Config) -> list[Listener]:
+    """The listeners at ``host`` and ``port``."""
+    if isinstance(config.port, int):
+        return _open_tcp(config.host, config.port)
+    for port in range(FIRST_PORT, LARGEST_PORT + 1):
+        try:
+            return _open_listening(config, port)
+        except BindError as error:
+            cause = error.__cause__
+            if not (isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE):
+                raise
+    raise BindError(f"cannot listen on {config.host}: all ports from {FIRST_PORT} on are in use")
+
+
+def _open_listening(config: Config, port: int) -> list[Listener]:
+    # Two programs may bind it at the same moment; it is for the one that listens first.
+    listeners = _open_tcp(config.host, port)
+    try:
+        for listener in listeners:
+            _listen(listener, config.backlog)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
 
 
 def _open_tcp(host: str, port: int) -> list[Listener]:
@@ -235,13 +266,13 @@ def _bind_all(
     for family, name in addresses:
         # asyncio sets TCP_NODELAY on what is accepted only if the socket knows that it is TCP.
         sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listeners.append(Listener(sock, f"{host} port {port}"))
+        listeners.append(Listener(sock, f"{host} port {port}", asked=(host, port)))
         try:
             _bind_tcp(sock, name)
         except OSError as error:
             for listener in listeners:
                 listener.close()
-            raise _bind_error(listeners[-1].name, error) from error
+            raise _bind_error(listeners[-1].name, error, (host, port)) from error
     return listeners
 
 
@@ -255,9 +286,27 @@ def _bind_tcp(sock: socket.socket, name: tuple[str, int]) -> None:
     sock.bind(name)
 
 
+def _next_free(host: str, port: int) -> int | None:
+    """A port above `port` at which this process could listen, if one is near."""
+    tries = range(port + 1, min(port + _PORT_TRIES, LARGEST_PORT) + 1)
+    return next((each for each in tries if _is_free(host, each)), None)
+
+
+def _is_free(host: str, port: int) -> bool:
+    hosts = _LOCALHOST if host == "localhost" else (host,)
+    for family, name in itertools.chain.from_iterable(_resolve(each, port) for each in hosts):
+        try:
+            with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as sock:
+                _bind_tcp(sock, name)
+                sock.listen()
+        except OSError as error:
+            if error.errno not in _FAMILIES_MISSING:
+                return False
+    return True
+
+
 _TCP_CURES = {
-    errno.EADDRINUSE: "it is in use; stop the other program or choose another port "
-    "(--port 0 takes a free one)",
+    errno.EADDRINUSE: "it is in use; stop the other program or choose another port",
     errno.EACCES: "not allowed; choose a port above 1023 or ask for the right to it",
     errno.EADDRNOTAVAIL: "no address of this machine; expected one such as 127.0.0.1",
 }
@@ -269,10 +318,19 @@ _UNIX_CURES = {
 }
 
 
-def _bind_error(where: str, error: OSError) -> BindError:
+def _bind_error(where: str, error: OSError, asked: tuple[str, int] | None = None) -> BindError:
     cures = _UNIX_CURES if where.startswith("unix:") else _TCP_CURES
     cure = cures.get(error.errno or 0, error.strerror or str(error))
+    if error.errno == errno.EADDRINUSE and asked is not None:
+        cure += f" ({_how_to_find_a_free_port(*asked)})"
     return BindError(f"cannot listen on {where}: {cure}")
+
+
+def _how_to_find_a_free_port(host: str, port: int) -> str:
+    free = _next_free(host, port)
+    return (
+        "--port 0 takes a free one" if free is None else f"{free} is free; --port {AUTO} finds it"
+    )
 
 
 def _open_descriptor(number: int) -> Listener:

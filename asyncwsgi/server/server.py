@@ -38,6 +38,7 @@ from asyncwsgi.server.snapshot import EMPTY, Snapshot, take_snapshot
 from asyncwsgi.server.stats import Stats
 from asyncwsgi.server.ticker import Ticker
 from asyncwsgi.server.tls import server_context
+from asyncwsgi.server.urls import listening_on, reachable_urls, schemes_of
 from asyncwsgi.server_log import logger
 from asyncwsgi.trusted_peers import TrustedPeers
 from asyncwsgi.words import counted
@@ -56,7 +57,6 @@ LONGEST_TICK = 1.0
 SHORTEST_TICK = 0.01
 CUT_TIMEOUT = 1.0
 """Seconds that the application gets to notice that its clients were cut."""
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class Server:
@@ -120,6 +120,8 @@ class Server:
         self._has_stopped = asyncio.Event()
         self.before_cut: Callable[[], object] | None = None
         """Called on the loop when requests in flight are about to be cut at a shutdown."""
+        self.on_serving: Callable[[], object] | None = None
+        """Called on the loop when clients are served, in place of the log line that says where."""
         self.on_shutdown: Callable[[], object] | None = None
         """Called on the loop when a shutdown begins, whoever has asked for it; once."""
 
@@ -153,8 +155,8 @@ class Server:
         self._was_started = True
         self._stop_asked: asyncio.Future[DrainPhase] = self._loop.create_future()
         try:
-            # Several sockets may listen at one address.
-            self._schemes = {each.address: self._scheme_of(each) for each in self._listeners}
+            has_tls = self._ssl_context is not None
+            self._schemes = schemes_of(self._listeners, has_tls=has_tls)
             self._addresses = tuple(self._schemes)
             await self._lifespan.enter()
             await self._begin()
@@ -182,8 +184,10 @@ class Server:
         logger.info("stopping; %s in flight", in_flight)
 
     def _say_where(self) -> None:
-        urls = [_url(scheme, address) for address, scheme in self._schemes.items()]
-        logger.info("listening on %s", ", ".join(urls))
+        if self.on_serving is not None:
+            self.on_serving()
+        else:
+            logger.info(self.listening_on)
 
     async def serve_forever(self) -> None:
         """Wait until the server has shut down, whoever asked for it."""
@@ -446,7 +450,12 @@ class Server:
     @property
     def urls(self) -> tuple[str, ...]:
         """A URL for each listener that a client on this machine can connect to."""
-        return tuple(_url(self._schemes[a], _reachable(a)) for a in self._addresses)
+        return reachable_urls(self._schemes)
+
+    @property
+    def listening_on(self) -> str:
+        """What the log says of where it listens."""
+        return listening_on(self._schemes)
 
     def _require_start(self) -> None:
         if not self._was_started:
@@ -454,11 +463,6 @@ class Server:
                 "this server has not started, and listens nowhere yet; enter it by `async with`, "
                 "or await start()"
             )
-
-    def _scheme_of(self, listener: Listener) -> str:
-        if listener.is_uwsgi:
-            return "uwsgi"
-        return "http" if self._ssl_context is None else "https"
 
     def snapshot(self, *, stacks: bool = False) -> Snapshot:
         """What it does at this moment. From any thread.
@@ -667,20 +671,6 @@ class _MetricsServer(Server):
                 f"cannot serve metrics on {self.config.bind[0]}: {error.__cause__}; choose another "
                 "metrics_bind (port 0 takes a free one)"
             ) from error
-
-
-def _reachable(address: Address) -> Address:
-    """What a client on this machine connects to; nobody can connect to a wildcard."""
-    if isinstance(address, str):
-        return address
-    return _WILDCARDS.get(address[0], address[0]), address[1]
-
-
-def _url(scheme: str, address: Address) -> str:
-    if isinstance(address, str):
-        return f"uwsgi+unix:{address}" if scheme == "uwsgi" else f"unix:{address}"
-    host = address[0]
-    return f"{scheme}://[{host}]:{address[1]}" if ":" in host else f"{scheme}://{host}:{address[1]}"
 
 
 def _runs(loop: asyncio.AbstractEventLoop) -> bool:

@@ -1,8 +1,9 @@
 """Between the supervisor and a child: one JSON object a line, over a pair of sockets.
 
 The child sends events (``imported``, ``serving``, ``failed``, ``alive``, ``recycle``, ``state``,
-``stats``, ``found``), the supervisor commands (``serve``, ``announce-end``, ``stop``, ``abort``,
-``state``, ``broken``).
+``stats``, ``found``, ``inspected``, ``inspected-dropped``, ``inspected-now``), the supervisor
+commands (``serve``, ``announce-end``, ``stop``, ``abort``, ``state``, ``broken``, ``refresh``,
+``inspect-now``).
 Sockets, and not pipes, because their end is the news that the process at the other end has died, in
 both directions and whatever it died of.
 
@@ -22,9 +23,12 @@ from typing import Any
 
 LARGEST_MESSAGE_SIZE = 1024 * 1024
 """A traceback is in one of them, or what a thousand requests are doing."""
+_CONGESTED_SIZE = 4 * LARGEST_MESSAGE_SIZE
 _LARGEST_TEXT = LARGEST_MESSAGE_SIZE // 16
 """Characters of a text in a message that is too large. JSON writes one of them as up to 12 bytes,
 and no message has more than one text without a bound of its own."""
+AT_ONCE = 64
+"""Messages that are taken before the loop comes round to others."""
 _CUT = "\n... (cut: it is too long)\n"
 
 
@@ -52,9 +56,13 @@ def _shortened(value: Any) -> Any:
 class Channel:
     """One end of it, in a running loop."""
 
+    largest_size = LARGEST_MESSAGE_SIZE
+    """Bytes of a message."""
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._read_count = 0
 
     @classmethod
     async def open(cls, sock: socket.socket) -> Channel:
@@ -66,10 +74,26 @@ class Channel:
         if not self._writer.is_closing():
             self._writer.write(encode(message))
 
+    def send_encoded(self, messages: list[str]) -> None:
+        """Send these in one go, or nothing if the other end is gone.
+
+        Each is a message as JSON of ASCII alone, and not larger than `largest_size`.
+        """
+        if not self._writer.is_closing():
+            self._writer.write("\n".join((*messages, "")).encode("ascii"))
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether the other end has fallen behind by so much that what can wait should."""
+        return self._writer.transport.get_write_buffer_size() > _CONGESTED_SIZE
+
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
         """What the other end sends, until it is gone."""
         try:
             async for line in self._reader:
+                self._read_count += 1
+                if self._read_count % AT_ONCE == 0:
+                    await asyncio.sleep(0)  # what has been read ahead is read without waiting
                 if line.endswith(b"\n"):  # else it was killed before it had sent the rest
                     yield json.loads(line)
         except ConnectionError:

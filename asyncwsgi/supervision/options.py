@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from asyncwsgi.config import Option, octal
+from asyncwsgi.config import AUTO, Option, octal
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.supervision.cores import usable_cores
 
@@ -32,6 +32,8 @@ class ProcessOptions:
         None,
         "Processes that serve; auto is one for each core that may be used. Without it this process "
         "serves itself.",
+        words=(AUTO,),
+        metavar="INTEGER|auto",
     )
     preload: bool = _option(
         False, "Import the application once, in a process that forks the workers."
@@ -60,7 +62,9 @@ class ProcessOptions:
         "listeners before.",
     )
     group: str | None = _option(None, "Group, by name or number; without it, that of the user.")
-    pid: str | None = _option(None, "File in which the number of this process stands.")
+    pid: str | None = _option(
+        None, "File in which the number of this process stands.", holds_paths=True
+    )
     umask: str | None = _option(
         None, "File mode creation mask, octal, of all that is created: 027 for instance."
     )
@@ -117,7 +121,7 @@ class ProcessOptions:
 
 
 def _number_of(text: str, name: str) -> int:
-    if text == "auto":
+    if text == AUTO:
         return usable_cores()
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise ConfigError(f"{name} must be at least 1, or auto, got {text!r}")

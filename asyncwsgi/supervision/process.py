@@ -9,8 +9,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from asyncwsgi.clock import clock
 from asyncwsgi.development.report import Report
@@ -95,10 +95,14 @@ class Child:
         """Whether something that is installed may make it better."""
         self.reason = ""
         """Why it wants to be replaced, if it does."""
+        self.loop = ""
+        """The kind of its event loop, if it serves."""
         self.state = ""
         """What it does, as it said last."""
         self.stats = Stats.none()
         """What it has done and does, as it said last."""
+        self.message: Mapping[str, Any] = {}
+        """What it said last, as it came."""
         self.roots: list[str] = []
         """Where its code is; empty before it has told."""
         self.found_at = self.started_at
@@ -171,7 +175,7 @@ class Child:
         """The names of what it reports, until it has ended; what they carry is kept here."""
         self._channel = await Channel.open(self._control)
         async for message in self._channel.messages():
-            event = message["event"]
+            event, self.message = message["event"], message
             self.heard_at = clock.monotonic()
             self.roots += message.get("watch", ())
             self.found_at = message.get("since", self.started_at)
@@ -179,6 +183,7 @@ class Child:
             self.is_final |= message.get("is_final", False)
             self.may_install |= message.get("may_install", False)
             self.reason = message.get("reason", self.reason)
+            self.loop = message.get("loop", self.loop)
             self.state = message.get("state", self.state)
             self.has_imported |= event == "imported"
             if event == "stats":
@@ -202,11 +207,17 @@ class Child:
         await self._has_ended.wait()
         return self._process.wait()  # at once
 
-    def serve(self, places: list[int]) -> None:
-        """Have it accept clients, from the listeners at these places."""
+    def serve(self, places: list[int], *, code: int = 0, files: int = 0) -> None:
+        """Have it accept clients, from the listeners at these places.
+
+        Args:
+            places: the places.
+            code: which it serves, of those that there have been; for pages that are open.
+            files: how often templates and static files have changed; for them, too.
+        """
         self.may_serve = True
         self._places = places
-        self._send(command="serve", places=places)
+        self._send(command="serve", places=places, code=code, files=files)
 
     def accept_from(self, places: list[int]) -> None:
         """Have it accept from the listeners at these places alone."""
@@ -219,9 +230,22 @@ class Child:
         self.state = ""
         self._send(command="state")
 
+    def ask_for_requests(self) -> None:
+        """Have it say what its threads and its requests do, for the request inspector."""
+        self._send(command="inspect-now")
+
     def tell_broken(self, report: Report) -> None:
         """Say why newer code does not serve."""
         self._send(command="broken", report=report)
+
+    def refresh(self, files: int, stylesheets: list[str]) -> None:
+        """Have it tell browsers that templates or static files have changed once more.
+
+        Args:
+            files: how often they have by now.
+            stylesheets: the names of those that have, if no others have.
+        """
+        self._send(command="refresh", files=files, stylesheets=stylesheets)
 
     def announce_end(self) -> None:
         """Have it say that it is not ready any more, and stop after its ``shutdown_delay``."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from asyncwsgi.app_loading import NamedLifespan
 from asyncwsgi.config import SECRETS, Config, option_fields
 from asyncwsgi.development.options import Development
+from asyncwsgi.env_files import EnvFiles
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.import_variables import answering
 from asyncwsgi.log_setup import enable_loggers
@@ -37,8 +38,18 @@ class Service:
     config: Config = field(default_factory=Config)
     development: Development = field(default_factory=Development)
     processes: ProcessOptions = field(default_factory=ProcessOptions)
+    app_dir: str = ""
+    """Where modules are looked for first; empty is the current directory."""
+    env_files: EnvFiles = field(default_factory=EnvFiles)
+    inspector: str = ""
+    """The URL of the request inspector, with its key; known once it listens."""
 
     def __post_init__(self) -> None:
+        if self.development.inspect and (self.processes.worker_count or 1) > 1:
+            raise ConfigError(
+                f"--inspect shows the requests of one process, and there shall be "
+                f"{self.processes.worker_count} workers; give --workers 1, or --no-inspect"
+            )
         if self.processes.preload and self.development.reload:
             raise ConfigError(
                 "preload and reload exclude each other: what is imported once is not taken up again"
@@ -47,20 +58,24 @@ class Service:
     @property
     def has_supervisor(self) -> bool:
         """Whether children serve, and not this process."""
-        return self.processes.worker_count is not None or self.development.reload
+        development = self.development
+        has_workers = self.processes.worker_count is not None
+        return has_workers or development.reload or development.inspect
 
     def load(self) -> WSGIApplication:
-        """Import the application, and the lifespan.
+        """Import the application, and the lifespan, with the variables that they shall have.
 
         Raises:
             AppImportError: see `load_application`.
+            ConfigError: see `EnvFiles.load`.
         """
+        self.env_files.load()
         lifespan = self.config.lifespan
         with answering(IMPORT_VARIABLES) as asked:
             try:
-                application = self.development.load(self.app, self.config)
+                application = self.development.load(self.app, self.config, self.app_dir)
                 if isinstance(lifespan, NamedLifespan):
-                    lifespan.load()
+                    lifespan.load(self.app_dir)
             finally:
                 enable_loggers()
         # Extensions look for it, too: Flask-SocketIO chooses its mode by it.
@@ -83,6 +98,9 @@ class Service:
             "config": _as_json(self.config),
             "development": dataclasses.asdict(self.development),
             "processes": dataclasses.asdict(self.processes),
+            "app_dir": self.app_dir,
+            "env_files": dataclasses.asdict(self.env_files),
+            "inspector": self.inspector,
         }
 
     def secrets(self) -> dict[str, str]:
@@ -100,6 +118,9 @@ class Service:
             Config(**config),
             Development(**_with_tuples(values["development"])),
             ProcessOptions(**_with_tuples(values["processes"])),
+            values["app_dir"],
+            EnvFiles(**_with_tuples(values["env_files"])),
+            values["inspector"],
         )
 
 
@@ -115,7 +136,9 @@ def named_service(app: str, config: Config | None, options: Mapping[str, Any]) -
         raise ConfigError("give either config or options, not both")
     if isinstance(others.get("lifespan"), str):
         others["lifespan"] = NamedLifespan(others["lifespan"])
-    development = Development.from_options({n: own.pop(n) for n in _OF_RELOAD if n in own})
+    reloading = {name: own.pop(name) for name in _OF_RELOAD if name in own}
+    # What is put into pages is for who runs the command, and not for what a program embeds.
+    development = Development.from_options({**reloading, "refresh": False})
     if own.get("workers") is None:
         for name in own.keys() - set(FOR_ALL):
             raise ConfigError(f"{name} is for workers; give workers=N, too")

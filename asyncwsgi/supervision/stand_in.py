@@ -112,7 +112,7 @@ def _own_config(config: Config, listeners: Sequence[Listener]) -> Config:
     return dataclasses.replace(
         config,
         bind=tuple(listener.bind for listener in listeners),
-        # The options are prepared: nobody is asked for a passphrase, which would hold up the loop.
+        # Nobody is asked for a passphrase, which would hold up the loop: it is known by now.
         ssl_context=server_context(config),
         certfile=None,
         keyfile=None,

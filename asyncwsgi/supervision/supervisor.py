@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from asyncwsgi.app_loading import directory_of
 from asyncwsgi.clock import clock
 from asyncwsgi.development.report import Report, report_of_text
+from asyncwsgi.inspection.inspector import Inspector
 from asyncwsgi.log_setup import flush_log
+from asyncwsgi.reloading.page_files import PAGE_SUFFIXES, STYLESHEET_SUFFIX
 from asyncwsgi.reloading.reloader import Reloader
 from asyncwsgi.reloading.sources import Sources
 from asyncwsgi.server.listeners import Listener, open_listeners
 from asyncwsgi.server.ticker import Ticker
 from asyncwsgi.server.tls import prepared
+from asyncwsgi.server.urls import listening_on, schemes_of
 from asyncwsgi.server_log import logger
 from asyncwsgi.service_manager import ServiceManager
+from asyncwsgi.start_line import say_start
 from asyncwsgi.supervision.generations import Generations
 from asyncwsgi.supervision.identity import Identity
 from asyncwsgi.supervision.metrics import WorkerMetrics
@@ -44,6 +50,9 @@ ANSWER_TIMEOUT = 1.0
 """Seconds that a worker gets to say what it does."""
 LONGEST_LOOK = 1.0
 """Seconds between looks at workers that may hang; fewer if `worker_timeout` is short."""
+
+NEWS = ("stats", "state", "inspected", "inspected-dropped", "inspected-now")
+"""Events of a child that call for nothing but to be kept, or shown."""
 
 
 def supervise(service: Service, identity: Identity | None = None) -> int:
@@ -111,18 +120,27 @@ class Supervisor:
         self._service = service
         self._identity = identity
         self._listeners = listeners
+        has_tls = service.config.certfile is not None
+        self._listening_on = listening_on(schemes_of(listeners.listeners, has_tls=has_tls))
         # By name: when it is deleted and comes back, new code has to be looked for in the new one.
         self._directory = str(Path.cwd())
         self._source = directory_of(service.app)
         """Where the application is, if no child could say."""
         self._terminal = Terminal()
-        self._reloader = _reloader(service, self._directory, self._code_changed)
+        self._reloader = _reloader(
+            service, self._directory, self._code_changed, self._page_files_changed
+        )
         self._has_workers = service.processes.worker_count is not None
         self._manager = ServiceManager()
         self._metrics = self._make_metrics()
+        self._inspector = self._make_inspector()
         self._children: dict[Child, asyncio.Task[None]] = {}
         """All of them, with the task that attends to each."""
         self._generations = Generations[Child](service.processes.worker_count or 1)
+        self._code = 0
+        """The newest code. Grows also from one supervisor to the next, which pages may outlive."""
+        self._file_changes = 0
+        """How often templates and static files have changed."""
         self._has_served = False
         """Whether any child ever has: before that there is nothing to fall back to."""
         self._forker: Child | None = None
@@ -155,6 +173,10 @@ class Supervisor:
         try:
             if self._metrics is not None:
                 await self._metrics.start()
+            if self._inspector is not None:
+                await self._inspector.start()
+                url = self._inspector.url
+                self._service = dataclasses.replace(self._service, inspector=url)
             self._begin_generation()
             await self._is_over.wait()
         finally:
@@ -163,6 +185,8 @@ class Supervisor:
                 await self._metrics.close()
             if self._stand_in is not None:
                 await self._stand_in.close()
+            if self._inspector is not None:
+                await self._inspector.close()
             if self._reloader is not None:
                 self._reloader.close()
             if ticker is not None:
@@ -265,6 +289,9 @@ class Supervisor:
         if self._is_ending:
             return
         generations = self._generations
+        if self._inspector is not None and generations.wanted + more > 1:
+            logger.warning("stays at 1 worker: --inspect shows the requests of one; --no-inspect")
+            return
         generations.wanted = max(1, generations.wanted + more)
         logger.info("now %s", counted(generations.wanted, "worker"))
         self._balance()
@@ -275,7 +302,19 @@ class Supervisor:
         self._waits_for_change = False
         self._begin_generation()
 
+    def _page_files_changed(self, paths: set[str]) -> None:
+        names = {os.path.basename(path) for path in paths}  # noqa: PTH119  strings suffice
+        are_stylesheets = all(name.endswith(STYLESHEET_SUFFIX) for name in names)
+        self._refresh_pages(sorted(names) if are_stylesheets else [])
+
+    def _refresh_pages(self, stylesheets: list[str]) -> None:
+        self._file_changes += 1
+        for child in self._children:
+            if child.may_serve:
+                child.refresh(self._file_changes, stylesheets)
+
     def _begin_generation(self) -> None:
+        self._code = max(self._code + 1, int(time.time() * 1000))
         self._failures = 0
         self._end_pause()
         self._change_forkers()
@@ -345,6 +384,8 @@ class Supervisor:
         del self._children[child]
         if self._metrics is not None:
             self._metrics.ended(child.pid)
+        if self._inspector is not None:
+            self._inspector.worker_ended(child.pid)
         self._ended(child, code)
 
     async def _listen(self, child: Child) -> None:
@@ -353,12 +394,16 @@ class Supervisor:
                 await self._reloader.look()
             importing = self._generations.importing
             wanted = self._generations.wanted
-            if event in ("stats", "state"):
+            if event in NEWS:
                 self._take_news(child, event)
             elif child in importing and event == "imported" and child.can_fork:
                 self._fork_from(child)
             elif child in importing and event == "imported":  # still
-                child.serve(self._listeners.places(len(self._generations.serving), wanted))
+                child.serve(
+                    self._listeners.places(len(self._generations.serving), wanted),
+                    code=self._code,
+                    files=self._file_changes,
+                )
             elif event == "imported":  # it handles SIGTERM itself, and was told by nothing else
                 child.stop(has_successor=not self._is_ending)
             elif child in importing and event == "serving":
@@ -371,11 +416,14 @@ class Supervisor:
     def _take_news(self, child: Child, event: str) -> None:
         if event == "state":
             logger.info("worker %d: %s", child.pid, child.state)
-        elif self._metrics is not None:
+        elif event == "stats" and self._metrics is not None:
             self._metrics.told(child.pid, child.stats)
+        elif self._inspector is not None:
+            self._inspector.told(child.pid, child.message)
 
     def _take_over(self, child: Child) -> None:
         self._generations.serves(child)
+        self._say_that_it_serves(child)
         if not self._has_served:
             self._manager.ready()
         self._has_served = True
@@ -386,6 +434,24 @@ class Supervisor:
             self._reloader.served()
         self._balance()
         self._watch(child, child.started_at)
+
+    def _say_that_it_serves(self, child: Child) -> None:
+        service = self._service
+        if not self._has_served:
+            say_start(
+                service.app,
+                service.config,
+                self._listening_on,
+                loop=child.loop,
+                workers=service.processes.worker_count,
+            )
+            if self._inspector is not None:
+                self._inspector.say_where()
+        elif not self._has_workers:
+            logger.info("the new code serves, %s", self._listening_on)
+        if self._has_workers:
+            logger.info("worker %d serves", child.pid)
+        flush_log()  # what other processes have to say of it comes behind that
 
     def _has_lived(self, child: Child) -> None:
         if child in self._generations.serving:
@@ -447,6 +513,11 @@ class Supervisor:
 
     def _go_on_behind(self, child: Child, code: int) -> None:
         """Go on without a child that has served, and ended of its own."""
+        if not self._has_workers and self._reloader is None:
+            # It is there for the inspector alone: the program is this child, and ends as it does.
+            self._exit_code = 128 - code if code < 0 else code
+            self._end()
+            return
         if not self._has_workers or self._waits_for_change:
             logger.error("the process that served %s; waiting for a change", _words(code))
             if not self._waits_for_change:  # else it is known what is wrong with newer code
@@ -511,6 +582,8 @@ class Supervisor:
         for child in self._generations.serving:
             child.tell_broken(report)
         if self._generations.serving:
+            if self._service.development.debugger:
+                self._refresh_pages([])  # those that are open show it, too
             return
         other = ", and no other is left" if self._has_served else ""
         logger.error("the code does not serve%s; waiting for a change", other)
@@ -536,6 +609,17 @@ class Supervisor:
     def _make_metrics(self) -> WorkerMetrics | None:
         bind = self._service.config.metrics_bind
         return WorkerMetrics(bind) if bind else None
+
+    def _make_inspector(self) -> Inspector | None:
+        if not self._service.development.inspect:
+            return None
+        return Inspector(self._service, self._listeners.listeners, self._ask_for_requests)
+
+    def _ask_for_requests(self, pid: int | None) -> None:
+        """Have one child, or those that serve, say what their requests do."""
+        for child in self._children:
+            if child.pid == pid or (pid is None and child in self._generations.serving):
+                child.ask_for_requests()
 
     def _count_restart(self) -> None:
         if self._metrics is not None:
@@ -580,14 +664,24 @@ class Supervisor:
                 child.abort_hanging()
 
 
-def _reloader(service: Service, directory: str, changed: Callable[[], None]) -> Reloader | None:
+def _reloader(
+    service: Service,
+    directory: str,
+    changed: Callable[[], None],
+    pages_changed: Callable[[set[str]], None],
+) -> Reloader | None:
     development = service.development
     if not development.reload:
         return None
     sources = Sources(
-        development.reload_dir, development.reload_include, development.reload_exclude, directory
+        development.reload_dir,
+        development.reload_include,
+        development.reload_exclude,
+        directory,
+        files=service.env_files.watched,
+        page_suffixes=PAGE_SUFFIXES if development.refresh else (),
     )
-    return Reloader(sources, directory, changed)
+    return Reloader(sources, directory, changed, pages_changed)
 
 
 def _words(code: int) -> str:

@@ -17,7 +17,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.config import Config
 from asyncwsgi.development.debugger import for_trusted_hosts
@@ -25,10 +25,13 @@ from asyncwsgi.development.error_page import ErrorPage
 from asyncwsgi.development.report import report_of
 from asyncwsgi.errors import AsyncWSGIError, BindError, ConfigError
 from asyncwsgi.event_loops import loop_factory
+from asyncwsgi.inspection.door import with_door
+from asyncwsgi.inspection.recording import Recorder, record
 from asyncwsgi.log_setup import configure_logging, flush_log
 from asyncwsgi.own_process import own_process
 from asyncwsgi.reloading.imports import LateImports, SourceRoots, files_of, with_causes
 from asyncwsgi.server.server import Server
+from asyncwsgi.start_line import name_of_loop
 from asyncwsgi.supervision.channel import Channel, encode
 from asyncwsgi.supervision.inheritance import Inheritance
 from asyncwsgi.supervision.metrics import STATS_INTERVAL
@@ -36,6 +39,9 @@ from asyncwsgi.supervision.preloading import fork_workers
 from asyncwsgi.supervision.recycling import Wear
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.state import describe
+
+if TYPE_CHECKING:
+    from asyncwsgi.development.refresh import Refresh
 
 WEAR_INTERVAL = 0.5
 """Seconds between looks at how many requests it has served, and at its memory."""
@@ -91,11 +97,20 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
         if service.development.debugger:
             # Those who may debug see why newer code does not serve.
             application = for_trusted_hosts(page, application, service.config)
-        server = Server(application, _own_config(service.config, inheritance.binds))
+        refresh = None
+        if service.development.refresh:
+            # Here, since production does without it.
+            from asyncwsgi.development.refresh import Refresh, hide_from_access_log
+
+            application = refresh = Refresh(application)
+            hide_from_access_log()
+        config = _own_config(service.config, inheritance.binds)
+        server = Server(with_door(application, service.inspector, config), config)
+        server.on_serving = _leave_it_to_supervisor
         if service.processes.workers is not None:
             _make_one_of_several(server, service)
         with asyncio.Runner(loop_factory=loop_factory(service.config.loop)) as runner:
-            supervised = _SupervisedServer(server, service, page, inheritance.listeners)
+            supervised = _SupervisedServer(server, service, page, refresh, inheritance.listeners)
             runner.run(supervised.serve(control))
     except AsyncWSGIError as error:
         _report_failure(control, error, watches=service.development.reload)
@@ -103,6 +118,10 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
     except _Superseded:
         return 128 + signal.SIGTERM
     return 0
+
+
+def _leave_it_to_supervisor() -> None:
+    """Say nothing: the supervisor says once what is served, and where."""
 
 
 def _own_config(config: Config, binds: tuple[str, ...]) -> Config:
@@ -164,15 +183,20 @@ class _SupervisedServer:
         server: Server,
         service: Service,
         page: ErrorPage,
+        refresh: Refresh | None,
         listeners: Sequence[socket.socket],
     ) -> None:
         self._server = server
         self._listeners = listeners
         self._watches = service.development.reload
+        self._inspects = service.development.inspect
+        self._keeps_secrets = service.development.inspect_secrets
+        self._recorder: Recorder | None = None
         self._processes = service.processes
         self._tells_stats = bool(service.config.metrics_bind)
         self._wear = Wear(service.processes)
         self._page = page
+        self._refresh = refresh
         self._has_announced = False
         """Whether it was told that it will stop."""
         self._stopping: asyncio.Task[None] | None = None
@@ -207,17 +231,21 @@ class _SupervisedServer:
 
     async def _serve(self, channel: Channel) -> None:
         reports = [asyncio.create_task(self._say_alive(channel))]
+        if self._inspects:
+            self._recorder = record(self._server, channel, keeps_secrets=self._keeps_secrets)
         async with self._server:
             for listener in self._listeners:
                 listener.close()  # the server has its own copies, and closes them when it stops
             if self._stopping is None:  # else its lifespan was given up
                 flush_log()  # what other processes have to say of it comes behind that
-                channel.send(event="serving")
+                channel.send(event="serving", loop=name_of_loop())
                 reports.append(asyncio.create_task(self._look_at_wear(channel)))
                 reports.append(asyncio.create_task(self._keep_telling_stats(channel)))
             await self._server.serve_forever()
         for report in reports:
             report.cancel()
+        if self._recorder is not None:
+            self._recorder.close()
         self._send_stats(channel)
 
     async def _say_alive(self, channel: Channel) -> None:
@@ -253,6 +281,8 @@ class _SupervisedServer:
     async def _do(self, message: dict[str, Any], channel: Channel) -> None:
         match message["command"]:
             case "serve":
+                if self._refresh is not None:
+                    self._refresh.begin(message["code"], message["files"])
                 self._server.accept_from(message["places"])
                 self._has_leave.set()
             case "announce-end":
@@ -263,10 +293,20 @@ class _SupervisedServer:
                 self._stop(has_successor=message["has_successor"])
             case "abort":
                 self._stop()
+                self._server.begin_shutdown()  # it may still wait for the browsers' streams
                 await asyncio.sleep(0)  # first it stops, then what it waits for is cut
                 self._server.abort()
             case "state":
                 channel.send(event="state", state=describe(self._server.snapshot(stacks=True)))
+            case _:
+                self._do_for_development(message, channel)
+
+    def _do_for_development(self, message: dict[str, Any], channel: Channel) -> None:
+        match message["command"]:
+            case "refresh" if self._refresh is not None:
+                self._refresh.files_changed(message["files"], message["stylesheets"])
+            case "inspect-now" if self._recorder is not None:
+                channel.send(event="inspected-now", **self._recorder.now())
             case "broken":
                 self._page.report = message["report"]
 
@@ -282,5 +322,9 @@ class _SupervisedServer:
     def _stop(self, *, has_successor: bool = False) -> None:
         self._has_leave.set()
         if self._stopping is None:
-            stop = self._server.shutdown(has_successor=has_successor)
-            self._stopping = asyncio.create_task(stop)
+            self._stopping = asyncio.create_task(self._shut_down(has_successor=has_successor))
+
+    async def _shut_down(self, *, has_successor: bool) -> None:
+        if self._refresh is not None:
+            await self._refresh.close()
+        await self._server.shutdown(has_successor=has_successor)

@@ -15,7 +15,9 @@ from tests.doors.conftest import Start, Write
 
 PACKAGE = Path(asyncwsgi.__file__).parent
 
-USAGE = "asyncwsgi [OPTIONS] APP"
+USAGE = "asyncwsgi [OPTIONS] [APP]"
+START = "INFO asyncwsgi "
+COMPLETION = 'eval "$(_ASYNCWSGI_COMPLETE='
 FLOORS = "6  doors"
 HELD_LOOP = "shop.views.report has held"
 HUNG = "HungApplication: "
@@ -36,13 +38,27 @@ def pattern_of(text: str) -> str:
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "text"], ids=str)
 def test_what_is_shown_is_looked_at_below(block: Block) -> None:
-    assert block.source.startswith((USAGE, FLOORS, HELD_LOOP, HUNG))
+    assert block.source.startswith((USAGE, START, COMPLETION, FLOORS, HELD_LOOP, HUNG))
 
 
 def test_the_usage(start: Start) -> None:
     process = start("-m", "asyncwsgi", "--help")
     assert process.wait() == 0
     assert process.output.startswith(f"Usage: {shown(USAGE)}")
+
+
+def test_the_line_of_the_start(start: Start, write: Write) -> None:
+    write("web.py", "def app(environ, start_response): ...")
+    process = start("-m", "asyncwsgi", "--loop", "uvloop", "--port", "0", "web:app")
+    assert re.search(pattern_of(shown(START)), process.read_until("listening on "))
+
+
+def test_the_completion_of_shells(start: Start) -> None:
+    for shell in re.findall("COMPLETE=(.*)_source", shown(COMPLETION)):
+        variables = {"_ASYNCWSGI_COMPLETE": f"{shell}_source"}
+        process = start("-m", "asyncwsgi", environment=variables)
+        assert process.wait() == 0
+        assert f"_ASYNCWSGI_COMPLETE={shell}_complete" in process.output
 
 
 def test_the_plan_of_the_house_names_what_there_is() -> None:

@@ -59,10 +59,6 @@ class Process:
         self.log = ""
         """Its standard error, as far as it was read; whole when it has ended."""
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def read_until(self, text: str) -> str:
         """Wait for a line with `text` on standard error; that line.
 
@@ -84,6 +80,11 @@ class Process:
     def connect(self) -> Client:
         """Wait until it listens; a connection to the first of its listeners."""
         return connect(address_of(self.urls()[0]))
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
 
     def send_signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)

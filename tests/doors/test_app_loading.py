@@ -390,8 +390,8 @@ class TestFailingImport:
         write("shop/__init__.py", "")
         refused = refusal(app)
         assert str(refused) == (
-            f"there is no module {missing!r}; run from the directory that holds it, or give the "
-            "path of its file"
+            f"there is no module {missing!r}; run from the directory that holds it, name that by "
+            "--app-dir, or give the path of its file"
         )
         assert refused.__cause__ is None
 

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from asyncwsgi import __version__
-from asyncwsgi.cli import SECTIONS
-from asyncwsgi.config import option_fields
+from asyncwsgi.command.interface import SECTIONS
+from asyncwsgi.command.options import command_line_options
 from tests.client import Client, connect
 from tests.doors.conftest import Start, Write
 from tests.doors.processes import Process, address_of
@@ -201,19 +201,32 @@ class TestExitCode:
     def test_help_is_0(self, run: Run) -> None:
         process = run("--help")
         assert process.wait() == 0
-        assert process.output.startswith("Usage: asyncwsgi [OPTIONS] APP\n")
+        assert process.output.startswith("Usage: asyncwsgi [OPTIONS] [APP]\n")
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            pytest.param([], "Missing argument 'APP'", id="no APP"),
             pytest.param(["--prot", "80", "web:app"], "No such option", id="no option"),
-            pytest.param(["--port", "http", "web:app"], "'http' is not a valid", id="no number"),
+            pytest.param(
+                ["--port", "http", "web:app"],
+                "'http' is not a valid integer, nor 'auto'",
+                id="no number",
+            ),
             pytest.param(["--loop", "trio", "web:app"], "'trio' is not one of", id="no choice"),
             pytest.param(
                 ["--forwarded-headers", "forwarded", "web:app"],
                 "--forwarded-headers is for --forwarded-allow-ips, which is not given; give both",
                 id="a flag without the one that it is for",
+            ),
+            pytest.param(
+                ["--uwsgi-allow-ips", "*", "--bind", "127.0.0.1:0", "web:app"],
+                "--uwsgi-allow-ips is for listeners of uwsgi, and there is none; give --bind uwsgi",
+                id="proxies of uwsgi without a listener for them",
+            ),
+            pytest.param(
+                ["--socket-mode", "600", "--bind", "fd://0", "web:app"],
+                "--socket-mode is for Unix sockets, and there is none; give --bind unix:PATH",
+                id="the mode of no file",
             ),
             pytest.param(
                 ["--threads", "0", "web:app"], "threads must be at least 1, got 0", id="too small"
@@ -314,9 +327,10 @@ class TestExitCode:
     def test_a_port_in_use_is_4(self, run: Run, taken: int, options: list[str]) -> None:
         process = run(*(option.format(taken) for option in options), "web:app")
         assert process.wait() == 4
-        assert process.log == (
+        assert process.log.count("\n") == 1
+        assert process.log.startswith(
             f"asyncwsgi: cannot listen on 127.0.0.1 port {taken}: it is in use; stop the other "
-            "program or choose another port (--port 0 takes a free one)\n"
+            "program or choose another port ("
         )
 
 
@@ -347,8 +361,8 @@ class TestHelp:
         ("name", "flags"),
         [
             pytest.param(field.name, option.flags, id=field.name)
-            for field, option in option_fields()
-            if option.on_command_line
+            for field, option in command_line_options()
+            if not option.hidden
         ],
     )
     def test_every_option_is_there(self, help_text: str, name: str, flags: tuple[str, ...]) -> None:
@@ -360,6 +374,11 @@ class TestHelp:
     @pytest.mark.parametrize("name", ["executor", "ssl-context"])
     def test_options_that_are_objects_are_not(self, help_text: str, name: str) -> None:
         assert f"--{name}" not in help_text
+
+    def test_it_ends_with_examples(self, help_text: str) -> None:
+        examples = help_text.partition("\nExamples:\n")[2].splitlines()
+        assert [line for line in examples if line.startswith("  asyncwsgi --debug ")]
+        assert {line[:2] for line in examples} == {"  "}
 
     def test_the_forms_of_app_are_there(self, help_text: str) -> None:
         for form in ("module:attribute", "app.py:app", "create_app"):
@@ -386,6 +405,12 @@ class TestListeners:
         process.read_until("RuntimeError: a fault of the application")
         process.read_until('"GET /there HTTP/1.1" 500')
 
+    @pytest.mark.parametrize("options", [[], ["--reload"]], ids=["plain", "reload"])
+    def test_auto_is_a_free_port_from_8000_upwards(self, run: Run, options: list[str]) -> None:
+        process = run("--port", "auto", *options, "web:app")
+        assert int(urlsplit(process.urls()[0]).port or 0) >= 8000
+        assert process.interrupt() == 0
+
     def test_short_flags(self, run: Run) -> None:
         [url] = run("-h", "::1", "-p", "0", "web:app").urls()
         with connect(address_of(url)) as client:
@@ -400,6 +425,11 @@ class TestListeners:
         for address in (four, str(tmp_path / "web.sock"), six):
             with connect(address) as client:
                 assert client.get().status == 200
+
+    @pytest.mark.parametrize("form", ["unix", "uwsgi+unix"])
+    def test_the_mode_of_a_unix_socket(self, run: Run, tmp_path: Path, form: str) -> None:
+        run("-b", f"{form}:web.sock", "--socket-mode", "600", "web:app").urls()
+        assert (tmp_path / "web.sock").stat().st_mode & 0o777 == 0o600
 
     def test_the_file_of_a_unix_socket_is_removed_at_the_end(
         self, run: Run, tmp_path: Path
@@ -487,7 +517,7 @@ class TestLog:
     def test_lines_are_json_if_wanted(self, run: Run) -> None:
         process = run("-p", "0", "--log-format", "json", "web:failing")
         assert json.loads(process.read_until("listening on"))["level"] == "info"
-        url = json.loads(process.log)["message"].removeprefix("listening on ")
+        url = json.loads(process.log)["message"].rpartition("listening on ")[2]
         with connect(address_of(url)) as client:
             assert client.get("/path").status == 500
         assert process.interrupt() == 0

@@ -27,6 +27,33 @@ class TestDebugger:
         project.process.read_until("ZeroDivisionError: a fault of the application")
         assert re.search(r"Debugger PIN: [-0-9]+", project.process.log)
 
+    def test_its_page_can_be_looked_at_later_by_who_may_debug(self, project: Project) -> None:
+        project.write(
+            "web.py",
+            """
+            environs = []
+
+            def app(environ, start_response):
+                environs.append(environ)
+                if environ["PATH_INFO"] == "/fail":
+                    1 / 0
+                start_response("200 OK", [])
+                shown = environs[-2].get("asyncwsgi.debugger")
+                return [shown.path.encode() if shown else b""]
+            """,
+        )
+        project.start("--debug")
+        with project.process.connect() as client:
+            shown = client.get("/fail").body
+            path = client.get("/").body.decode()
+            later = client.get(path, Host="127.0.0.1")
+            assert (later.status, later.body) == (200, shown)
+            assert b"ZeroDivisionError" in shown
+            assert b"development/debugger.py" not in shown  # none of this server's frames
+            assert client.get(f"{path}x", Host="127.0.0.1").status == 404
+            # Any other host has the application's own answer.
+            assert client.get(path, Host="evil.example").body == b""
+
     def test_flask_hides_nothing_from_it(self, project: Project) -> None:
         project.write(
             "web.py",
@@ -139,7 +166,7 @@ class TestPlatform:
         options |= {"debug": True, "reload_dir": "a;b"}
         with pytest.raises(ConfigError, match=r"python -m asyncwsgi\.flask run --debug"):
             Development.from_options(options)
-        development = Development.from_options({**options, "reload": False})
+        development = Development.from_options({**options, "reload": False, "inspect": False})
         assert development.reload_dir == ("a", "b")
 
 

@@ -128,16 +128,6 @@ class TestTCP:
         # Another program may have one of these ports in IPv4, and hardly all of them.
         assert any(is_free_in_ipv4(serve(hello, bind="[::]:0").port) for _ in range(5))
 
-    def test_a_port_in_use_names_the_cure(self, listening: socket.socket) -> None:
-        port = listening.getsockname()[1]
-        with pytest.raises(BindError) as caught:
-            open_listeners(Config(port=port))
-        assert str(caught.value) == (
-            f"cannot listen on 127.0.0.1 port {port}: it is in use; stop the other program or "
-            "choose another port (--port 0 takes a free one)"
-        )
-        assert isinstance(caught.value.__cause__, OSError)
-
     def test_an_address_given_twice_is_in_use(self) -> None:
         # Linux lets two sockets bind one address, and refuses only the second that listens;
         # uvloop reports that to its exception handler alone, so no loop may be left to find out.

@@ -99,11 +99,12 @@ class Workers:
     def find(self) -> None:
         """Wait until the first worker serves."""
         self._project.address = address_of(self.process.urls()[0])
+        self.wait_until_served()
 
     def wait_until_served(self, count: int = 1) -> None:
         """Wait until `count` more workers serve."""
         for _ in range(count):
-            self.process.read_until("listening on ")
+            self.process.read_until(" serves\n")
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

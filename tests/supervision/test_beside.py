@@ -28,7 +28,7 @@ def served(workers: Workers, *options: str) -> list[str]:
     """Have two workers serve; the listeners, as the log names them."""
     workers.project.start("--workers", "2", *options)
     urls = workers.process.urls()
-    workers.wait_until_served()
+    workers.wait_until_served(2)
     return urls
 
 
@@ -160,7 +160,7 @@ def test_a_program_runs_them_on_listeners_of_all_kinds(workers: Workers) -> None
     workers.project.write("serve.py", RUN)
     workers.project.run("serve.py", "127.0.0.1:0", "uwsgi://127.0.0.1:0")
     http, uwsgi = map(address_of, workers.process.urls())
-    workers.wait_until_served()
+    workers.wait_until_served(2)
     pids = workers.pids(2)
     with connect(http) as client:
         assert pid_by_http(client) in pids

@@ -212,8 +212,18 @@ TO_DEBUG = ("--debug", "--no-reload", "--no-debugger")
 @pytest.mark.parametrize(
     ("variables", "options", "blamed"),
     [
-        pytest.param({"ASYNCWSGI_WORKERS": "none"}, (), "workers", id="ours"),
-        pytest.param({"WEB_CONCURRENCY": "none"}, (), "WEB_CONCURRENCY", id="that of all"),
+        pytest.param(
+            {"ASYNCWSGI_WORKERS": "none"},
+            (),
+            "ASYNCWSGI_WORKERS: 'none' is not a valid integer, nor 'auto'",
+            id="ours",
+        ),
+        pytest.param(
+            {"WEB_CONCURRENCY": "none"},
+            (),
+            "WEB_CONCURRENCY must be at least 1, or auto, got 'none'",
+            id="that of all",
+        ),
         pytest.param(
             {"WEB_CONCURRENCY": "none", "ASYNCWSGI_WORKERS": "1"}, (), None, id="ours counts more"
         ),
@@ -233,4 +243,4 @@ def test_a_variable_says_how_many_workers_there_shall_be(
         assert process.wait() == NO_APPLICATION
     else:
         assert process.wait() == 2
-        assert f"{blamed} must be at least 1, or auto, got 'none'" in process.log
+        assert blamed in process.log

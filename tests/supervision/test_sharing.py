@@ -109,8 +109,8 @@ def test_clients_of_a_worker_that_died_are_served_by_the_others(workers: Workers
 def test_more_and_fewer_workers_leave_no_client_waiting(workers: Workers) -> None:
     workers.serve(2, "--no-access-log")
     for number, line in [
-        (signal.SIGTTIN, "listening on"),
-        (signal.SIGTTIN, "listening on"),
+        (signal.SIGTTIN, " serves\n"),
+        (signal.SIGTTIN, " serves\n"),
         (signal.SIGTTOU, "stopping; "),
         (signal.SIGTTOU, "stopping; "),
         (signal.SIGTTOU, "stopping; "),

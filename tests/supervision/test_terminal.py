@@ -46,7 +46,7 @@ def test_the_end_of_the_terminal_ends_the_server(tmp_path: Path, terminal: tuple
         process.urls()
         process.send_signal(signal.SIGHUP)  # of somebody else: the terminal is there
         process.read_until("replacing all workers")
-        process.urls()
+        process.read_until(" serves\n")
         os.close(people)
         assert process.wait() == 0
     finally:

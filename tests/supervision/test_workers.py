@@ -145,7 +145,7 @@ class TestReplacement:
         for _ in range(3):
             workers.process.read_until("stopping; ")
         told = workers.process.log[before:]
-        assert re.findall("listening|stopping", told) == ["listening", "stopping"] * 3
+        assert re.findall("serves|stopping", told) == ["serves", "stopping"] * 3
 
     def test_keeps_a_connection_until_it_has_carried_an_answer_that_says_so(
         self, workers: Workers

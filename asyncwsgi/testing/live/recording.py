@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from asyncwsgi.coroutines.current import current_request
-from asyncwsgi.errors import ConfigError, RequestBodyError
+from asyncwsgi.errors import RequestBodyError
 from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.requests.exchange import Exchange
 from asyncwsgi.requests.request_body import RequestBody
+from asyncwsgi.server.extending import extend
 from asyncwsgi.testing.live.records import Journal, Record
 
 if TYPE_CHECKING:
@@ -54,9 +55,8 @@ class RecordingBody(RequestBody):
 
     record: Record
 
-    def feed(self, data: bytes) -> None:
+    def arrived(self, data: bytes | memoryview) -> None:
         self.record.add_body(data)
-        super().feed(data)
 
     def finish(self) -> None:
         self.record.expects_body = False
@@ -182,17 +182,3 @@ class ErrorSignals:
         exchange = current_request()  # of this server or another's, which hears of it, too
         if error is not None and isinstance(exchange, RecordingExchange):
             exchange.record_error(error)
-
-
-def extend(base: object, extension: type, **attributes: object) -> Any:
-    """A subclass of `base` with what `extension` has, and `attributes` of its own.
-
-    Raises:
-        ConfigError: `base` is no class.
-    """
-    if not isinstance(base, type):
-        raise ConfigError(
-            f"a live server extends the classes that its server_class names, and {base!r} is none; "
-            "name a class instead of a function or a partial"
-        )
-    return type(base.__name__, (extension, base), attributes)

@@ -15,12 +15,13 @@ from urllib.parse import quote, urlencode
 
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.running import ServerThread
+from asyncwsgi.server.extending import extend
 from asyncwsgi.server.server import Server
 from asyncwsgi.testing.faults.connection import FaultyConnection
 from asyncwsgi.testing.faults.faults import Faults
 from asyncwsgi.testing.leaks.check import POLICIES, LeakCheck, LeakPolicy
 from asyncwsgi.testing.live.connection import LiveConnection
-from asyncwsgi.testing.live.recording import extend, record
+from asyncwsgi.testing.live.recording import record
 from asyncwsgi.testing.live.records import (
     RECORDED_BODY_SIZE,
     WAIT_TIMEOUT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,22 +25,30 @@ PATIENCE = 60
 """Seconds after which a page that does not come fails a test."""
 
 
-@pytest.fixture
-def browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chrome]:
-    """Chromium with a profile of its own."""
-    monkeypatch.setenv("SE_OFFLINE", "true")  # Selenium is to use what is here, and ask no one
-    monkeypatch.setenv("SE_AVOID_STATS", "true")
+@contextlib.contextmanager
+def chromium(profile: Path, *flags: str) -> Iterator[Chrome]:
+    """Chromium with this profile, until the end of the block."""
     options = ChromeOptions()
     options.binary_location = found("chromium")
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+    for flag in (*FLAGS, *flags, f"--user-data-dir={profile}"):
         options.add_argument(flag)
-    driver = Chrome(options, ChromeService(found("chromedriver")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SE_OFFLINE", "true")  # Selenium is to use what is here, and ask no one
+        patch.setenv("SE_AVOID_STATS", "true")
+        driver = Chrome(options, ChromeService(found("chromedriver")))
     try:
         driver.set_page_load_timeout(PATIENCE)
         driver.set_script_timeout(PATIENCE)
         yield driver
     finally:
         driver.quit()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Chrome]:
+    """Chromium with a profile of its own."""
+    with chromium(tmp_path / "profile") as driver:
+        yield driver
 
 
 def found(program: str) -> str:

@@ -1,0 +1,1 @@
+"""What the command line finds for itself: settings of the project, the application."""

@@ -1,0 +1,1 @@
+"""The request inspector: what happened to each request of the process that serves, in a browser."""
