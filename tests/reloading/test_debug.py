@@ -177,13 +177,13 @@ class TestErrorPage:
         project.serve("--debug")
         project.write("web.py", BROKEN)
         project.process.read_until("the code from before goes on")
-        page = project.get(Accept=BROWSER)
+        page = project.get(Accept=BROWSER, Host="127.0.0.1")
         while page.status != 500:  # the process that serves may not have been told yet
-            page = project.get(Accept=BROWSER)
+            page = project.get(Accept=BROWSER, Host="127.0.0.1")
         assert b"LookupError: what &lt;the&gt; new code raises" in page.body
         assert b'<span class="place">web.py:1</span>' in page.body
         project.write_version("two")
         project.wait_until_taken_over()
         while page.status != 200:  # the old one may have accepted the first connections
-            page = project.get(Accept=BROWSER)
+            page = project.get(Accept=BROWSER, Host="127.0.0.1")
         assert page.body == b"two"
