@@ -50,8 +50,8 @@ NEW_CODE = Trouble(
     "before serves everything but page loads.",
     "500 Internal Server Error",
 )
-FIRST_CODE = Trouble(
-    "The application cannot be imported",
+NO_CODE = Trouble(
+    "The application does not serve",
     "Correct it and save: this page becomes another as soon as it serves.",
     "503 Service Unavailable",
 )

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.development.debugger import for_trusted_hosts
-from asyncwsgi.development.error_page import FIRST_CODE, ErrorPage
+from asyncwsgi.development.error_page import NO_CODE, ErrorPage
 from asyncwsgi.development.report import Report
 from asyncwsgi.errors import AsyncWSGIError
 from asyncwsgi.server.listeners import Listener
@@ -50,7 +50,7 @@ class StandIn:
     def __init__(self, service: Service, listeners: Sequence[Listener]) -> None:
         self._service = service
         self._listeners = listeners
-        self._page = ErrorPage(_refuse, FIRST_CODE, service.development.editor_link)
+        self._page = ErrorPage(_refuse, NO_CODE, service.development.editor_link)
         self._server: Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
         """One, and those that have left and have not stopped yet."""
@@ -127,6 +127,7 @@ def _own_config(config: Config, listeners: Sequence[Listener]) -> Config:
         graceful_timeout=GRACEFUL_TIMEOUT,
         # Pages that look whether the code was mended would take the terminal from its traceback.
         access_log=False,
+        access_log_file=None,
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from asyncwsgi import AppImportError
 from asyncwsgi.app_loading import load_application
-from asyncwsgi.development.error_page import FIRST_CODE, NEW_CODE, ErrorPage, answer_page_load
+from asyncwsgi.development.error_page import NEW_CODE, NO_CODE, ErrorPage, answer_page_load
 from asyncwsgi.development.report import Report, report_of, report_of_text
 from tests.apps import hello
 from tests.client import connect
@@ -194,6 +194,6 @@ def test_it_needs_no_application_around_it() -> None:
         return print
 
     report = report_of_text("the first import failed")
-    blocks = answer_page_load({}, start_response, report, FIRST_CODE)
+    blocks = answer_page_load({}, start_response, report, NO_CODE)
     assert statuses == ["503 Service Unavailable"]
-    assert b"The application cannot be imported" in b"".join(blocks)
+    assert b"The application does not serve" in b"".join(blocks)
