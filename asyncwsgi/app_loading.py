@@ -59,6 +59,14 @@ def load_application(name: str, directory: str = "") -> WSGIApplication:
     return cast("WSGIApplication", found)
 
 
+def directory_of(name: str) -> str:
+    """The directory in which the application called `name` is looked for first."""
+    place, _ = _split(name)
+    if _is_directory(place):
+        return str(Path(place).absolute())
+    return str(Path(place).absolute().parent if _has_source_suffix(place) else Path.cwd())
+
+
 class NamedLifespan:
     """The lifespan that the command line names: imported with the application, and then called.
 

@@ -19,7 +19,11 @@ from asyncwsgi.command.interface import make_command
 from asyncwsgi.command.options import APPLICATION_OPTIONS, ApplicationOptions
 from asyncwsgi.command.settings_file import APP, read_settings
 from asyncwsgi.config import LARGEST_PORT, Config
-from asyncwsgi.development.options import DEVELOPMENT_OPTIONS, Development
+from asyncwsgi.development.options import (
+    DEVELOPMENT_OPTIONS,
+    OPTIONS_OF_RELOAD,
+    Development,
+)
 from asyncwsgi.env_files import EnvFiles
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
 from asyncwsgi.log_setup import configure_logging, finish_log, write_error
@@ -183,7 +187,7 @@ def _check_flags(given: set[str], *, reloads: bool, inspects: bool, has_workers:
                 f"--{name} and --bind exclude each other; --bind HOST:PORT says both, and may be "
                 "given several times"
             )
-    for name in sorted(given & {"extra_files", "exclude_patterns"}):
+    for name in sorted(given & OPTIONS_OF_RELOAD):
         if not reloads:
             flag = name.replace("_", "-")
             raise ConfigError(f"--{flag} is for --reload, which is off; give --reload or --debug")
@@ -209,8 +213,8 @@ def _check_needs(given: set[str], options: dict[str, Any]) -> None:
 
 
 def _run(service: Service) -> int:
-    for path in service.development.missing_files if service.development.reload else ():
-        logger.warning("--extra-files: there is no %s; it counts when it is made", path)
+    for line in service.development.renamed:
+        logger.warning(line)
     return run_service(service)
 
 

@@ -32,7 +32,21 @@ _SEVERAL_PROCESSES = (
     "line's: asyncwsgi --workers N APP"
 )
 _FLAGS = {
-    **{name: name for name in ("reload", "debug", "debugger", "extra_files", "exclude_patterns")},
+    **{
+        name: name
+        for name in (
+            "reload",
+            "reload_dir",
+            "reload_include",
+            "reload_exclude",
+            "debug",
+            "debugger",
+        )
+    },
+    # As others call them: uvicorn, Werkzeug.
+    **{f"{name}s": name for name in ("reload_dir", "reload_include", "reload_exclude")},
+    "extra_files": "reload_include",
+    "exclude_patterns": "reload_exclude",
     "use_reloader": "reload",
     "use_debugger": "debug",
 }
@@ -76,12 +90,19 @@ class Option:
     """Another option, that is on or off, whose value it has unless it is given itself."""
     metavar: str | None = None
     """What its value is called by ``--help``, if not by its type."""
+    is_secret: bool = False
+    """Whether what it says may be seen by nobody: in a log, an environment, a list of processes."""
     holds_paths: bool = False
     """Whether it is a path, or several, which an environment variable separates as paths are."""
+    hidden: bool = False
+    """Whether it is left out of ``--help``, since it is there for who knows it from before."""
 
 
 def _option(default: Any, text: str, *flags: str, **more: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"option": Option(text, flags, **more)})
+    option = Option(text, flags, **more)
+    return dataclasses.field(
+        default=default, metadata={"option": option}, repr=not option.is_secret
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +191,18 @@ class Config:
         None,
         "Authorities (PEM) that must have signed the client's certificate (mutual TLS).",
         holds_paths=True,
+    )
+    keyfile_password: str | None = _option(
+        None,
+        "Passphrase of the private key, or file:PATH for the first line of a file, which no list "
+        "of processes shows; without it, whoever starts the server on a terminal is asked.",
+        metavar="PASSWORD",
+        is_secret=True,
+    )
+    adhoc_cert: bool = _option(
+        False,
+        "Serve TLS with a certificate for localhost, 127.0.0.1 and ::1, for development: made by "
+        "trustme, and kept for this user.",
     )
     ssl_context: SSLContext | None = _option(
         None, "A TLS context in place of certificate files.", on_command_line=False
@@ -351,7 +384,8 @@ class Config:
             fits = isinstance(value, (int, float) if wanted is float else wanted)
         if not fits:
             got = type(value).__name__
-            raise ConfigError(f"{name} must be {with_article(wanted)}, got {value!r} ({got})")
+            said = got if name in SECRETS else f"{value!r} ({got})"
+            raise ConfigError(f"{name} must be {with_article(wanted)}, got {said}")
 
     def _check_optional(self, name: str, value: object) -> None:
         if name in ("lifespan", "context"):
@@ -383,12 +417,19 @@ class Config:
     def _check_tls(self) -> None:
         if self.ssl_context is not None and self.certfile is not None:
             raise ConfigError("certfile and ssl_context exclude each other; give one of them")
+        if self.adhoc_cert and (self.certfile is not None or self.ssl_context is not None):
+            name = "certfile" if self.certfile is not None else "ssl_context"
+            raise ConfigError(f"adhoc_cert and {name} exclude each other; give one of them")
         if self.certfile is None and self.ssl_context is None:
-            for name in ("keyfile", "ca_certs"):
+            for name in ("keyfile", "keyfile_password", "ca_certs"):
                 if getattr(self, name) is not None:
                     raise ConfigError(f"{name} needs certfile, which turns TLS on")
-        if self.ssl_context is not None and (self.keyfile or self.ca_certs):
-            raise ConfigError("keyfile and ca_certs go with certfile; ssl_context holds its own")
+        if self.ssl_context is not None and (
+            self.keyfile or self.keyfile_password or self.ca_certs
+        ):
+            raise ConfigError(
+                "keyfile, keyfile_password and ca_certs go with certfile; ssl_context holds its own"
+            )
 
     def _check_root_path(self) -> None:
         # PEP 3333: SCRIPT_NAME is empty or begins with a slash, and is never "/" itself.
@@ -482,6 +523,11 @@ class Config:
                 "leave one of the two out"
             )
 
+    @property
+    def has_tls(self) -> bool:
+        """Whether listeners speak TLS."""
+        return self.ssl_context is not None or self.certfile is not None or self.adhoc_cert
+
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Config:
         """Make a `Config` of keyword arguments.
@@ -529,3 +575,7 @@ def _as_tuple(bind: object) -> object:
 def option_fields(options: Any = Config) -> list[tuple[dataclasses.Field[Any], Option]]:
     """Every field of `options` with its `Option`, in order: what the doors are generated from."""
     return [(field, field.metadata["option"]) for field in dataclasses.fields(options)]
+
+
+SECRETS = tuple(field.name for field, option in option_fields() if option.is_secret)
+"""The names of options whose values nobody may see."""

@@ -7,10 +7,12 @@ import json
 import logging
 import os
 import sys
+import time
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from asyncwsgi.access_log import ACCESS_LOGGER, AccessEntry, EntryHandler
 from asyncwsgi.log_config import apply_log_config
 from asyncwsgi.log_file import open_log_file
 from asyncwsgi.log_writer import LogWriter, writer_for
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from asyncwsgi.config import Config
 
 LOGGER = "asyncwsgi"
-ACCESS_LOGGER = f"{LOGGER}.access"
 ACCESS_FIELDS = (
     "client", "method", "target", "protocol", "status", "size", "seconds", "referer", "user_agent",
 )  # fmt: skip
@@ -43,18 +44,39 @@ _LEVEL_COLOURS = {
 }
 
 
-class TextFormatter(logging.Formatter):
+class LineFormatter(logging.Formatter):
+    """What `LineHandler` has lines made by: of records, and of entries of which there is none."""
+
+    def access_line(self, entry: AccessEntry, message: str) -> str:
+        """What `format` makes of the record of `entry`, whose line is `message`."""
+        raise NotImplementedError
+
+
+class TextFormatter(LineFormatter):
     """Lines for people; access lines coloured by status, others by level."""
 
     def __init__(self, *, is_coloured: bool, names_process: bool = False) -> None:
         process = "[%(process)d] " if names_process else ""
         super().__init__(f"%(asctime)s {process}%(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
         self._is_coloured = is_coloured
+        process = f"[{os.getpid()}] " if names_process else ""
+        self._access_head = f"%Y-%m-%d %H:%M:%S {process}INFO "
+        self._second_and_head = (0, "")
+        """The last second in which an access line was made, and what its lines begin with."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
         colour = self._colour(record) if self._is_coloured else ""
         return f"{colour}{line}{_RESET}" if colour else line
+
+    def access_line(self, entry: AccessEntry, message: str) -> str:
+        now = int(time.time())
+        second, head = self._second_and_head
+        if second != now:
+            head = time.strftime(self._access_head, self.converter(now))
+            self._second_and_head = now, head
+        colour = _STATUS_COLOURS.get(entry.status // 100, "") if self._is_coloured else ""
+        return f"{colour}{head}{message}{_RESET}" if colour else f"{head}{message}"
 
     def _colour(self, record: logging.LogRecord) -> str:
         status = getattr(record, "status", None)
@@ -63,22 +85,23 @@ class TextFormatter(logging.Formatter):
         return _LEVEL_COLOURS.get(record.levelno, "")
 
 
-class JSONFormatter(logging.Formatter):
+class JSONFormatter(LineFormatter):
     """One JSON object a line; access lines carry their fields."""
 
     def __init__(self, *, names_process: bool = False) -> None:
         super().__init__()
         self._names_process = names_process
 
+    def access_line(self, entry: AccessEntry, message: str) -> str:
+        line = self._begun(time.time(), "info", ACCESS_LOGGER, message)
+        fields = entry.fields()
+        line.update({name: fields[name] for name in ACCESS_FIELDS})
+        line.update({name: fields[name] for name in entry.named})
+        return json.dumps(line, ensure_ascii=False)
+
     def format(self, record: logging.LogRecord) -> str:
-        entry: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if self._names_process:
-            entry["process"] = record.process
+        level, message = record.levelname.lower(), record.getMessage()
+        entry = self._begun(record.created, level, record.name, message)
         fields = record.__dict__
         entry.update({name: fields[name] for name in ACCESS_FIELDS if name in fields})
         # Those that the format of access lines names itself, as "request:traceparent".
@@ -86,6 +109,29 @@ class JSONFormatter(logging.Formatter):
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)
+
+    def _begun(self, created: float, level: str, logger: str, message: str) -> dict[str, object]:
+        """An object with what all lines have."""
+        entry: dict[str, object] = {
+            "time": datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds"),
+            "level": level,
+            "logger": logger,
+            "message": message,
+        }
+        if self._names_process:
+            entry["process"] = os.getpid()
+        return entry
+
+
+class LineHandler(logging.StreamHandler[Any], EntryHandler):
+    """Writes lines to the thread that writes them, or to a stream."""
+
+    def write_entry(self, entry: AccessEntry, message: str) -> bool:
+        formatter, stream = self.formatter, self.stream
+        if not isinstance(stream, LogWriter) or not isinstance(formatter, LineFormatter):
+            return False
+        stream.write(f"{formatter.access_line(entry, message)}\n")
+        return True
 
 
 def is_logging_configured(config: Config) -> bool:
@@ -151,13 +197,13 @@ def _handler_of_errors(
 
 def _handler_for(
     stream: TextIO, formatter: logging.Formatter, place: str, *, in_background: bool
-) -> logging.StreamHandler[TextIO | LogWriter]:
+) -> LineHandler:
     tell_lost = partial(_line_of_lost, formatter, place)
     writer = writer_for(stream, tell_lost) if in_background else None
     if writer is not None:
         _writers.append(writer)
         atexit.register(finish_log)
-    handler = logging.StreamHandler[TextIO | LogWriter](writer or stream)
+    handler = LineHandler(writer or stream)
     handler.setFormatter(formatter)
     return handler
 

@@ -156,6 +156,7 @@ def _click_option(field: dataclasses.Field[Any], option: Option, **more: Any) ->
         show_envvar=True,
         help=_help_of(option),
         metavar=option.metavar,
+        hidden=option.hidden,
         **kind,
         **more,
     )

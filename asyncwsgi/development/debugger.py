@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
 
+    from werkzeug.debug import DebuggedApplication
+
     from asyncwsgi.config import Config
 
 _IPV6_HOST = re.compile(r"\[([^]]*)\](?::\d*)?")
@@ -41,6 +43,22 @@ def has_werkzeug() -> bool:
 
 def with_debugger(application: WSGIApplication, config: Config) -> WSGIApplication:
     """`application` below Werkzeug's debugger, for who names one of the hosts that are served."""
+    return _debugged(application, config)
+
+
+def for_trusted_hosts(
+    shown: WSGIApplication, application: WSGIApplication, config: Config
+) -> WSGIApplication:
+    """What serves `shown` to those who may use the debugger, and `application` to all others."""
+    is_trusted = _debugged(application, config).check_host_trust
+
+    def choose(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        return (shown if is_trusted(environ) else application)(environ, start_response)
+
+    return choose
+
+
+def _debugged(application: WSGIApplication, config: Config) -> DebuggedApplication:
     from werkzeug.debug import DebuggedApplication
 
     # As werkzeug.serving.run_simple does: who chose the host may debug there.

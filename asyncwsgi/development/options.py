@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.app_loading import load_application
@@ -14,19 +14,28 @@ from asyncwsgi.config import LARGEST_PORT, Option, option_fields
 from asyncwsgi.development.debugger import has_werkzeug, with_debugger
 from asyncwsgi.development.editor import editor_template
 from asyncwsgi.errors import ConfigError
-from asyncwsgi.reloading.sources import is_directory
+from asyncwsgi.reloading.patterns import Patterns
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
     from asyncwsgi.config import Config
 
-_WILDCARDS = ("*", "?", "[")
-_PATHS = f"paths, separated by {os.pathsep!r}"
-
 
 def _option(default: Any, text: str, **more: Any) -> Any:
     return dataclasses.field(default=default, metadata={"option": Option(text, **more)})
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _anchored(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The paths of `extra_files` as patterns, which mean a path only if they are anchored."""
+    return tuple(
+        path if path.startswith(("/", "./", "../")) else f"./{path}"
+        for path in values.get("extra_files", ())
+    )
 
 
 def _paths(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -42,6 +51,11 @@ class Development:
         False, "Take up changed code while the listeners stay open.", implied_by="debug"
     )
     debug: bool = _option(False, "For development: --reload and --debugger, and FLASK_DEBUG=1.")
+    refresh: bool = _option(
+        False,
+        "Have open pages load again when code, templates or static files have changed.",
+        implied_by="reload",
+    )
     debugger: bool = _option(
         False, "Show Werkzeug's interactive debugger for exceptions.", implied_by="debug"
     )
@@ -59,17 +73,31 @@ class Development:
         "The editor in which error pages open files: its command, such as code, or a link with "
         "{path} and {line} in it; none for no links.  [default: as VISUAL or EDITOR says]",
     )
-    extra_files: tuple[str, ...] = _option(
+    reload_dir: tuple[str, ...] = _option(
         (),
-        f"More files, or directories of them, that --reload watches: {_PATHS}.",
-        metavar="PATHS",
+        "Directory of which --reload watches the Python files, in place of those that the "
+        "application is imported from. May be given several times.",
+        metavar="DIR",
         holds_paths=True,
     )
-    exclude_patterns: tuple[str, ...] = _option(
+    reload_include: tuple[str, ...] = _option(
         (),
-        f"What --reload ignores: fnmatch patterns of whole {_PATHS}.",
-        metavar="PATTERNS",
+        "What --reload watches besides: '*.toml', 'templates/**', './site.cfg'. May be given "
+        "several times.",
+        metavar="GLOB",
         holds_paths=True,
+    )
+    reload_exclude: tuple[str, ...] = _option(
+        (),
+        "What --reload does not watch: '*/migrations/*', 'build'. May be given several times.",
+        metavar="GLOB",
+        holds_paths=True,
+    )
+    extra_files: tuple[str, ...] = _option(
+        (), "What reload_include is called now.", metavar="PATHS", holds_paths=True, hidden=True
+    )
+    exclude_patterns: tuple[str, ...] = _option(
+        (), "What reload_exclude is called now.", metavar="PATTERNS", holds_paths=True, hidden=True
     )
 
     @classmethod
@@ -85,10 +113,14 @@ class Development:
                 values[field.name] = values.get(option.implied_by, False)
             elif field.default == () and field.name in values:
                 values[field.name] = _paths(values[field.name])
+        values["refresh"] = values["refresh"] and values["reload"]
+        values["reload_include"] = values.get("reload_include", ()) + _anchored(values)
+        values["reload_exclude"] = values.get("reload_exclude", ()) + values.get(
+            "exclude_patterns", ()
+        )
         development = cls(**values)
         # Once, where they are given: a child is told what held then.
         development._check()
-        development._check_paths()
         return development
 
     @property
@@ -117,31 +149,22 @@ class Development:
                 "the debugger is Werkzeug's, which is not installed; install werkzeug "
                 "or give --no-debugger"
             )
-
-    def _check_paths(self) -> None:
-        for path in self.missing_files:
-            if any(character in path for character in _WILDCARDS):
-                raise ConfigError(
-                    f"--extra-files takes paths and no patterns, got {path!r}; name the directory, "
-                    "in which every file counts"
-                )
-            if not is_directory(Path(path).parent):
-                raise ConfigError(
-                    f"--extra-files: there is no {path}, nor a directory to hold it; correct the "
-                    "path, or make the directory first"
-                )
-        for pattern in self.exclude_patterns:
-            if not pattern.startswith((os.sep, *_WILDCARDS)):
-                raise ConfigError(
-                    f"--exclude-patterns {pattern!r} matches nothing: a pattern is compared with a "
-                    f"whole path; write {f'*{os.sep}{pattern}'!r}"
-                )
+        for patterns in (self.reload_include, self.reload_exclude):
+            Patterns(patterns, "/")  # raises for what is none
 
     @property
-    def missing_files(self) -> list[str]:
-        """Those of `extra_files` that are not there; they may be made later."""
-        # Not Path.exists(), which raises PermissionError.
-        return [path for path in self.extra_files if not os.path.exists(path)]  # noqa: PTH110
+    def renamed(self) -> list[str]:
+        """What was given by a name from before, and what to write instead; for the log."""
+        names = {
+            "extra_files": ("reload_include", _anchored({"extra_files": self.extra_files})),
+            "exclude_patterns": ("reload_exclude", self.exclude_patterns),
+        }
+        return [
+            f"{_flag(old)} will be gone in the next release; write "
+            f"{' '.join(f'{_flag(new)} {shlex.quote(value)}' for value in values)}"
+            for old, (new, values) in names.items()
+            if values
+        ]
 
     def load(self, name: str, config: Config, directory: str = "") -> WSGIApplication:
         """Import the application called `name`, with the debugger around it if there shall be one.
@@ -159,3 +182,8 @@ class Development:
 
 
 DEVELOPMENT_OPTIONS = tuple(field.name for field in dataclasses.fields(Development))
+OPTIONS_OF_RELOAD = frozenset({
+    "refresh",
+    "reload_dir", "reload_include", "reload_exclude", "extra_files", "exclude_patterns",
+})  # fmt: skip
+"""Those that say nothing without `reload`."""

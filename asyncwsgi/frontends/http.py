@@ -37,6 +37,7 @@ from asyncwsgi.frontends.proxy_protocol import Ends
 from asyncwsgi.frontends.registry import UPGRADED, ConnectionSnapshot, DrainPhase, Registry
 from asyncwsgi.frontends.relay import Relay
 from asyncwsgi.frontends.signature import Signature
+from asyncwsgi.frontends.socket_loan import LentInput
 from asyncwsgi.frontends.states import State
 from asyncwsgi.frontends.transport import ClientTransport
 from asyncwsgi.frontends.upgrade import WEBSOCKET_OFFER, SocketTaker, Successor, UpgradeOffer
@@ -56,6 +57,8 @@ RETRY_AFTER = ("Retry-After", "1")
 ALLOW_PROBES = ("Allow", "GET, HEAD")
 VARY_PROBES = ("Vary", "Accept")
 OPEN_FILES = "the limit of open files (ulimit -n, LimitNOFILE= of systemd) or max_connections"
+SHORTEST_LOAN = 128 * 1024
+"""Bytes that have to be missing of a body, so that to lend its socket costs less than it saves."""
 MOST_PIECES = 256
 """Pieces of a chunked body that are parsed before other connections have their turn."""
 PIPELINED_SIZE = 64 * 1024
@@ -89,6 +92,9 @@ class RequestReader(Protocol):
     def is_in_head(self) -> bool: ...
     @property
     def unread_size(self) -> int: ...
+    @property
+    def missing_size(self) -> int: ...
+    def skip(self, size: int) -> None: ...
     def receive(self, data: bytes) -> None: ...
     def take_unread(self) -> bytes: ...
     def next_event(self) -> ParserEvent: ...
@@ -112,6 +118,9 @@ class HttpConnection(asyncio.Protocol):
     """Whether a response that only the end of the connection delimits is reset if it fails or is
     cut, since it would seem to be whole (RFC 9112 8)."""
 
+    lends_socket = True
+    """Whether who reads a large body may read it from the socket; see `LentInput`."""
+
     _relay: Relay | None = None
     """What passes bytes to and from the application, once it has taken its client's socket."""
 
@@ -124,6 +133,8 @@ class HttpConnection(asyncio.Protocol):
                 # It wants to see what is sent, and would not see what the kernel sends.
                 setattr(cls, "file_transport", None)  # noqa: B010
                 break
+        # Nor would it see what the reader of a body has read itself.
+        cls.lends_socket = cls.data_received is HttpConnection.data_received
 
     def __init__(self, frontend: Frontend) -> None:
         self.dispatcher = frontend.dispatcher
@@ -142,6 +153,8 @@ class HttpConnection(asyncio.Protocol):
         self._body: RequestBody | None = None
         self._body_size = 0
         self._announced_size = 0
+        self._loan: LentInput | None = None
+        """The socket in the hands of who reads that body, or what has come of that."""
         self._claim: Claim | None = None
         """The room of that body; None while it needs none."""
         self._has_eof = False
@@ -644,6 +657,8 @@ class HttpConnection(asyncio.Protocol):
         self.request_arrived(self.exchange)
 
     def _read_body(self, body: RequestBody) -> None:
+        if self._loan is not None:
+            self._settle_loan(self._loan)
         pieces: list[bytes] = []
         event: ParserEvent = NEED_DATA
         try:
@@ -694,8 +709,25 @@ class HttpConnection(asyncio.Protocol):
             self._deadline = clock.monotonic() + self._config.body_timeout
         if body.is_full:
             self.client.pause_reading()
+            self._lend_socket(body)
             if self._state is State.BODY:
                 self._submit_with_body()
+
+    def _lend_socket(self, body: RequestBody) -> None:
+        """Let who reads a large body read the rest of it from the socket."""
+        size = self._parser.missing_size
+        if size > SHORTEST_LOAN and self.lends_socket and body.takes_source:
+            self._loan = loan = self.client.lend_input(size)
+            if loan is not None:
+                body.read_from(loan)
+
+    def _settle_loan(self, loan: LentInput) -> None:
+        """Know what was read of the body meanwhile. The transport reads again, or will."""
+        loan.end()
+        self._loan = None
+        self._parser.skip(loan.taken_size)
+        if self._state is not State.DRAINING:
+            self._body_size += loan.taken_size
 
     def _end_body(self, body: RequestBody) -> None:
         self._body = None

@@ -23,6 +23,7 @@ from typing import Any
 from asyncwsgi.frontends.buffer_budget import BufferBudget
 from asyncwsgi.frontends.file_sender import FileSender
 from asyncwsgi.frontends.proxy_protocol import Ends
+from asyncwsgi.frontends.socket_loan import LentInput, LentOutput
 from asyncwsgi.requests import forks
 from asyncwsgi.trusted_peers import UNIX
 from asyncwsgi.wsgi.environ import address_keys
@@ -47,9 +48,24 @@ class ClientTransport:
     """
 
     __slots__ = (
-        "_budget", "_buffer_size", "_counted_size", "_file", "_is_handed_on", "_is_reset",
-        "_unsent_since", "_unsent_size", "can_send_files", "is_reading", "is_writable",
-        "peername", "sockname", "transport",
+        "_budget",
+        "_buffer_size",
+        "_counted_size",
+        "_file",
+        "_input",
+        "_is_handed_on",
+        "_is_reset",
+        "_on_lent",
+        "_output",
+        "_unsent_since",
+        "_unsent_size",
+        "can_lend",
+        "can_send_files",
+        "is_reading",
+        "is_writable",
+        "peername",
+        "sockname",
+        "transport",
     )  # fmt: skip
 
     def __init__(
@@ -73,8 +89,13 @@ class ClientTransport:
         self._unsent_since = 0.0
         self._buffer_size = buffer_size
         self._file: FileSender | None = None
+        self._input: LentInput | None = None
+        self._output: LentOutput | None = None
+        self._on_lent: Callable[[LentOutput | None], None] | None = None
         self.can_send_files = hasattr(os, "sendfile") and not self.is_tls
         """Whether `send_file` works: TLS has to see what it sends."""
+        self.can_lend = hasattr(os, "readv") and hasattr(select, "poll") and not self.is_tls
+        """Whether `lend` works; the same holds for what it receives."""
         self._budget = budget
         self._counted_size = 0
         self._is_reset = False
@@ -171,9 +192,12 @@ class ClientTransport:
         self.count_unsent()
         if self._file is not None:
             self._file.begin()
+        if self._on_lent is not None:
+            self._lend_output()
 
     def lose(self) -> None:
         """The connection is lost."""
+        self._end_loans()
         self.end()
         self.count_unsent(is_lost=True)
         if self._file is not None:
@@ -186,9 +210,61 @@ class ClientTransport:
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
+        self._end_input()
         if not self.is_reading and not self.transport.is_closing():
             self.is_reading = True
             self.transport.resume_reading()
+
+    def lend_input(self, size: int) -> LentInput | None:
+        """Lend the socket to who reads the next `size` bytes, until reading is resumed.
+
+        None: it has to be read by the transport.
+        """
+        self._end_input()
+        sock = self.transport.get_extra_info("socket")
+        if self.can_lend and sock is not None and not self.transport.is_closing():
+            with contextlib.suppress(OSError):
+                self._input = LentInput(sock.fileno(), size)
+        return self._input
+
+    def _end_input(self) -> None:
+        if self._input is not None:
+            self._input.end()
+            self._input = None
+
+    def lend_output(self, on_lent: Callable[[LentOutput | None], None]) -> None:
+        """Lend the socket to who sends a response, when all is sent that was written.
+
+        Args:
+            on_lent: called once, with the socket, which has to be ended before anything is written
+                again; or with None, if nothing can be sent by it.
+        """
+        self._on_lent = on_lent
+        if self.transport.is_closing():
+            self._lend_output()
+            return
+        # So the protocol is told when the transport has nothing left to send.
+        self.transport.set_write_buffer_limits(high=0)
+        if not self.transport.get_write_buffer_size():
+            self._lend_output()
+
+    def _lend_output(self) -> None:
+        on_lent, self._on_lent, self._output = self._on_lent, None, None
+        sock = self.transport.get_extra_info("socket")
+        if not self.transport.is_closing():
+            self.transport.set_write_buffer_limits(high=self._buffer_size)
+            if sock is not None:
+                with contextlib.suppress(OSError):
+                    self._output = LentOutput(sock.fileno())
+        if on_lent is not None:
+            on_lent(self._output)
+
+    def _end_loans(self) -> None:
+        self._end_input()
+        if self._output is not None:
+            self._output.end()
+        if self._on_lent is not None:
+            self._lend_output()
 
     def count_unsent(self, *, is_lost: bool = False) -> None:
         """Have the budget know what is held for the client; nothing once it is lost.
@@ -290,6 +366,7 @@ class ClientTransport:
 
     def abort(self) -> None:
         """Close at once; what is unsent is lost."""
+        self._end_loans()
         self.end()
         self.transport.abort()
 

@@ -100,6 +100,15 @@ class RequestParser:
         """Bytes received behind the request that is being answered."""
         return len(self._buffer)
 
+    @property
+    def missing_size(self) -> int:
+        """Bytes of a body with a Content-Length that have not been received."""
+        return max(0, self._body_left - len(self._buffer))
+
+    def skip(self, size: int) -> None:
+        """Know that so many bytes of what is missing of a body were read by somebody else."""
+        self._body_left -= size
+
     def receive(self, data: bytes) -> None:
         """Take bytes as they came from the client."""
         if self._h11 is None or not self._in_body:

@@ -7,7 +7,8 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from asyncwsgi.reloading.sources import is_below, is_directory
@@ -41,6 +42,29 @@ class SourceRoots:
             for path in new
             if path in first or not _is_installed(os.path.realpath(path))
         })  # fmt: skip
+
+
+def files_of(errors: Iterable[BaseException]) -> list[str]:
+    """The files in which exceptions were raised; but for what is installed.
+
+    They need not be modules: some programs run the files of their configuration as code.
+    """
+    files: set[str] = set()
+    for error in errors:
+        files.update(frame.filename for frame in traceback.extract_tb(error.__traceback__))
+        if isinstance(error, SyntaxError) and error.filename:
+            files.add(error.filename)
+    paths = {os.path.abspath(file) for file in files if os.path.isfile(file)}  # noqa: PTH100, PTH113
+    return sorted(path for path in paths if not _is_installed(os.path.realpath(path)))
+
+
+def with_causes(error: BaseException | None) -> list[BaseException]:
+    """An exception, and what it came of."""
+    errors: list[BaseException] = []
+    while error is not None and error not in errors:
+        errors.append(error)
+        error = error.__cause__ or error.__context__
+    return errors
 
 
 def _is_installed(path: str) -> bool:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import importlib.util
-import itertools
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from asyncwsgi.reloading.links import follow
+from asyncwsgi.reloading.patterns import Pattern, Patterns
 from asyncwsgi.reloading.versions import Stamp, stamp
 
 SKIPPED_DIRECTORIES = frozenset({
@@ -26,6 +26,7 @@ _SUFFIXES = (".py", ".PY")  # the command line takes either
 _ENVIRONMENT_FILE = "pyvenv.cfg"
 """Marks a virtual environment (PEP 405)."""
 _PREFIX = os.path.realpath(sys.prefix)
+_NOTHING = Patterns((), "/")
 
 
 def is_below(path: str, directory: str) -> bool:
@@ -71,49 +72,119 @@ class Places:
             real = os.path.dirname(real)  # noqa: PTH120
 
 
-class Sources:
-    """The Python files below some directories, and files that were named besides.
+class Unmatched(NamedTuple):
+    """What of the arguments of `Sources` means nothing that is there."""
 
-    All of them go by their names; see `links`.
+    directories: list[str]
+    include: list[str]
+    exclude: list[str]
+
+
+class Sources:
+    """The Python files below some directories, the roots, and files that patterns name besides.
+
+    All of them go by their names; see `links`. A path is judged in the order: what is below a
+    directory that is skipped does not count, nor what is excluded; code below a root does, and what
+    is included, below a root or elsewhere.
 
     Args:
-        extra_files: files, and directories of which every file counts.
-        exclude_patterns: `fnmatch` patterns of whole paths that do not count.
+        directories: the roots; if there are none, those count that are added.
+        include: patterns of files that count, though they are no code.
+        exclude: patterns of what does not count.
+        directory: the working directory, to which all of these are relative.
+        page_suffixes: of files that count as code does, but call for no new code (`page_files`).
+        files: files that count, whatever they are called and wherever they are.
+
+    Raises:
+        ConfigError: a pattern that is none.
     """
 
     def __init__(
-        self, extra_files: Iterable[str] = (), exclude_patterns: Iterable[str] = ()
+        self,
+        directories: Iterable[str] = (),
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        directory: str | None = None,
+        files: Iterable[str] = (),
+        page_suffixes: tuple[str, ...] = (),
     ) -> None:
-        self.roots: list[str] = []
-        self.extra_files = [os.path.abspath(path) for path in extra_files]  # noqa: PTH100
-        self._exclude_patterns = tuple(exclude_patterns)
+        directory = os.path.abspath(directory or "")  # noqa: PTH100
+        self.roots = [os.path.normpath(os.path.join(directory, path)) for path in directories]  # noqa: PTH118
+        self._page_suffixes = page_suffixes
+        self._suffixes = _SUFFIXES + page_suffixes
+        self._finds_roots = not self.roots
+        self._include = Patterns(include, directory)
+        self._exclude = Patterns(exclude, directory)
+        # What is included without an anchor is expected where one works, wherever the code is.
+        is_wanted = self._include.has_free and self._finds_roots
+        self._named = frozenset(os.path.normpath(os.path.join(directory, path)) for path in files)  # noqa: PTH118
+        self._others = [*self._include.bases, *([directory] if is_wanted else []), *self._named]
+        self.tops = self._find_tops()
+        """Where files may count: the roots, and where else some may be included."""
 
     def add_roots(self, roots: Iterable[str]) -> list[str]:
-        """Count the Python files below `roots`, too; those of them that did not count before."""
+        """Count the Python files below `roots`, too; those of them that did not count before.
+
+        A root may be a file, which counts though it is called as none of Python.
+        """
         new: list[str] = []
-        for root in sorted(set(roots)):
-            if not any(_covers(known, root) for known in self.roots + new):
+        for root in sorted(set(roots)) if self._finds_roots else ():
+            known = self.roots + new
+            is_odd = not root.endswith(_SUFFIXES) and os.path.isfile(root)  # noqa: PTH113
+            if root not in known and (is_odd or not any(_covers(each, root) for each in known)):
                 new.append(root)
-        self.roots = self.roots + new  # another list: threads go through the one before
+        # Other lists: threads go through those before.
+        self.roots = self.roots + new
+        self.tops = self._find_tops()
         return new
 
-    @property
-    def tops(self) -> list[str]:
-        """What was named: the roots and the extra files."""
-        return [*self.roots, *self.extra_files]
+    def _find_tops(self) -> list[str]:
+        roots = self.roots
+        return [*roots, *(o for o in self._others if not any(_covers(root, o) for root in roots))]
 
     def counts(self, path: str) -> bool:
-        """Whether a change of `path` calls for new code."""
-        if self._is_excluded(path):
+        """Whether a change of `path` calls for new code, or for pages to be loaded again."""
+        return any(_is_open(path, top) and self._counts_below(top, path) for top in self.tops)
+
+    def _counts_below(self, top: str, path: str) -> bool:
+        if path in self._named:
+            return True
+        is_code = (path.endswith(self._suffixes) or path == top) and top in self.roots
+        if not is_code and not self._include.match(path, top):
             return False
-        is_extra = any(is_below(path, e) and _is_open(path, e) for e in self.extra_files)
-        return is_extra or (path.endswith(_SUFFIXES) and any(_is_open(path, r) for r in self.roots))
+        return not self._exclude.match(path, top)
+
+    def is_for_pages(self, path: str) -> bool:
+        """Whether a file that counts calls for no new code, but for pages to be loaded again."""
+        if not path.endswith(self._page_suffixes) or path in self.roots:
+            return False
+        # What is included calls for new code, whatever it is.
+        return not any(is_below(path, t) and self._include.match(path, t) for t in self.tops)
 
     def has_files_in(self, directory: str) -> bool:
         """Whether `directory` is one, and files in it count, or a directory in it may hold such."""
-        file = os.path.join(directory, "file")  # noqa: PTH118  as in `_is_open`
-        matters = any(_is_open(file, top) or is_below(top, directory) for top in self.tops)
+        matters = any(self._may_count_in(directory, top) for top in self.tops)
         return matters and is_directory(directory)
+
+    def _may_count_in(self, directory: str, top: str) -> bool:
+        if is_below(top, directory):
+            return True
+        file = os.path.join(directory, "file")  # noqa: PTH118  as in `_is_open`
+        return _is_open(file, top) and not self._exclude.match(directory, top)
+
+    def unmatched(self) -> Unmatched:
+        """What was given and is nothing of what is there now."""
+        left = {*self._include.all, *self._exclude.all}
+        for top in self.tops if left else ():
+            for directory, names, files, skipped in _walk(top):
+                for path in _in(directory, (*names, *files, *skipped)):
+                    left -= {pattern for pattern in left if pattern.matches(path, top)}
+            left -= {pattern for pattern in left if _is_named(pattern, top)}
+        return Unmatched(
+            [root for root in self.roots if not self._finds_roots and not is_directory(root)],
+            [pattern.text for pattern in self._include.all if pattern in left],
+            [pattern.text for pattern in self._exclude.all if pattern in left],
+        )
 
     def places(self) -> Places:
         """What has to be watched: directories with all that is below them, and single ones.
@@ -128,7 +199,7 @@ class Sources:
         names: dict[str, list[str]] = {}
         for way in ways:
             if is_directory(way.real):
-                _divide(way.real, whole, single)
+                _divide(way.real, self._exclude, whole, single)
             else:
                 # A file may be replaced by another one. What is not there may come (back), and
                 # with it all the directories down to it.
@@ -144,14 +215,15 @@ class Sources:
         return {path: current for path in self._paths() if (current := stamp(path))}
 
     def _paths(self) -> Iterator[str]:
-        code = (path for root in self.roots for path in _files(root) if path.endswith(_SUFFIXES))
-        extra = (path for top in self.extra_files for path in _files(top))
-        for path in itertools.chain(code, extra):
-            if not self._is_excluded(path):
-                yield path
+        for top in self.tops:
+            for path in _files(top, self._exclude):
+                if self._counts_below(top, path):
+                    yield path
 
-    def _is_excluded(self, path: str) -> bool:
-        return any(fnmatch.fnmatch(path, pattern) for pattern in self._exclude_patterns)
+
+def _is_named(pattern: Pattern, top: str) -> bool:
+    """Whether an anchored pattern means `top` itself, or what it is in."""
+    return bool(pattern.base) and os.path.exists(top) and pattern.matches(top, top)  # noqa: PTH110
 
 
 def _covers(known: str, root: str) -> bool:
@@ -184,22 +256,29 @@ def _is_skipped(directory: str) -> bool:
     return os.path.isfile(f"{directory}{os.sep}{_ENVIRONMENT_FILE}")  # noqa: PTH113
 
 
-def _walk(top: str) -> Iterator[tuple[str, list[str], list[str], frozenset[str]]]:
-    """As `os.walk` without what is skipped; besides, the names of what is."""
+def _walk(
+    top: str, exclude: Patterns = _NOTHING
+) -> Iterator[tuple[str, list[str], list[str], frozenset[str]]]:
+    """As `os.walk` without what is skipped or excluded; besides, the names of what is."""
     # As `_is_skipped`, without a look at the disk for each directory: this is done once a second.
     for directory, names, files in os.walk(top):
         if directory != top and (directory == _PREFIX or _ENVIRONMENT_FILE in files):
             names.clear()
             continue
         skipped = SKIPPED_DIRECTORIES.intersection(names)
+        if exclude.all:
+            skipped |= {
+                name for name, path in zip(names, _in(directory, names), strict=True)
+                if exclude.match(path, top)
+            }  # fmt: skip
         names[:] = [name for name in names if name not in skipped]
         yield directory, names, files, skipped
 
 
-def _files(top: str) -> Iterator[str]:
+def _files(top: str, exclude: Patterns) -> Iterator[str]:
     if not is_directory(top):
         yield top
-    for directory, _, files, _ in _walk(top):
+    for directory, _, files, _ in _walk(top, exclude):
         yield from _in(directory, files)
 
 
@@ -207,12 +286,12 @@ def _in(directory: str, names: Iterable[str]) -> Iterator[str]:
     return (f"{directory.rstrip(os.sep)}{os.sep}{name}" for name in names)
 
 
-def _divide(top: str, whole: set[str], single: set[str]) -> None:
+def _divide(top: str, exclude: Patterns, whole: set[str], single: set[str]) -> None:
     """Add each directory of `top` to those that are watched with all below them, or on their own.
 
     Links to directories are not followed, so their directories are single ones.
     """
-    for directory, names, _, skipped in reversed(list(_walk(top))):
+    for directory, names, _, skipped in reversed(list(_walk(top, exclude))):
         below = set(_in(directory, names))
         if skipped <= _SMALL and below <= whole:
             whole -= below

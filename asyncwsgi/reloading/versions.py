@@ -10,6 +10,11 @@ from typing import NamedTuple
 LARGEST_SIZE = 4 * 1024 * 1024
 """Of larger files only the stamp is known: among the extra files may be any."""
 
+PICTURES = (
+    ".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif", ".ico", ".woff", ".woff2", ".ttf", ".otf",
+)  # fmt: skip
+"""Suffixes of files, of fonts too, that are not read: there may be very many, and none is code."""
+
 Stamp = tuple[int, int, int]
 """Last write, size, inode: editors write over files, or put others in their place."""
 
@@ -39,7 +44,8 @@ def stamp(path: str) -> Stamp | None:
 
 def read(path: str, stamp: Stamp) -> Version:
     """The version of `path` whose stamp was `stamp` a moment ago."""
-    contents = _contents(path, stamp) if stamp[1] <= LARGEST_SIZE else None
+    is_read = stamp[1] <= LARGEST_SIZE and not path.endswith(PICTURES)
+    contents = _contents(path, stamp) if is_read else None
     if contents is None:
         return Version(stamp, None)
     return Version(stamp, hashlib.blake2b(contents, digest_size=16).digest())

@@ -52,7 +52,7 @@ from asyncwsgi.coroutines.tasks import LoopTasks
 from asyncwsgi.errors import ClientDisconnected, RequestBodyError
 from asyncwsgi.requests import forks
 from asyncwsgi.requests.dispatcher import Dispatcher
-from asyncwsgi.requests.file_transfer import FileTransfer, FileTransport
+from asyncwsgi.requests.file_transfer import FileTransfer, FileTransport, Output
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.requests.spool import spool
 from asyncwsgi.server_log import logger
@@ -63,7 +63,8 @@ from asyncwsgi.wsgi.response import Response
 from asyncwsgi.wsgi.suspended_call import SuspendedCall
 
 T = TypeVar("T")
-
+LARGE_SIZE = 256 * 1024
+"""Bytes of a response behind which its thread sends what follows itself, if it can."""
 # nginx's status for a client that left before there was one.
 CLIENT_CLOSED_REQUEST = 499
 
@@ -140,6 +141,12 @@ class Exchange:
     """Whether the connection's bytes are passed on to the application."""
     final_status = CLIENT_CLOSED_REQUEST
     """What the client got, if anybody counts that; settled when the exchange has ended."""
+    _output: Output | None = None
+    """The client's socket, while nothing is under way by the loop: the worker's to use."""
+    _awaits_output: threading.Event | None = None
+    """In which the worker waits for it."""
+    _direct_size = 0
+    """Bytes that the worker has sent by it."""
     own_status = 0
     """The status that the client got in another way than by the response; 0: it got none so."""
 
@@ -277,13 +284,14 @@ class Exchange:
     @property
     def waits_until_writable(self) -> bool:
         """Whether it is its client that keeps it waiting, which reads slowly or not at all."""
-        return self._writable is not None or isinstance(self.iteration, FileTransfer)
+        waits = self._writable is not None or self._awaits_output is not None
+        return waits or isinstance(self.iteration, FileTransfer)
 
     @property
     def response_size(self) -> int:
         """Bytes that were sent so far, head and framing included."""
-        socket = self.taken_socket
-        return self._posted_size if socket is None else self._posted_size + socket.sent_size
+        socket, size = self.taken_socket, self._posted_size + self._direct_size
+        return size if socket is None else size + socket.sent_size
 
     @property
     def body_size(self) -> int:
@@ -350,6 +358,7 @@ class Exchange:
 
     def _begin_iteration(self, iteration: BodyIteration | FileTransfer) -> None:
         self.dispatcher.workers.job_ended()
+        self._end_output()
         iteration.begin()
 
     def _write(self, data: Any) -> None:
@@ -366,6 +375,22 @@ class Exchange:
         if is_to_end:
             dispatcher.cut(self, flushes=True)
 
+    def _end_output(self) -> None:
+        if self._output is not None:
+            self._output.end()
+            self._output = None
+
+    def _lend_output(self, transport: FileTransport) -> None:
+        if self.is_connection_lost:
+            self._output_was_lent(None)
+        else:
+            transport.lend_output(self._output_was_lent)
+
+    def _output_was_lent(self, output: Output | None) -> None:
+        self._output = output
+        if (lent := self._awaits_output) is not None:
+            lent.set()
+
     def _notify_worker(self) -> None:
         writable = self._writable
         if writable is not None and self.is_writable():
@@ -373,6 +398,7 @@ class Exchange:
 
     def _end(self, _: None) -> None:
         self.disconnect.end()
+        self._end_output()
         statistics = self.dispatcher.statistics
         if statistics is not None:
             statistics.exchange_ended(self)
@@ -614,6 +640,10 @@ class Exchange:
         environ["CONTENT_LENGTH"] = str(size)
 
     def _post(self, data: Any) -> None:
+        if self._output is not None:
+            data = self._send_directly(self._output, data)
+            if not len(data):
+                return
         if not self.is_writable():
             self._wait_until_writable()
         if self.is_connection_lost or self._is_over:
@@ -624,6 +654,32 @@ class Exchange:
             self._write(data)  # all that was posted before has been written
         else:
             self.dispatcher.mailbox.post(self._write, data)
+            if self._posted_size >= LARGE_SIZE and isinstance(data, bytes | memoryview):
+                self._ask_for_output()
+
+    def _send_directly(self, output: Output, data: Any) -> Any:
+        """Send by the client's socket; what is left of `data` goes through the loop."""
+        sent = output.send(data)
+        self._direct_size += sent
+        if sent == len(data):
+            return b""
+        output.end()
+        self._output = None
+        return memoryview(data)[sent:]
+
+    def _ask_for_output(self) -> None:
+        """Have the client's socket for the blocks that follow, once these are sent.
+
+        Not what has no end of its own: that is cut between two blocks, which the loop has to see.
+        """
+        transport = self.connection.file_transport
+        if transport is None or self.iteration is not None or self.is_endless:
+            return
+        self._awaits_output = lent = threading.Event()
+        if not self.is_connection_lost:
+            self.dispatcher.mailbox.post(self._lend_output, transport)
+            lent.wait()
+        self._awaits_output = None
 
     def _wait_until_writable(self) -> None:
         if self.iteration is not None:

@@ -14,8 +14,21 @@ from asyncwsgi.errors import ClientDisconnected
 from asyncwsgi.wsgi.file_wrapper import FilePart
 
 
+class Output(Protocol):
+    """The client's socket in the hands of the thread that sends the response."""
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Send as much as the client takes without a longer wait; the bytes that were sent."""
+
+    def end(self) -> None:
+        """Let nobody use it any more."""
+
+
 class FileTransport(Protocol):
-    """What sends it."""
+    """What sends bytes that the connection need not see: it, and large blocks."""
+
+    def lend_output(self, on_lent: Callable[[Output | None], None]) -> None:
+        """Lend the socket, when all is sent that was written; None: it cannot be lent."""
 
     def send_file(self, part: FilePart, on_end: Callable[[], None]) -> None:
         """Send `part` behind what was written; nothing else is written meanwhile.

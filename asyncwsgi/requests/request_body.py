@@ -24,7 +24,7 @@ import io
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from asyncwsgi.errors import ClientDisconnected
 
@@ -38,6 +38,21 @@ SMALL_SIZE = 1024
 """Blocks below it grow: a client that sends single bytes must not cost an object for each."""
 
 
+class BodySource(Protocol):
+    """Where a thread can read the rest of a body itself, for as long as it is let."""
+
+    @property
+    def left_size(self) -> int:
+        """Bytes that are missing of the body."""
+
+    def read_into(self, view: memoryview) -> int:
+        """Read some of them, without waiting; -1: there may be some soon; 0: there are none to be
+        had by this."""
+
+    def wait(self) -> None:
+        """Wait for some; not for long."""
+
+
 class RequestBody(io.RawIOBase):
     """A pipe for one request body. Made on the loop.
 
@@ -46,6 +61,14 @@ class RequestBody(io.RawIOBase):
         on_wait: called in the reader's thread before it first waits for bytes.
         on_resume: called in the reader's thread when a full body has room again.
     """
+
+    takes_source = True
+    """Whether its bytes may come otherwise than by `feed`. A subclass that overrides that sees all
+    of them; one that overrides `arrived` does so, too, and leaves the fast way open."""
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls.takes_source = cls.feed is RequestBody.feed
 
     def __init__(
         self, buffer_size: int, *, on_wait: Callable[[], None], on_resume: Callable[[], None]
@@ -59,6 +82,8 @@ class RequestBody(io.RawIOBase):
         self._on_resume: Callable[[], None] | None = on_resume
         self.on_emptied: Callable[[], object] | None = None
         """Called once, in any thread: nothing is held any more, and nothing more will be."""
+        self._source: BodySource | None = None
+        """Where who has emptied it reads on; nothing is fed meanwhile."""
         self._blocks: deque[bytes] = deque()
         self._taken_size = 0
         """Bytes of the first block that were read already."""
@@ -95,6 +120,7 @@ class RequestBody(io.RawIOBase):
     def feed(self, data: bytes) -> None:
         """Add bytes. On the loop."""
         with self._changed:
+            self.arrived(data)
             if self._blocks and len(self._blocks[-1]) < SMALL_SIZE:
                 self._blocks[-1] += data
             else:
@@ -104,6 +130,22 @@ class RequestBody(io.RawIOBase):
             self._was_full = self._was_full or self.is_full
             # All of them: one may wait for the first byte, another for the whole.
             self._changed.notify_all()
+
+    def arrived(self, data: bytes | memoryview) -> None:
+        """See what has come of the body, in its order; for subclasses.
+
+        Called on the loop, or by the reader of a body that has a source, and with the lock held: it
+        must neither wait nor touch the body. The bytes of a memoryview are there for this call.
+        """
+
+    def read_from(self, source: BodySource) -> None:
+        """Have readers read on from `source`, when they have what is held. On the loop.
+
+        Nothing is fed until `on_resume` is called, as it is when the source has no more.
+        """
+        with self._changed:
+            if self._error is None:
+                self._source = source
 
     def finish(self) -> None:
         """Say that the body is complete. On the loop."""
@@ -134,7 +176,7 @@ class RequestBody(io.RawIOBase):
         self._tell_of_emptiness()
 
     def _settle(self) -> None:
-        self._on_wait = self._on_resume = None
+        self._on_wait = self._on_resume = self._source = None
         self._changed.notify_all()
 
     def collect(self) -> bool:
@@ -177,6 +219,9 @@ class RequestBody(io.RawIOBase):
             RuntimeError: it would have to wait on the loop, which alone can end the wait.
         """
         view = memoryview(buffer).cast("B")
+        source = self._source
+        if source is not None and not self._blocks and (count := self._read_on(source, view)):
+            return count
         if not self._is_ready:
             if threading.get_ident() == self._loop_thread:
                 raise RuntimeError(
@@ -191,7 +236,7 @@ class RequestBody(io.RawIOBase):
             if not self._blocks:
                 return self._end()
             count = self._take(view)
-            if self._was_full and self._size * 2 <= self._buffer_size:
+            if self._was_full and self._size * 2 <= self._buffer_size and self._source is None:
                 self._was_full = False
                 on_resume = self._on_resume
         if on_resume is not None:
@@ -199,6 +244,38 @@ class RequestBody(io.RawIOBase):
         if self._is_complete and not self._size:
             self._tell_of_emptiness()
         return count
+
+    def _read_on(self, source: BodySource, view: memoryview) -> int:
+        """Read from where the rest of the body comes; 0: it is fed again."""
+        count = self._take_from(source, view)
+        if count < 0:
+            source.wait()
+            count = self._take_from(source, view)
+        if count <= 0 or not source.left_size:
+            self._leave(source)
+        return max(count, 0)
+
+    def _take_from(self, source: BodySource, view: memoryview) -> int:
+        # With the lock: what the loop feeds behind that comes behind that.
+        with self._changed:
+            count = 0 if self._source is not source else source.read_into(view)
+            if count > 0:
+                self.arrived(view[:count])
+                self.received_size += count
+            return count
+
+    def _leave(self, source: BodySource) -> None:
+        with self._changed:
+            on_resume = self._on_resume
+            self._source = None
+            self._was_full = False
+            if not source.left_size and self._error is None:
+                self._is_complete = True
+                self._settle()
+        if on_resume is not None:
+            on_resume()
+        if self._is_complete and not self._size:
+            self._tell_of_emptiness()
 
     def _tell_of_emptiness(self) -> None:
         on_emptied, self.on_emptied = self.on_emptied, None

@@ -634,6 +634,26 @@ def metrics_server(bind: str, stats: Callable[[], Stats]) -> Server:
     return _MetricsServer(metrics_application(stats), options)
 
 
+def closing_server(application: WSGIApplication, config: Config) -> Server:
+    """What answers one request on each connection, and says nothing of its start and its end."""
+    return _ClosingServer(application, config)
+
+
+class _ClosingResponder(HttpResponder):
+    def can_keep_alive(self) -> bool:
+        return False
+
+
+class _ClosingServer(Server):
+    responder_class = _ClosingResponder
+
+    def _say_where(self) -> None:
+        """Its owner does."""
+
+    def _say_that_it_stops(self) -> None:
+        """Its owner does."""
+
+
 class _MetricsServer(Server):
     """Serves the figures of another server."""
 

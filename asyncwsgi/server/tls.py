@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import re
 import ssl
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from asyncwsgi.errors import ConfigError
@@ -14,6 +14,10 @@ from asyncwsgi.errors import ConfigError
 if TYPE_CHECKING:
     from asyncwsgi.config import Config
 
+PASSWORD_FILE = "file:"
+"""How a `keyfile_password` begins that names a file."""
+LONGEST_PASSWORD = 1024
+"""Bytes; OpenSSL reads no longer one (PEM_BUFSIZE)."""
 _REJECTION = re.compile(r".*_ALERT_(.*CERTIFICATE.*|UNKNOWN_CA)")
 
 
@@ -23,46 +27,104 @@ def server_context(config: Config) -> ssl.SSLContext | None:
     Raises:
         ConfigError: a file is missing or holds no usable certificate or key.
     """
-    return config.ssl_context if config.certfile is None else _context_of_files(config)
+    config = _with_adhoc_cert(config)
+    if config.certfile is None:
+        return config.ssl_context
+    return _context_of_files(config, _Passphrase(config))
 
 
-def _context_of_files(config: Config) -> ssl.SSLContext:
+def prepared(config: Config) -> Config:
+    """`config` when what is done once for several processes has been done.
+
+    The certificate is there, if it shall be made; and the passphrase of its key is known, so that
+    nobody is asked for it again.
+
+    Raises:
+        ConfigError: see `server_context`.
+    """
+    config = _with_adhoc_cert(config)
+    if config.certfile is None or config.keyfile_password is not None:
+        return config
+    passphrase = _Passphrase(config)
+    _context_of_files(config, passphrase)
+    return dataclasses.replace(config, keyfile_password=passphrase.answer or "")
+
+
+def _with_adhoc_cert(config: Config) -> Config:
+    if not config.adhoc_cert:
+        return config
+    from asyncwsgi.server.adhoc_cert import adhoc_certificate
+
+    return dataclasses.replace(config, adhoc_cert=False, certfile=str(adhoc_certificate()))
+
+
+def _context_of_files(config: Config, passphrase: _Passphrase) -> ssl.SSLContext:
     assert config.certfile is not None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     # RFC 7301: say what is spoken here, for clients that would rather speak HTTP/2.
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(
-            config.certfile, config.keyfile, _passphrase_of(config.keyfile or config.certfile)
-        )
+        context.load_cert_chain(config.certfile, config.keyfile, passphrase)
         if config.ca_certs is not None:
             context.load_verify_locations(config.ca_certs)
             context.verify_mode = ssl.CERT_REQUIRED
     except OSError as error:  # ssl.SSLError is one
         files = ", ".join(filter(None, (config.certfile, config.keyfile, config.ca_certs)))
+        doubt = "; the passphrase of the key may be a wrong one" if passphrase.answer else ""
         raise ConfigError(
             f"cannot use TLS files {files}: {error}; expected PEM files with a certificate chain, "
-            "its private key and, for mutual TLS, the authorities"
+            f"its private key and, for mutual TLS, the authorities{doubt}"
         ) from error
     return context
 
 
-def _passphrase_of(path: str) -> Callable[[], str]:
-    """What asks for the passphrase of a key, if it is encrypted: once, and on a terminal only."""
-    answers: list[str] = []
+class _Passphrase:
+    """That of an encrypted key: given, or asked for, once and on a terminal only.
 
-    def ask() -> str:
+    OpenSSL calls it for a key that is encrypted, for each form in which it tries to read that.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.answer = ""
+        """It, once it was called."""
+        self._given = config.keyfile_password
+        self._path = config.keyfile or config.certfile
+
+    def __call__(self) -> str:
+        if not self.answer:
+            self.answer = self._ask() if self._given is None else self._read(self._given)
+        return self.answer
+
+    def _read(self, given: str) -> str:
+        if not given.startswith(PASSWORD_FILE):
+            password = given
+        else:
+            path = given.removeprefix(PASSWORD_FILE)
+            try:
+                with open(path, encoding="utf-8") as file:  # noqa: PTH123  as the shell reads it
+                    password = file.readline(LONGEST_PASSWORD + 2).rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = getattr(error, "strerror", None) or "it is no UTF-8"
+                raise ConfigError(
+                    f"keyfile_password: {path} cannot be read: {reason}; expected a file with the "
+                    "passphrase in its first line"
+                ) from None
+        if not password or len(password.encode()) > LONGEST_PASSWORD:
+            raise ConfigError(
+                f"the key in {self._path} is encrypted, and keyfile_password says no passphrase of "
+                f"1 to {LONGEST_PASSWORD} bytes; correct it"
+            )
+        return password
+
+    def _ask(self) -> str:
+        path = self._path
         if sys.stdin is None or not sys.stdin.isatty():
             raise ConfigError(
                 f"the key in {path} is encrypted, and there is no terminal to ask for its "
-                f"passphrase; decrypt it: openssl pkey -in {path} -out KEYFILE"
+                f"passphrase; give keyfile_password, or decrypt it: openssl pkey -in {path} "
+                "-out KEYFILE"
             )
-        # OpenSSL asks again for each form in which it tries to read the key.
-        if not answers:
-            answers.append(getpass.getpass(f"Passphrase of {path}: "))
-        return answers[0]
-
-    return ask
+        return getpass.getpass(f"Passphrase of {path}: ")
 
 
 def handshake_failure(error: OSError) -> str | None:

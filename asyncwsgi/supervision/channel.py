@@ -2,7 +2,8 @@
 
 The child sends events (``imported``, ``serving``, ``failed``, ``alive``, ``recycle``, ``state``,
 ``stats``, ``found``, ``inspected``, ``inspected-dropped``, ``inspected-now``), the supervisor
-commands (``serve``, ``announce-end``, ``stop``, ``abort``, ``state``, ``broken``, ``inspect-now``).
+commands (``serve``, ``announce-end``, ``stop``, ``abort``, ``state``, ``broken``, ``refresh``,
+``inspect-now``).
 Sockets, and not pipes, because their end is the news that the process at the other end has died, in
 both directions and whatever it died of.
 

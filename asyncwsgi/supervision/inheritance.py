@@ -44,7 +44,7 @@ def child_command(app: str, directory: str) -> list[str]:
 
 
 def pass_on(
-    service: Service, control: int, asking: int | None, binds: Sequence[str]
+    service: Service, control: int, asking: int | None, binds: Sequence[str], secrets: int
 ) -> dict[str, str]:
     """The environment variables by which a child finds what it inherits.
 
@@ -53,6 +53,7 @@ def pass_on(
         control: the descriptor of its end of the channel.
         asking: that by which it is asked for forks, if it shall fork workers and not serve.
         binds: the listening sockets, each as ``bind`` names an inherited one.
+        secrets: what `pipe_of_secrets` has given.
 
     Raises:
         ConfigError: an option that cannot be written as text.
@@ -60,11 +61,24 @@ def pass_on(
     told = {
         "control": control,
         "asking": asking,
+        "secrets": secrets,
         "listeners": list(binds),
         "path": [entry for entry in sys.path if isinstance(entry, str)],  # Python skips others
         "service": service.as_json(),
     }
     return {VARIABLE: json.dumps(told)}
+
+
+def pipe_of_secrets(service: Service) -> int:
+    """The end of a pipe that holds the secrets of `service`; it is whoever's who asks.
+
+    They are few and short, so that the pipe has room for them. An environment is not for them: who
+    lists the processes of this user may see it, and it stays what it was at the start.
+    """
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w", encoding="utf-8") as file:
+        json.dump(service.secrets(), file)
+    return reading
 
 
 def take_inheritance() -> Inheritance | None:
@@ -77,11 +91,13 @@ def take_inheritance() -> Inheritance | None:
         return None
     told = json.loads(text)
     sys.path[:] = told["path"]
+    with os.fdopen(told["secrets"], encoding="utf-8") as file:
+        secrets = json.load(file)
     inheritance = Inheritance(
         socket.socket(fileno=told["control"]),
         tuple(told["listeners"]),
         tuple(socket.socket(fileno=descriptor_of(bind)) for bind in told["listeners"]),
-        Service.from_json(told["service"]),
+        Service.from_json(told["service"], secrets),
         None if told["asking"] is None else socket.socket(fileno=told["asking"]),
     )
     sockets = [inheritance.control, *filter(None, [inheritance.asking]), *inheritance.listeners]

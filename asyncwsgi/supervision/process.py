@@ -19,7 +19,12 @@ from asyncwsgi.server.stats import Stats
 from asyncwsgi.server_log import logger
 from asyncwsgi.supervision.channel import Channel
 from asyncwsgi.supervision.identity import Identity
-from asyncwsgi.supervision.inheritance import LEFT_TO_SUPERVISOR, child_command, pass_on
+from asyncwsgi.supervision.inheritance import (
+    LEFT_TO_SUPERVISOR,
+    child_command,
+    pass_on,
+    pipe_of_secrets,
+)
 from asyncwsgi.supervision.preloading import ASK, PID
 from asyncwsgi.supervision.service import Service
 
@@ -84,6 +89,10 @@ class Child:
         self.started_at = time.time()
         self.report: Report | None = None
         """Why it could not serve, if it said so."""
+        self.is_final = False
+        """Whether that is nothing that a change of the code would make better."""
+        self.may_install = False
+        """Whether something that is installed may make it better."""
         self.reason = ""
         """Why it wants to be replaced, if it does."""
         self.loop = ""
@@ -171,6 +180,8 @@ class Child:
             self.roots += message.get("watch", ())
             self.found_at = message.get("since", self.started_at)
             self.report = message.get("report")
+            self.is_final |= message.get("is_final", False)
+            self.may_install |= message.get("may_install", False)
             self.reason = message.get("reason", self.reason)
             self.loop = message.get("loop", self.loop)
             self.state = message.get("state", self.state)
@@ -196,11 +207,17 @@ class Child:
         await self._has_ended.wait()
         return self._process.wait()  # at once
 
-    def serve(self, places: list[int]) -> None:
-        """Have it accept clients, from the listeners at these places."""
+    def serve(self, places: list[int], *, code: int = 0, files: int = 0) -> None:
+        """Have it accept clients, from the listeners at these places.
+
+        Args:
+            places: the places.
+            code: which it serves, of those that there have been; for pages that are open.
+            files: how often templates and static files have changed; for them, too.
+        """
         self.may_serve = True
         self._places = places
-        self._send(command="serve", places=places)
+        self._send(command="serve", places=places, code=code, files=files)
 
     def accept_from(self, places: list[int]) -> None:
         """Have it accept from the listeners at these places alone."""
@@ -220,6 +237,15 @@ class Child:
     def tell_broken(self, report: Report) -> None:
         """Say why newer code does not serve."""
         self._send(command="broken", report=report)
+
+    def refresh(self, files: int, stylesheets: list[str]) -> None:
+        """Have it tell browsers that templates or static files have changed once more.
+
+        Args:
+            files: how often they have by now.
+            stylesheets: the names of those that have, if no others have.
+        """
+        self._send(command="refresh", files=files, stylesheets=stylesheets)
 
     def announce_end(self) -> None:
         """Have it say that it is not ready any more, and stop after its ``shutdown_delay``."""
@@ -332,14 +358,16 @@ def start_child(
         descriptor = None if child_asking is None else child_asking.fileno()
         sockets = [child_control, *filter(None, [child_asking]), *(one.sock for one in listeners)]
         binds = [listener.bind for listener in listeners]
-        told = pass_on(service, child_control.fileno(), descriptor, binds)
+        secrets = pipe_of_secrets(service)
+        theirs.callback(os.close, secrets)
+        told = pass_on(service, child_control.fileno(), descriptor, binds, secrets)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_SUPERVISOR)
         try:
             process = subprocess.Popen(
                 child_command(service.app, directory),
                 cwd=directory,
                 env={**os.environ, **told},
-                pass_fds=[sock.fileno() for sock in sockets],
+                pass_fds=[secrets, *(sock.fileno() for sock in sockets)],
                 **({} if identity is None else identity.popen_arguments()),
             )
         finally:

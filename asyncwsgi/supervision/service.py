@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.app_loading import NamedLifespan
-from asyncwsgi.config import Config, option_fields
+from asyncwsgi.config import SECRETS, Config, option_fields
 from asyncwsgi.development.options import Development
 from asyncwsgi.env_files import EnvFiles
 from asyncwsgi.errors import ConfigError
@@ -88,7 +88,7 @@ class Service:
         return application
 
     def as_json(self) -> dict[str, Any]:
-        """What `from_json` makes the same of.
+        """What `from_json` makes the same of, but for the secrets.
 
         Raises:
             ConfigError: an option that cannot be written as text.
@@ -103,9 +103,14 @@ class Service:
             "inspector": self.inspector,
         }
 
+    def secrets(self) -> dict[str, str]:
+        """What `as_json` leaves out, since it may stand where others can read it."""
+        values = {name: getattr(self.config, name) for name in SECRETS}
+        return {name: value for name, value in values.items() if value is not None}
+
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        config = _with_tuples(values["config"])
+    def from_json(cls, values: dict[str, Any], secrets: dict[str, str]) -> Self:
+        config = _with_tuples(values["config"]) | secrets
         if config["lifespan"] is not None:
             config["lifespan"] = NamedLifespan(config["lifespan"])
         return cls(
@@ -131,16 +136,18 @@ def named_service(app: str, config: Config | None, options: Mapping[str, Any]) -
         raise ConfigError("give either config or options, not both")
     if isinstance(others.get("lifespan"), str):
         others["lifespan"] = NamedLifespan(others["lifespan"])
-    reload = own.pop("reload", False)
+    reloading = {name: own.pop(name) for name in _OF_RELOAD if name in own}
+    # What is put into pages is for who runs the command, and not for what a program embeds.
+    development = Development.from_options({**reloading, "refresh": False})
     if own.get("workers") is None:
         for name in own.keys() - set(FOR_ALL):
             raise ConfigError(f"{name} is for workers; give workers=N, too")
     processes = ProcessOptions.from_options(own, reads_environment=False)
-    development = Development.from_options({"reload": reload})
     return Service(app, config or Config.from_options(others), development, processes)
 
 
-SERVICE_OPTIONS = ("reload", *PROCESS_OPTIONS)
+_OF_RELOAD = ("reload", "reload_dir", "reload_include", "reload_exclude")
+SERVICE_OPTIONS = (*_OF_RELOAD, *PROCESS_OPTIONS)
 """What a program may give besides the fields of `Config`, if it names its application."""
 
 
@@ -160,7 +167,7 @@ def _as_json(config: Config) -> dict[str, Any]:
                 f"{each.name} cannot be written as text, and several processes are told their "
                 f"options so; {_CURES.get(each.name, 'leave it out')}"
             )
-        values[each.name] = value
+        values[each.name] = None if option.is_secret else value
     return values
 
 

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from asyncwsgi.app_loading import directory_of
 from asyncwsgi.clock import clock
 from asyncwsgi.development.report import Report, report_of_text
 from asyncwsgi.inspection.inspector import Inspector
 from asyncwsgi.log_setup import flush_log
+from asyncwsgi.reloading.page_files import PAGE_SUFFIXES, STYLESHEET_SUFFIX
 from asyncwsgi.reloading.reloader import Reloader
 from asyncwsgi.reloading.sources import Sources
 from asyncwsgi.server.listeners import Listener, open_listeners
 from asyncwsgi.server.ticker import Ticker
+from asyncwsgi.server.tls import prepared
 from asyncwsgi.server.urls import listening_on, schemes_of
 from asyncwsgi.server_log import logger
 from asyncwsgi.service_manager import ServiceManager
@@ -30,6 +35,7 @@ from asyncwsgi.supervision.metrics import WorkerMetrics
 from asyncwsgi.supervision.process import EXIT_TIMEOUT, Child, start_child
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.sharing import SharedListeners, close_all, open_shared
+from asyncwsgi.supervision.stand_in import StandIn
 from asyncwsgi.supervision.terminal import Terminal
 from asyncwsgi.words import counted
 
@@ -64,7 +70,9 @@ def supervise(service: Service, identity: Identity | None = None) -> int:
         ConfigError: a ``bind`` that is none of the known forms, or an option that cannot be written
             as text.
     """
-    service.as_json()  # what cannot be told to a child is an error of the start
+    # What cannot be told to a child, and what a child could not be asked, is an error of the start.
+    service.as_json()
+    service = dataclasses.replace(service, config=prepared(service.config))
     listeners = open_listeners(service.config)
     copies: list[list[Listener]] = []
     try:
@@ -96,7 +104,9 @@ class Supervisor:
 
     What becomes of a child that has ended depends on who may make it better. Where `workers` are
     wanted, another one is started, the later the more have failed; it ends all if none can be had.
-    Where a reloader alone asks for a child, what has failed waits for a change of the code.
+    Where a reloader alone asks for a child, what has failed waits for a change of the code. So does
+    what a reloader watches from the start on, if its first import fails. While nobody serves and a
+    change is waited for, clients are answered here (see `stand_in`).
 
     Args:
         service: what the children serve.
@@ -114,8 +124,12 @@ class Supervisor:
         self._listening_on = listening_on(schemes_of(listeners.listeners, has_tls=has_tls))
         # By name: when it is deleted and comes back, new code has to be looked for in the new one.
         self._directory = str(Path.cwd())
+        self._source = directory_of(service.app)
+        """Where the application is, if no child could say."""
         self._terminal = Terminal()
-        self._reloader = _reloader(service, self._directory, self._code_changed)
+        self._reloader = _reloader(
+            service, self._directory, self._code_changed, self._page_files_changed
+        )
         self._has_workers = service.processes.worker_count is not None
         self._manager = ServiceManager()
         self._metrics = self._make_metrics()
@@ -123,6 +137,10 @@ class Supervisor:
         self._children: dict[Child, asyncio.Task[None]] = {}
         """All of them, with the task that attends to each."""
         self._generations = Generations[Child](service.processes.worker_count or 1)
+        self._code = 0
+        """The newest code. Grows also from one supervisor to the next, which pages may outlive."""
+        self._file_changes = 0
+        """How often templates and static files have changed."""
         self._has_served = False
         """Whether any child ever has: before that there is nothing to fall back to."""
         self._forker: Child | None = None
@@ -131,6 +149,10 @@ class Supervisor:
         """That of the generation before, until the newest has served."""
         self._waits_for_change = False
         """Whether nothing is to be started before the code changes."""
+        self._why_nobody_serves = report_of_text("")
+        self._stand_in: StandIn | None = None
+        if service.development.reload:
+            self._stand_in = StandIn(service, listeners.listeners)
         self._failures = 0
         """How many children in a row have failed."""
         self._pause: asyncio.TimerHandle | None = None
@@ -163,6 +185,8 @@ class Supervisor:
                 await self._metrics.close()
             if self._inspector is not None:
                 await self._inspector.close()
+            if self._stand_in is not None:
+                await self._stand_in.close()
             if self._reloader is not None:
                 self._reloader.close()
             if ticker is not None:
@@ -233,6 +257,8 @@ class Supervisor:
             self._delay.cancel()
             self._delay = None
         self._generations.serving.clear()  # all of them drain, and have a time for that
+        if self._stand_in is not None:
+            self._stand_in.leave(has_successor=False)
         # Whoever connects from now on is refused, and does not wait for somebody who never comes.
         for listener in self._listeners.listeners:
             listener.sock.close()
@@ -256,6 +282,7 @@ class Supervisor:
             self._stop(signal.SIGHUP)
         elif not self._is_ending:
             logger.info("replacing all workers")
+            self._waits_for_change = False
             self._begin_generation()
 
     def _want(self, more: int) -> None:
@@ -275,7 +302,19 @@ class Supervisor:
         self._waits_for_change = False
         self._begin_generation()
 
+    def _page_files_changed(self, paths: set[str]) -> None:
+        names = {os.path.basename(path) for path in paths}  # noqa: PTH119  strings suffice
+        are_stylesheets = all(name.endswith(STYLESHEET_SUFFIX) for name in names)
+        self._refresh_pages(sorted(names) if are_stylesheets else [])
+
+    def _refresh_pages(self, stylesheets: list[str]) -> None:
+        self._file_changes += 1
+        for child in self._children:
+            if child.may_serve:
+                child.refresh(self._file_changes, stylesheets)
+
     def _begin_generation(self) -> None:
+        self._code = max(self._code + 1, int(time.time() * 1000))
         self._failures = 0
         self._end_pause()
         self._change_forkers()
@@ -299,6 +338,16 @@ class Supervisor:
             child.accept_from(self._listeners.places(number, len(generations.serving)))
         if self._reloader is not None:
             self._reloader.is_importing = bool(generations.importing)
+        self._stand_in_for_children()
+
+    def _stand_in_for_children(self) -> None:
+        if self._stand_in is None:
+            return
+        generations = self._generations
+        if self._waits_for_change and not generations.serving and not generations.importing:
+            self._stand_in.answer(self._why_nobody_serves)
+        else:
+            self._stand_in.leave(has_successor=True)
 
     def _start(self) -> bool:
         try:
@@ -350,7 +399,11 @@ class Supervisor:
             elif child in importing and event == "imported" and child.can_fork:
                 self._fork_from(child)
             elif child in importing and event == "imported":  # still
-                child.serve(self._listeners.places(len(self._generations.serving), wanted))
+                child.serve(
+                    self._listeners.places(len(self._generations.serving), wanted),
+                    code=self._code,
+                    files=self._file_changes,
+                )
             elif event == "imported":  # it handles SIGTERM itself, and was told by nothing else
                 child.stop(has_successor=not self._is_ending)
             elif child in importing and event == "serving":
@@ -467,6 +520,8 @@ class Supervisor:
             return
         if not self._has_workers or self._waits_for_change:
             logger.error("the process that served %s; waiting for a change", _words(code))
+            if not self._waits_for_change:  # else it is known what is wrong with newer code
+                self._why_nobody_serves = report_of_text(f"The process that served {_words(code)}.")
             self._waits_for_change = True
         else:
             logger.error("worker %d %s", child.pid, _words(code))
@@ -480,17 +535,20 @@ class Supervisor:
         self._generations.ended(child)
         if child.report is None:
             logger.error("the new process %s before it served", _words(code))
-        if self._has_served and self._reloader is not None:
-            self._reloader.watch(child.roots, child.started_at)  # the cure may be a change there
+        if self._reloader is not None and (self._has_served or not child.is_final):
+            # The cure may be a change there, or a module that is missing.
+            self._reloader.watch([self._source, *child.roots], child.started_at)
+            if child.may_install:
+                self._reloader.watch_installs()
         report = child.report or report_of_text(f"The new process {_words(code)}.")
-        self._go_on_without(report, exit_code=_exit_code(code))
+        self._go_on_without(report, exit_code=_exit_code(code), is_final=child.is_final)
         if not self._is_over.is_set():
             self._balance()
 
-    def _go_on_without(self, report: Report, *, exit_code: int) -> None:
-        """Go on without new code, if any ever served; end otherwise."""
+    def _go_on_without(self, report: Report, *, exit_code: int, is_final: bool = False) -> None:
+        """Go on without new code, if any ever served or a change may make it better."""
         generations = self._generations
-        if not self._has_served:
+        if not self._has_served and (self._reloader is None or is_final):
             self._exit_code = exit_code
             self._is_over.set()
             return
@@ -499,6 +557,9 @@ class Supervisor:
         if self._waits_for_change or not generations.missing():
             return
         if not generations.serving and self._failures + 1 >= MOST_FAILURES:
+            if self._reloader is not None:
+                self._wait_for_change(report)
+                return
             logger.error("no worker can be started, and none is left; giving up")
             self._exit_code = exit_code
             self._end()
@@ -510,14 +571,22 @@ class Supervisor:
         generations.give_up()
         self._let_go(self._forker)
         self._forker, self._forker_before = self._forker_before, None
-        self._waits_for_change = self._reloader is not None
         if generations.serving:
             logger.error("the new code does not serve; the code from before goes on")
-        elif self._waits_for_change:
-            logger.error("the new code does not serve, and no other is left; waiting for a change")
         if self._reloader is not None:
-            for child in generations.serving:
-                child.tell_broken(report)
+            self._wait_for_change(report)
+
+    def _wait_for_change(self, report: Report) -> None:
+        self._waits_for_change = True
+        self._why_nobody_serves = report
+        for child in self._generations.serving:
+            child.tell_broken(report)
+        if self._generations.serving:
+            if self._service.development.debugger:
+                self._refresh_pages([])  # those that are open show it, too
+            return
+        other = ", and no other is left" if self._has_served else ""
+        logger.error("the code does not serve%s; waiting for a change", other)
 
     def _start_later(self) -> None:
         pause = min(SHORTEST_PAUSE * 2**self._failures, LONGEST_PAUSE)
@@ -595,13 +664,24 @@ class Supervisor:
                 child.abort_hanging()
 
 
-def _reloader(service: Service, directory: str, changed: Callable[[], None]) -> Reloader | None:
+def _reloader(
+    service: Service,
+    directory: str,
+    changed: Callable[[], None],
+    pages_changed: Callable[[set[str]], None],
+) -> Reloader | None:
     development = service.development
     if not development.reload:
         return None
-    extra_files = [*development.extra_files, *service.env_files.watched]
-    sources = Sources(extra_files, development.exclude_patterns)
-    return Reloader(sources, directory, changed)
+    sources = Sources(
+        development.reload_dir,
+        development.reload_include,
+        development.reload_exclude,
+        directory,
+        files=service.env_files.watched,
+        page_suffixes=PAGE_SUFFIXES if development.refresh else (),
+    )
+    return Reloader(sources, directory, changed, pages_changed)
 
 
 def _words(code: int) -> str:

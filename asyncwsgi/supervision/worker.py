@@ -17,18 +17,19 @@ import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.config import Config
+from asyncwsgi.development.debugger import for_trusted_hosts
 from asyncwsgi.development.error_page import ErrorPage
 from asyncwsgi.development.report import report_of
-from asyncwsgi.errors import AsyncWSGIError
+from asyncwsgi.errors import AsyncWSGIError, BindError, ConfigError
 from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.inspection.door import with_door
 from asyncwsgi.inspection.recording import Recorder, record
 from asyncwsgi.log_setup import configure_logging, flush_log
 from asyncwsgi.own_process import own_process
-from asyncwsgi.reloading.imports import LateImports, SourceRoots
+from asyncwsgi.reloading.imports import LateImports, SourceRoots, files_of, with_causes
 from asyncwsgi.server.server import Server
 from asyncwsgi.start_line import name_of_loop
 from asyncwsgi.supervision.channel import Channel, encode
@@ -38,6 +39,9 @@ from asyncwsgi.supervision.preloading import fork_workers
 from asyncwsgi.supervision.recycling import Wear
 from asyncwsgi.supervision.service import Service
 from asyncwsgi.supervision.state import describe
+
+if TYPE_CHECKING:
+    from asyncwsgi.development.refresh import Refresh
 
 WEAR_INTERVAL = 0.5
 """Seconds between looks at how many requests it has served, and at its memory."""
@@ -89,15 +93,24 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
             if forked is None:
                 return 0
             control = _go_on_as_worker(forked, service)
-        # Whether browsers shall see why newer code does not serve.
-        application = page if service.development.debugger else page.application
+        application = page.application
+        if service.development.debugger:
+            # Those who may debug see why newer code does not serve.
+            application = for_trusted_hosts(page, application, service.config)
+        refresh = None
+        if service.development.refresh:
+            # Here, since production does without it.
+            from asyncwsgi.development.refresh import Refresh, hide_from_access_log
+
+            application = refresh = Refresh(application)
+            hide_from_access_log()
         config = _own_config(service.config, inheritance.binds)
         server = Server(with_door(application, service.inspector, config), config)
         server.on_serving = _leave_it_to_supervisor
         if service.processes.workers is not None:
             _make_one_of_several(server, service)
         with asyncio.Runner(loop_factory=loop_factory(service.config.loop)) as runner:
-            supervised = _SupervisedServer(server, service, page, inheritance.listeners)
+            supervised = _SupervisedServer(server, service, page, refresh, inheritance.listeners)
             runner.run(supervised.serve(control))
     except AsyncWSGIError as error:
         _report_failure(control, error, watches=service.development.reload)
@@ -136,8 +149,17 @@ def _make_one_of_several(server: Server, service: Service) -> None:
 
 
 def _report_failure(control: socket.socket, error: AsyncWSGIError, *, watches: bool) -> None:
-    watched = SourceRoots().new() if watches else []
-    event = {"event": "failed", "report": report_of(error), "watch": watched}
+    errors = with_causes(error)
+    watched = [*SourceRoots().new(), *files_of(errors)] if watches else []
+    event = {
+        "event": "failed",
+        "report": report_of(error),
+        "watch": watched,
+        # No change of the code makes these better.
+        "is_final": isinstance(error, (BindError, ConfigError)),
+        # What was not found, or is too old, may be installed.
+        "may_install": any(isinstance(each, ImportError) for each in errors),
+    }
     control.setblocking(True)  # a loop may have had it, and has ended
     with contextlib.suppress(OSError):  # the supervisor has died: it is for the log alone
         control.sendall(encode(event))
@@ -161,6 +183,7 @@ class _SupervisedServer:
         server: Server,
         service: Service,
         page: ErrorPage,
+        refresh: Refresh | None,
         listeners: Sequence[socket.socket],
     ) -> None:
         self._server = server
@@ -173,6 +196,7 @@ class _SupervisedServer:
         self._tells_stats = bool(service.config.metrics_bind)
         self._wear = Wear(service.processes)
         self._page = page
+        self._refresh = refresh
         self._has_announced = False
         """Whether it was told that it will stop."""
         self._stopping: asyncio.Task[None] | None = None
@@ -257,6 +281,8 @@ class _SupervisedServer:
     async def _do(self, message: dict[str, Any], channel: Channel) -> None:
         match message["command"]:
             case "serve":
+                if self._refresh is not None:
+                    self._refresh.begin(message["code"], message["files"])
                 self._server.accept_from(message["places"])
                 self._has_leave.set()
             case "announce-end":
@@ -267,12 +293,15 @@ class _SupervisedServer:
                 self._stop(has_successor=message["has_successor"])
             case "abort":
                 self._stop()
+                self._server.begin_shutdown()  # it may still wait for the browsers' streams
                 await asyncio.sleep(0)  # first it stops, then what it waits for is cut
                 self._server.abort()
             case "state":
                 channel.send(event="state", state=describe(self._server.snapshot(stacks=True)))
             case "inspect-now" if self._recorder is not None:
                 channel.send(event="inspected-now", **self._recorder.now())
+            case "refresh" if self._refresh is not None:
+                self._refresh.files_changed(message["files"], message["stylesheets"])
             case "broken":
                 self._page.report = message["report"]
 
@@ -288,5 +317,9 @@ class _SupervisedServer:
     def _stop(self, *, has_successor: bool = False) -> None:
         self._has_leave.set()
         if self._stopping is None:
-            stop = self._server.shutdown(has_successor=has_successor)
-            self._stopping = asyncio.create_task(stop)
+            self._stopping = asyncio.create_task(self._shut_down(has_successor=has_successor))
+
+    async def _shut_down(self, *, has_successor: bool) -> None:
+        if self._refresh is not None:
+            await self._refresh.close()
+        await self._server.shutdown(has_successor=has_successor)

@@ -54,6 +54,15 @@ class PacketParser:
         """Bytes received behind what was asked for."""
         return len(self._buffer)
 
+    @property
+    def missing_size(self) -> int:
+        """Bytes of a body with a Content-Length that have not been received."""
+        return max(0, self._body_left - len(self._buffer))
+
+    def skip(self, size: int) -> None:
+        """Know that so many bytes of what is missing of a body were read by somebody else."""
+        self._body_left -= size
+
     def receive(self, data: bytes) -> None:
         """Take bytes as they came from the client."""
         self._buffer = self._buffer + data if self._buffer else data

@@ -129,6 +129,7 @@ class Project:
             environment={
                 "PYTHONPATH": str(self._folder),
                 "ASYNCWSGI_PORT": "0",
+                "XDG_STATE_HOME": str(self._folder),
                 # A worker that was forked this moment does not hear of a stop; it is killed then.
                 "GUNICORN_CMD_ARGS": "--bind 127.0.0.1:0 --no-control-socket --graceful-timeout 5",
             },

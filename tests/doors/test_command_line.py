@@ -254,30 +254,19 @@ class TestExitCode:
                 id="a host beside a listener",
             ),
             pytest.param(
-                ["--extra-files", "web.py", "web:app"],
-                "--extra-files is for --reload, which is off; give --reload or --debug",
-                id="extra files without a reload",
+                ["--reload-dir", ".", "web:app"],
+                "--reload-dir is for --reload, which is off; give --reload or --debug",
+                id="a directory without a reload",
             ),
             pytest.param(
-                ["--debug", "--no-reload", "--exclude-patterns", "*.py", "web:app"],
-                "--exclude-patterns is for --reload, which is off",
+                ["--debug", "--no-reload", "--reload-exclude", "*.py", "web:app"],
+                "--reload-exclude is for --reload, which is off",
                 id="excluded files without a reload",
             ),
             pytest.param(
-                ["--reload", "--extra-files", "web.py:*.toml", "web:app"],
-                "--extra-files takes paths and no patterns, got '*.toml'; name the directory",
-                id="a pattern in the place of a path",
-            ),
-            pytest.param(
-                ["--reload", "--extra-files", "no/such.toml", "web:app"],
-                "--extra-files: there is no no/such.toml, nor a directory to hold it",
-                id="a path that leads nowhere",
-            ),
-            pytest.param(
-                ["--reload", "--exclude-patterns", "build/*", "web:app"],
-                "--exclude-patterns 'build/*' matches nothing: a pattern is compared with a whole "
-                "path; write '*/build/*'",
-                id="a pattern that matches no path",
+                ["--reload", "--reload-exclude", "*.[z-a]", "web:app"],
+                "'*.[z-a]' is no pattern of paths: bad character range",
+                id="a pattern that is none",
             ),
             pytest.param(
                 ["--access-log-format", "%(x)s", "web:app"],

@@ -6,17 +6,26 @@ import ctypes
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
 from asyncwsgi import Config
-from asyncwsgi.access_log import AccessEntry, AccessLogger
-from asyncwsgi.log_setup import JSONFormatter, TextFormatter, configure_logging, is_coloured
+from asyncwsgi.access_log import DEFAULT_FORMAT, AccessEntry, AccessLogger
+from asyncwsgi.log_setup import (
+    JSONFormatter,
+    TextFormatter,
+    configure_logging,
+    finish_log,
+    flush_log,
+    is_coloured,
+)
 
 RED, GREEN, YELLOW, CYAN = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[36m"
 BOLD, DIM, BOLD_RED, RESET = "\x1b[1m", "\x1b[2m", "\x1b[1;31m", "\x1b[0m"
@@ -238,6 +247,133 @@ class TestJSON:
         stream = configure(log_format="json")
         AccessLogger().log(entry(user_agent="\x85\r\n"))
         assert len(stream.getvalue().splitlines()) == 1
+
+
+LINE_FORMATS = [
+    DEFAULT_FORMAT,
+    "100%% %(status)05d %(duration)8s %(seconds)g %(referer)s %(user_agent)s %(request:x-id)s",
+]
+
+
+class LogFile:
+    """Standard error is a file, with colours."""
+
+    def __init__(self, stream: TextIO, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._stream = stream
+        self._monkeypatch = monkeypatch
+
+    def configure(self, config: Config, **options: Any) -> None:
+        self._monkeypatch.setattr(sys, "stderr", self._stream)
+        configure_logging(config, **options)
+
+    def read(self) -> str:
+        """What stands in it so far, but for times."""
+        flush_log()
+        text = Path(self._stream.name).read_text(encoding="utf-8")
+        return re.sub(r"\d+-\d+-\d+[ T]\d+:\d+:[0-9.+:]+", "TIME", text)
+
+
+class TestEntriesWithoutARecord:
+    """A process that writes its log itself makes no record of a request, if nobody would see it."""
+
+    @pytest.fixture
+    def log(
+        self, terminal: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> Iterator[LogFile]:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        with (tmp_path / "log").open("w", encoding="utf-8") as stream:
+            yield LogFile(stream, monkeypatch)
+            finish_log()
+
+    @pytest.fixture
+    def made(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The loggers of the records that were made."""
+        names: list[str] = []
+        make = logging.LogRecord.__init__
+
+        def note(self: logging.LogRecord, name: str, *args: Any, **kwargs: Any) -> None:
+            names.append(name)
+            make(self, name, *args, **kwargs)
+
+        monkeypatch.setattr(logging.LogRecord, "__init__", note)
+        return names
+
+    @pytest.mark.parametrize("log_format", ["text", "json"])
+    @pytest.mark.parametrize("names_process", [False, True])
+    @pytest.mark.parametrize("line_format", LINE_FORMATS)
+    def test_its_line_is_that_of_the_record(
+        self,
+        log: LogFile,
+        made: list[str],
+        log_format: Any,
+        names_process: bool,
+        line_format: str,
+    ) -> None:
+        log.configure(Config(log_format=log_format), names_process=names_process)
+        hostile = entry(target='/"\x1b[2J\u2028', user_agent="%s %(x)s", status=503)
+        entries = [each._replace(named={"request:x-id": "a\nb"}) for each in (entry(), hostile)]
+        for each in entries:
+            AccessLogger(line_format).log(each)
+        without, has_made_some = log.read(), bool(made)
+        with_filter = logging.getLogger("asyncwsgi.access")
+        with_filter.addFilter(allow_all)
+        for each in entries:
+            AccessLogger(line_format).log(each)
+        with_filter.removeFilter(allow_all)
+        assert log.read() == without + without
+        assert without
+        assert (has_made_some, made) == (False, ["asyncwsgi.access"] * len(entries))
+
+    @pytest.mark.parametrize(
+        "who", ["a handler", "a filter", "a root handler", "a factory", "a patch"]
+    )
+    def test_whoever_would_see_a_record_gets_one(
+        self, log: LogFile, monkeypatch: pytest.MonkeyPatch, who: str
+    ) -> None:
+        log.configure(Config())
+        seen: list[str] = []
+        logger, parent = logging.getLogger("asyncwsgi.access"), logging.getLogger("asyncwsgi")
+
+        def see(record: logging.LogRecord) -> bool:
+            seen.append(record.getMessage())
+            return True
+
+        handler = logging.Handler()
+        handler.emit = see  # type: ignore[method-assign,assignment]
+        if who == "a handler":
+            monkeypatch.setattr(logger, "handlers", [handler])
+        elif who == "a filter":
+            monkeypatch.setattr(parent.handlers[0], "filters", [see])
+        elif who == "a root handler":
+            monkeypatch.setattr(parent, "propagate", True)
+            monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+        elif who == "a factory":
+
+            def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
+                record = logging.LogRecord(*args, **kwargs)
+                see(record)
+                return record
+
+            before = logging.getLogRecordFactory()
+            monkeypatch.setattr(logging, "_logRecordFactory", make)
+            assert logging.getLogRecordFactory() is not before
+        else:
+
+            def call(self: logging.Logger, record: logging.LogRecord) -> None:
+                see(record)
+
+            monkeypatch.setattr(logging.Logger, "callHandlers", call)
+        AccessLogger().log(entry())
+        assert len(seen) == 1
+
+    def test_a_stream_that_no_thread_writes_gets_its_line(self, configure: Configure) -> None:
+        stream = configure()
+        AccessLogger().log(entry())
+        assert stream.getvalue().count("192.0.2.1") == 1
+
+
+def allow_all(_: logging.LogRecord) -> bool:
+    return True
 
 
 class TestConfigureLogging:

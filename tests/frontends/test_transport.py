@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -9,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from asyncwsgi.config import Loop
+from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.frontends.buffer_budget import BufferBudget
 from asyncwsgi.frontends.proxy_protocol import UNTOLD
+from asyncwsgi.frontends.socket_loan import LentOutput
 from asyncwsgi.frontends.transport import ClientTransport, peer_name
 from tests.frontends.fakes import FakeTransport
+from tests.loops import LOOPS
 
 
 def test_what_the_loop_holds_below_tls_is_told_by_the_kernel_that_takes_no_more() -> None:
@@ -30,6 +35,25 @@ def test_what_the_loop_holds_below_tls_is_told_by_the_kernel_that_takes_no_more(
         while sent:
             sent -= len(client.recv(65536))
         assert not transport.has_unsent
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_the_bound_of_what_is_unsent_holds_again_when_the_socket_was_lent(loop: Loop) -> None:
+    async def lend() -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            running = asyncio.get_running_loop()
+            made, _ = await running.connect_accepted_socket(asyncio.Protocol, ours)
+            transport = ClientTransport(made, 1000, BufferBudget())
+            lent: list[LentOutput | None] = []
+            transport.lend_output(lent.append)
+            assert lent[0] is not None
+            assert made.get_write_buffer_limits()[1] == 1000
+            transport.abort()
+            assert lent[0].send(b"x") == 0
+
+    with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
+        runner.run(lend())
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asyncwsgi.clock import clock as server_clock
+from asyncwsgi.testing import Authority
 from tests.conftest import Serve, serve_on
 from tests.http.helpers import Clock
 from tests.loops import LOOPS
@@ -37,3 +39,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(server_clock, "monotonic", clock.monotonic)
     return clock
+
+
+@pytest.fixture(scope="module")
+def authority() -> Iterator[Authority]:
+    with Authority() as authority:
+        yield authority

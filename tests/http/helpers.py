@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -305,3 +306,16 @@ def messages(records: list[logging.LogRecord]) -> list[str]:
     return [
         record.getMessage() + (" with a traceback" if record.exc_info else "") for record in records
     ]
+
+
+def passed(clock: Clock, server: LiveServer, seconds: float) -> bool:
+    """Let time pass."""
+    clock.pass_time(server, seconds)
+    return True
+
+
+def sockets() -> int:
+    """How many descriptors of this process are sockets."""
+    names = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]  # noqa: PTH208
+    links = [os.readlink(name) for name in names if os.path.islink(name)]  # noqa: PTH114,PTH115
+    return sum(link.startswith("socket:") for link in links)

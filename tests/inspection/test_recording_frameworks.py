@@ -273,7 +273,7 @@ class TestDjango:
     def test_an_exception_of_which_it_makes_a_response(
         self, serve: Serve, recorded: Recorded, client_of: Open
     ) -> None:
-        from django.core.signals import got_request_exception
+        from django.core.signals import got_request_exception  # type: ignore[import-untyped]
 
         def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
             try:

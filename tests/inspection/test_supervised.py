@@ -35,7 +35,7 @@ class TestOptions:
     def test_a_child_is_told_all_of_it(self) -> None:
         development = Development(inspect=True, inspect_port=1, inspect_secrets=True)
         service = Service("app", development=development, inspector="http://127.0.0.1:1/#key")
-        assert Service.from_json(service.as_json()) == service
+        assert Service.from_json(service.as_json(), {}) == service
 
     def test_it_shows_one_process(self) -> None:
         with pytest.raises(ConfigError, match=r"2 workers; give --workers 1, or --no-inspect"):

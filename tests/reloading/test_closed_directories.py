@@ -60,12 +60,12 @@ def test_an_entry_of_the_path_is(
     assert "failed" not in project.process.log
 
 
-def test_an_extra_file_is(
+def test_an_included_file_is(
     project: Project, python: str, closed: Path, environment: dict[str, str]
 ) -> None:
     close(closed)
     extra = str(closed / "site.toml")
-    project.serve("--extra-files", extra, executable=python, environment=environment)
+    project.serve("--reload-include", extra, executable=python, environment=environment)
     project.reload("two")
     assert project.answers("two")
     assert "failed" not in project.process.log

@@ -163,11 +163,11 @@ class TestPlatform:
         windows = SimpleNamespace(name="nt", pathsep=";", path=os.path)
         monkeypatch.setattr("asyncwsgi.development.options.os", windows)
         options: dict[str, object] = dict.fromkeys(("reload", "debugger"))
-        options |= {"debug": True, "extra_files": "a;b", "exclude_patterns": ""}
+        options |= {"debug": True, "reload_dir": "a;b"}
         with pytest.raises(ConfigError, match=r"python -m asyncwsgi\.flask run --debug"):
             Development.from_options(options)
         development = Development.from_options({**options, "reload": False, "inspect": False})
-        assert development.extra_files == ("a", "b")
+        assert development.reload_dir == ("a", "b")
 
 
 class TestErrorPage:

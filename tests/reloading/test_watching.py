@@ -119,13 +119,13 @@ def test_a_package_behind_a_link_that_is_pointed_elsewhere_reloads(
         assert project.answers(release)
 
 
-class TestExtraFiles:
+class TestIncludedFiles:
     def test_a_change_of_one_reloads(self, project: Project, backend: dict[str, str]) -> None:
-        project.write("site.toml", "a = 1")
-        project.serve("--extra-files", "site.toml", environment=backend)
+        project.write("conf/site.toml", "a = 1")
+        project.serve("--reload-include", "*.toml", environment=backend)
         project.wait_until_watched()
-        project.write("site.toml", "a = 2")
-        project.process.read_until("reloading: site.toml changed")
+        project.write("conf/site.toml", "a = 2")
+        project.process.read_until("reloading: conf/site.toml changed")
         project.wait_until_taken_over()
 
     def test_one_that_is_elsewhere_and_not_there_yet_reloads_when_it_comes(
@@ -133,11 +133,8 @@ class TestExtraFiles:
     ) -> None:
         (tmp_path / "etc").mkdir()
         extra = tmp_path / "etc" / "site.toml"
-        project.serve("--extra-files", str(extra), environment=backend)
-        assert (
-            f"--extra-files: there is no {extra}; it counts when it is made" in project.process.log
-        )
-        project.wait_until_watched()
+        project.serve("--reload-include", str(extra), environment=backend)
+        project.process.read_until(f"--reload-include {extra} matches nothing")
         for content in ("a = 1", "a = 22"):
             extra.write_text(content)
             project.process.read_until("site.toml changed")
@@ -147,14 +144,59 @@ class TestExtraFiles:
         self, project: Project, tmp_path: Path, backend: dict[str, str]
     ) -> None:
         (tmp_path / "data").mkdir()
-        paths = os.pathsep.join([str(tmp_path / "data"), "other.toml"])
-        project.serve("--extra-files", paths, environment=backend)
+        paths = os.pathsep.join(["../data", "./other.toml"])
+        project.serve("--reload-include", paths, environment=backend)
         project.wait_until_watched()
         (tmp_path / "data" / "table.csv").write_text("a,b")
         project.process.read_until("table.csv changed")
         project.wait_until_taken_over()
         project.write("other.toml", "")
         project.process.read_until("other.toml changed")
+
+
+class TestDirectories:
+    def test_those_that_are_named_take_the_place_of_those_imported_from(
+        self, project: Project, tmp_path: Path, backend: dict[str, str]
+    ) -> None:
+        other = tmp_path / "other"
+        other.mkdir()
+        project.serve("--reload-dir", "package", "--reload-dir", str(other), environment=backend)
+        # There is no package yet, which is what is said; by now all is watched, besides.
+        project.process.read_until("--reload-dir package is no directory; what is made later")
+        project.write_version("two")
+        (other / "module.py").write_text("")
+        assert "module.py changed" in project.process.read_until("reloading: ")
+        project.wait_until_taken_over()
+        project.write("package/module.py", "")
+        assert "package/module.py changed" in project.process.read_until("reloading: ")
+
+
+def test_what_matches_nothing_is_said_in_one_line(project: Project) -> None:
+    project.write("migrations/first.py", "")
+    project.write("templates/page.html", "")
+    project.serve(
+        *("--reload-include", "templates/**", "--reload-include", "*.tmol"),
+        *("--reload-exclude", "*/migrations/*", "--reload-exclude", "/build"),
+        *("--reload-dir", "."),
+    )
+    line = project.process.read_until(" matches nothing")
+    assert line.endswith(
+        "--reload-include *.tmol matches nothing, --reload-exclude /build matches nothing; what is "
+        "made later counts nevertheless"
+    )
+
+
+def test_the_names_from_before_work_and_the_log_says_what_to_write(project: Project) -> None:
+    project.write("site.toml", "a = 1")
+    project.write("generated/models.py", "")
+    project.serve("--extra-files", "site.toml", "--exclude-patterns", "*/generated/*")
+    log = project.process.log
+    assert "write --reload-include ./site.toml\n" in log
+    assert "write --reload-exclude '*/generated/*'\n" in log
+    project.wait_until_watched()
+    project.write("generated/models.py", "a = 2")
+    project.write("site.toml", "a = 2")
+    assert "site.toml changed" in project.process.read_until("reloading: ")
 
 
 class TestWhatDoesNotCount:
@@ -174,7 +216,7 @@ class TestWhatDoesNotCount:
     def test_does_not_reload(self, project: Project, path: str, backend: dict[str, str]) -> None:
         project.write("env/pyvenv.cfg", "home = /usr")
         project.write(path, "a = 1")
-        project.serve("--exclude-patterns", "*/generated/*", environment=backend)
+        project.serve("--reload-exclude", "generated", environment=backend)
         project.wait_until_watched()
         project.reload("two")  # by now it does hear of changes
         project.write(path, "a = 22")
@@ -570,10 +612,10 @@ class TestLinks:
 class Watched:
     """A project, and the files in it that a `Watcher` says have changed."""
 
-    def __init__(self, project: Path, extra_files: Iterable[str] = ()) -> None:
+    def __init__(self, project: Path, include: Iterable[str] = ()) -> None:
         self.project = project
         self.loop = asyncio.get_running_loop()
-        self.sources = Sources(extra_files)
+        self.sources = Sources(include=include)
         self._changed: asyncio.Queue[str] = asyncio.Queue()
         self.failures: list[Exception] = []
         """What the next that is told a change raises."""
@@ -609,7 +651,8 @@ class TestSources:
     @pytest.fixture
     def sources(self, tmp_path: Path) -> Sources:
         extra = [str(tmp_path / "extra.toml"), str(tmp_path / "data")]
-        sources = Sources(extra, ["*/excluded*"])
+        include = [*extra, "*.yml"]
+        sources = Sources(include=include, exclude=["*/excluded*"], directory=str(tmp_path))
         sources.add_roots([str(tmp_path)])
         return sources
 
@@ -625,7 +668,10 @@ class TestSources:
             ("data/table.csv", True),
             ("data/.git/table.csv", False),
             ("database/table.csv", False),
+            ("site.yml", True),
+            ("package/site.yml", True),
             ("excluded.py", False),
+            ("package/excluded/module.py", False),
             ("data/excluded.csv", False),
             (".tox/py/module.py", False),
         ],
@@ -663,26 +709,29 @@ class TestSources:
     ) -> None:
         for name in (
             "env/lib", "src/.git/objects", "src/api/__pycache__", "src/api/v1", "src/links",
-            "static/node_modules/x", "static/css", "tests/unit", "tests-more",
+            "static/node_modules/x", "static/css", "media/large/x", "media/small", "tests/unit",
+            "tests-more",
         ):  # fmt: skip
             (tmp_path / name).mkdir(parents=True)
         (tmp_path / "env" / "pyvenv.cfg").touch()
         (tmp_path / "src" / "links" / "link").symlink_to(tmp_path / "env")
-        sources = Sources([str(tmp_path / "tests/unit/site.toml")])
+        sources = Sources(include=[str(tmp_path / "tests/unit/site.toml")], exclude=["media/large"])
         sources.add_roots([str(tmp_path), str(tmp_path / "env" / "lib")])
         trees, others = (
             {str(Path(path).relative_to(tmp_path)) for path in paths}
             for paths in (sources.places().trees, sources.places().others)
         )
-        assert trees == {"env/lib", "src/api", "static/css", "tests", "tests-more"}
-        assert others == {".", "src", "src/links", "static"}
+        assert trees == {
+            "env/lib", "src/api", "static/css", "media/small", "tests", "tests-more",
+        }  # fmt: skip
+        assert others == {".", "src", "src/links", "static", "media"}
 
     @pytest.mark.parametrize("missing", ["site.toml", "etc/site.toml", "file/etc/site.toml"])
     def test_what_is_not_there_is_awaited_in_the_directory_that_is_nearest_to_it(
         self, tmp_path: Path, missing: str
     ) -> None:
         (tmp_path / "file").touch()
-        sources = Sources([str(tmp_path / missing)])
+        sources = Sources(include=[str(tmp_path / missing)])
         assert sources.places() == Places([], [str(tmp_path)], frozenset(), {})
         (tmp_path / "etc").mkdir()
         assert sources.has_files_in(str(tmp_path / "etc")) is (missing == "etc/site.toml")

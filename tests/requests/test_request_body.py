@@ -478,6 +478,94 @@ class TestCollecting:
             body.read(1)
 
 
+class Source:
+    """Has bytes to be read as long as nothing else is said."""
+
+    def __init__(self, *pieces: bytes, size: int | None = None) -> None:
+        self._pieces = list(pieces)
+        self.left_size = sum(map(len, pieces)) if size is None else size
+        self.waits = 0
+        self.reads = 0
+
+    def read_into(self, view: memoryview) -> int:
+        self.reads += 1
+        if not self._pieces:
+            return -1
+        piece = self._pieces.pop(0)
+        view[: len(piece)] = piece
+        self.left_size -= len(piece)
+        return len(piece)
+
+    def wait(self) -> None:
+        self.waits += 1
+
+
+class Seen(Body):
+    """Sees what arrives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = b""
+
+    def arrived(self, data: bytes | memoryview) -> None:
+        self.seen += data
+
+
+class TestSource:
+    """The rest of a body may be read by who reads the body."""
+
+    @pytest.fixture
+    def body(self) -> Seen:
+        body = Seen()
+        body.feed(b"held" * 250)
+        assert body.is_full
+        return body
+
+    def test_it_is_read_when_what_is_held_was(self, body: Seen) -> None:
+        source = Source(b"spam", b"eggs")
+        body.read_from(source)
+        assert body.read(1000) == b"held" * 250
+        assert (source.reads, body.rooms) == (0, 0)
+        assert body.read(1000) == b"spam"
+        assert (body.rooms, body.is_complete) == (0, False)
+        assert body.read(1000) == b"eggs"
+        assert (body.rooms, body.is_complete) == (1, True)
+        assert body.read(1000) == b""
+        assert body.seen == b"held" * 250 + b"spameggs"
+        assert body.received_size == 1008
+
+    def test_when_it_has_no_more_the_body_is_fed_again(self, body: Seen) -> None:
+        source = Source(b"spam", size=8)
+        body.read_from(source)
+        assert [body.read(1000), body.read(1000)] == [b"held" * 250, b"spam"]
+        read = in_thread(lambda: body.read(1000))
+        wait_for_reader(body)
+        assert (source.waits, body.rooms) == (1, 1)
+        body.feed(b"eggs")
+        assert read.result(TIMEOUT) == b"eggs"
+
+    @pytest.mark.parametrize("end", ["fail", "discard"])
+    def test_behind_the_end_of_its_request_it_is_not_touched(self, body: Seen, end: str) -> None:
+        source = Source(b"of another request")
+        body.read_from(source)
+        body.read(1000)
+        if end == "fail":
+            body.fail(ClientDisconnected("gone"))
+        else:
+            body.discard()
+        body.read_from(source)
+        with pytest.raises(ClientDisconnected):
+            body.read(1000)
+        assert source.reads == 0
+
+    def test_a_body_that_sees_what_it_is_fed_takes_none(self) -> None:
+        class Feeds(RequestBody):
+            def feed(self, data: bytes) -> None:
+                super().feed(data)
+
+        assert (Seen.takes_source, Feeds.takes_source) == (True, False)
+
+
 class TestEmptiness:
     """Whoever counts what a body holds is told once, when it holds nothing any more."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import getpass
 import io
 import json
@@ -27,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from asyncwsgi import Config, ConfigError, Server
 from asyncwsgi.frontends.http import HttpConnection
-from asyncwsgi.server.tls import server_context
+from asyncwsgi.server.tls import prepared, server_context
 from tests.apps import echo, hello, show_environ
 from tests.client import TIMEOUT, Client, connect
 from tests.conftest import Serve
@@ -234,8 +235,66 @@ class TestEncryptedKey:
         self, config: Config, monkeypatch: pytest.MonkeyPatch, stdin: io.StringIO | None
     ) -> None:
         monkeypatch.setattr(sys, "stdin", stdin)
-        with pytest.raises(ConfigError, match=r"is encrypted, .*; decrypt it: openssl pkey -in "):
+        with pytest.raises(ConfigError, match=r"is encrypted, .*; give keyfile_password, or dec"):
             server_context(config)
+
+    @pytest.mark.parametrize("given", ["spam and eggs", "file:secret"])
+    def test_nobody_is_asked_for_what_is_given(
+        self, config: Config, questions: list[str], in_tmp_path: Path, given: str
+    ) -> None:
+        (in_tmp_path / "secret").write_text("spam and eggs\r\nmore\n")
+        given_config = dataclasses.replace(config, keyfile_password=given)
+        assert server_context(given_config) is not None
+        assert questions == []
+
+    @pytest.mark.parametrize(
+        ("given", "reason"),
+        [
+            pytest.param("eggs alone", "the passphrase of the key may be a wrong one", id="wrong"),
+            pytest.param("", "says no passphrase of 1 to 1024 bytes", id="empty"),
+            pytest.param("\N{SNOWMAN}" * 400, "says no passphrase of 1 to 1024 b", id="too long"),
+            pytest.param("file:nowhere", "nowhere cannot be read: No such file", id="no file"),
+            pytest.param("file:empty", "says no passphrase of 1 to 1024 bytes", id="an empty file"),
+            pytest.param("file:bytes", "bytes cannot be read: it is no UTF-8", id="no text"),
+        ],
+    )
+    def test_an_error_names_the_cure_and_not_the_passphrase(
+        self, config: Config, questions: list[str], in_tmp_path: Path, given: str, reason: str
+    ) -> None:
+        (in_tmp_path / "empty").write_text("\n")
+        (in_tmp_path / "bytes").write_bytes(b"\xff\n")
+        with pytest.raises(ConfigError, match=reason) as raised:
+            server_context(dataclasses.replace(config, keyfile_password=given))
+        assert questions == []
+        assert given.startswith("file:") or not given or given not in str(raised.value)
+
+    def test_several_processes_are_told_what_one_was_asked(
+        self, config: Config, questions: list[str]
+    ) -> None:
+        told = prepared(config)
+        assert server_context(told) is not None
+        assert prepared(told) == told
+        assert len(questions) == 1
+
+    def test_a_key_that_is_encrypted_later_asks_nobody(
+        self, config: Config, certificates: Certificates, questions: list[str]
+    ) -> None:
+        plain = prepared(dataclasses.replace(config, keyfile=certificates.files.key))
+        with pytest.raises(ConfigError, match="is encrypted, and keyfile_password says no"):
+            server_context(dataclasses.replace(plain, keyfile=config.keyfile))
+        assert questions == []
+
+    def test_the_passphrase_is_not_shown_by_who_shows_the_options(self, config: Config) -> None:
+        config = dataclasses.replace(config, keyfile_password="spam and eggs")
+        assert "spam" not in repr(config)
+        with pytest.raises(ConfigError, match=r"keyfile_password must be a str, got bytes$"):
+            Config(certfile="cert.pem", keyfile_password=b"spam")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 class TestLargeBodies:

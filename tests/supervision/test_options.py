@@ -94,11 +94,17 @@ class TestWhatChildrenAreTold:
         config = Config(bind=("unix:/a",), threads=7, lifespan=NamedLifespan("module:lifespan"))
         options = ProcessOptions(workers=3, max_requests=5)
         told = json.loads(json.dumps(Service("module:app", config, processes=options).as_json()))
-        service = Service.from_json(told)
+        service = Service.from_json(told, {})
         assert (service.app, service.processes) == ("module:app", options)
         assert (service.config.bind, service.config.threads) == (("unix:/a",), 7)
         assert isinstance(service.config.lifespan, NamedLifespan)
         assert service.config.lifespan.name == "module:lifespan"
+
+    def test_has_secrets_apart_from_all_else(self) -> None:
+        service = Service("module:app", Config(certfile="cert.pem", keyfile_password="spam"))
+        told = service.as_json()
+        assert "spam" not in json.dumps(told)
+        assert Service.from_json(told, service.secrets()) == service
 
     @pytest.mark.parametrize(
         "options",
@@ -123,7 +129,9 @@ class TestWhatChildrenAreTold:
             asyncwsgi.run("module:app", preload=True)
 
     def test_a_program_gives_all_options_by_name(self) -> None:
-        service = named_service("app", None, {"workers": 2, "reload": True, "threads": 3})
+        options = {"workers": 2, "reload": True, "reload_include": "*.toml", "threads": 3}
+        service = named_service("app", None, options)
+        assert service.development.reload_include == ("*.toml",)
         assert service.processes.worker_count == 2
         assert service.development.reload
         assert service.config.threads == 3

@@ -55,9 +55,8 @@ class RecordingBody(RequestBody):
 
     record: Record
 
-    def feed(self, data: bytes) -> None:
+    def arrived(self, data: bytes | memoryview) -> None:
         self.record.add_body(data)
-        super().feed(data)
 
     def finish(self) -> None:
         self.record.expects_body = False

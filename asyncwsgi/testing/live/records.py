@@ -96,7 +96,7 @@ class Record:
     def is_finished(self) -> bool:
         return self._final is not None
 
-    def add_body(self, data: bytes) -> None:
+    def add_body(self, data: bytes | memoryview) -> None:
         """Keep a piece of the body, as far as there is room."""
         with self._journal.lock:
             room = self._journal.recorded_body_size - len(self._body)

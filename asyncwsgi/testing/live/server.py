@@ -205,9 +205,7 @@ class LiveServer(ServerThread):
         Those that connect to a Unix socket want a host in there, too; it is ``localhost``.
         """
         if isinstance(self.addresses[0], str):
-            config = self.server.config
-            has_tls = config.ssl_context is not None or config.certfile is not None
-            return "https://localhost" if has_tls else "http://localhost"
+            return "https://localhost" if self.server.config.has_tls else "http://localhost"
         return super().url
 
     @property
