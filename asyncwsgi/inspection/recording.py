@@ -12,7 +12,7 @@ import inspect
 import itertools
 import os
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 from asyncwsgi.clock import clock
@@ -254,10 +254,26 @@ class RecordingResponder(HttpResponder):
 
     inspected: Record | None = None
 
-    def head(self, *args: Any, **kwargs: Any) -> bytes:
-        head = super().head(*args, **kwargs)
+    def head(
+        self,
+        status: str,
+        headers: Iterable[tuple[str, str]],
+        *,
+        is_open_ended: bool,
+        server: str = "",
+        date: str = "",
+        keep_alive: bool,
+    ) -> bytes:
+        head = super().head(
+            status,
+            headers,
+            is_open_ended=is_open_ended,
+            server=server,
+            date=date,
+            keep_alive=keep_alive,
+        )
         if self.inspected is not None:
-            self.inspected.head_leaves(head, is_open_ended=kwargs["is_open_ended"])
+            self.inspected.head_leaves(head, is_open_ended=is_open_ended)
         return head
 
     def block(self, data: bytes) -> bytes:
