@@ -296,6 +296,12 @@ class _SupervisedServer:
                 self._server.begin_shutdown()  # it may still wait for the browsers' streams
                 await asyncio.sleep(0)  # first it stops, then what it waits for is cut
                 self._server.abort()
+            case _:
+                self._show(message, channel)
+
+    def _show(self, message: dict[str, Any], channel: Channel) -> None:
+        """Do what concerns those who look on."""
+        match message["command"]:
             case "state":
                 channel.send(event="state", state=describe(self._server.snapshot(stacks=True)))
             case "inspect-now" if self._recorder is not None:

@@ -76,7 +76,14 @@ class TestOptions:
         served.start()
         other = served.project
         process = other.run(
-            "-m", "asyncwsgi", "--inspect", "--inspect-port", str(served.site[1]), "web:app"
+            "-m",
+            "asyncwsgi",
+            "--port",
+            "0",
+            "--inspect",
+            "--inspect-port",
+            str(served.site[1]),
+            "web:app",
         )
         assert process.wait() == 4
         assert "choose another --inspect-port" in process.log
