@@ -77,8 +77,9 @@ conformance: $(STAMP)  ## the tests of Werkzeug, Flask and others, unmodified, a
 autobahn: $(STAMP)  ## Autobahn's fuzzing client against WebSockets on the loop; wants a Python 2.7
 	$(BIN)/python -m tests.conformance.autobahn
 
-matrix: $(STAMP)  ## the pytest plugin on old and new releases of pytest, and in parallel
+matrix: $(STAMP)  ## the pytest plugin on releases of pytest, and in parallel; runserver on those of Django
 	$(BIN)/python -m tests.matrix.run
+	$(BIN)/python -m tests.matrix.django_releases
 
 programs:  ## see to it that the tests find Chromium, its driver, git, nginx, HAProxy, Redis and systemd
 	@if command -v chromium && command -v chromedriver && command -v git && \

@@ -95,3 +95,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Be loaded by ``%load_ext asyncwsgi`` (see `asyncwsgi.notebook`)."""
+    import_module("asyncwsgi.notebook").load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Be unloaded by ``%unload_ext asyncwsgi``."""
+    import_module("asyncwsgi.notebook").unload(shell)

@@ -72,6 +72,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "aiohttp",
         "websockets",
         "gunicorn",
+        "calling_thread",
+        "paste",
+        "bottle",
+        "notebook",
+        "django",
     ),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

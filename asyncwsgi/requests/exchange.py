@@ -63,6 +63,7 @@ from asyncwsgi.wsgi.response import Response
 from asyncwsgi.wsgi.suspended_call import SuspendedCall
 
 T = TypeVar("T")
+
 LARGE_SIZE = 256 * 1024
 """Bytes of a response behind which its thread sends what follows itself, if it can."""
 # nginx's status for a client that left before there was one.

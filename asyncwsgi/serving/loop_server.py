@@ -12,17 +12,12 @@ is the executor (`CallingThread`) to which the loop hands one request at a time.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import queue
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asyncwsgi.config import Config
-from asyncwsgi.greenlets import thread_queue
 from asyncwsgi.server.server import Server
 from asyncwsgi.serving.connection import WerkzeugConnection, timeouts
 from asyncwsgi.serving.handler import WerkzeugServer
@@ -108,39 +103,3 @@ def _config(wsgi_server: WerkzeugServer, executor: Executor | None) -> Config:
         access_log=False,  # the handler logs
         **options,
     )
-
-
-class CallingThread(Executor):
-    """Runs what is submitted in the thread that calls `work`, one thing at a time."""
-
-    def __init__(self) -> None:
-        # None: look whether it is over.
-        self._queue = thread_queue()
-
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        self._queue.put((future, partial(function, *args, **kwargs)))
-        return future
-
-    def work(self, is_over: Callable[[], bool], poll_interval: float) -> None:
-        """Run what comes until `is_over`, which is asked every `poll_interval` seconds at least."""
-        while not is_over():
-            try:
-                item = self._queue.get(timeout=poll_interval)
-            except queue.Empty:
-                continue
-            if item is not None:
-                future, call = item
-                if future.set_running_or_notify_cancel():
-                    future.set_result(call())
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Forget what waits, if asked to; there is no thread to wait for."""
-        with contextlib.suppress(queue.Empty):
-            while cancel_futures:
-                if item := self._queue.get_nowait():
-                    item[0].cancel()
-
-    def wake(self) -> None:
-        """Have `work` ask `is_over` now. From any thread."""
-        self._queue.put(None)

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import werkzeug.serving
 
+from asyncwsgi.calling_thread import CallingThread
 from asyncwsgi.running import ServerThread
-from asyncwsgi.serving.loop_server import CallingThread, LoopServer, OneRequestServer
+from asyncwsgi.serving.loop_server import LoopServer, OneRequestServer
 from asyncwsgi.serving.overrides import TransportOverrideWarning, transport_overrides
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
     _was_shut_down: bool
     _is_on_werkzeugs_loop: bool
     _thread: ServerThread | None
-    _passed_on: BaseException | None
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         # Not in __init__(): Werkzeug's closes a server that cannot bind, and programs call that of
@@ -55,7 +55,6 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
         server._was_shut_down = False
         server._is_on_werkzeugs_loop = False
         server._thread = None
-        server._passed_on = None
         return server
 
     def serve_forever(self, poll_interval: float = POLL_INTERVAL) -> None:
@@ -135,7 +134,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
                 self.handle_error(client, client.client_address)
         except BaseException as passed_on:
             if self._calling_thread is not None:
-                self._passed_on = passed_on
+                self._calling_thread.leave(passed_on)
                 return
             details = (type(passed_on), passed_on, passed_on.__traceback__)
             threading.excepthook(threading.ExceptHookArgs((*details, threading.current_thread())))
@@ -203,9 +202,6 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             self._wait(thread, poll_interval)
         finally:
             self._stop(thread)
-        passed_on, self._passed_on = self._passed_on, None
-        if passed_on is not None:
-            raise passed_on
 
     def _wait(self, thread: ServerThread, poll_interval: float) -> None:
         if self._calling_thread is None:
@@ -215,9 +211,7 @@ class BaseWSGIServer(werkzeug.serving.BaseWSGIServer):
             return
         calling_thread = self._calling_thread
         thread.ended.add_done_callback(lambda _: calling_thread.wake())
-        calling_thread.work(
-            lambda: thread.ended.done() or self._passed_on is not None, poll_interval
-        )
+        calling_thread.work(thread.ended.done, poll_interval)
 
     def _stop(self, thread: ServerThread) -> None:
         thread.shutdown()

@@ -183,10 +183,10 @@ class Supervisor:
             telling.cancel()
             if self._metrics is not None:
                 await self._metrics.close()
-            if self._inspector is not None:
-                await self._inspector.close()
             if self._stand_in is not None:
                 await self._stand_in.close()
+            if self._inspector is not None:
+                await self._inspector.close()
             if self._reloader is not None:
                 self._reloader.close()
             if ticker is not None:

@@ -298,10 +298,15 @@ class _SupervisedServer:
                 self._server.abort()
             case "state":
                 channel.send(event="state", state=describe(self._server.snapshot(stacks=True)))
-            case "inspect-now" if self._recorder is not None:
-                channel.send(event="inspected-now", **self._recorder.now())
+            case _:
+                self._do_for_development(message, channel)
+
+    def _do_for_development(self, message: dict[str, Any], channel: Channel) -> None:
+        match message["command"]:
             case "refresh" if self._refresh is not None:
                 self._refresh.files_changed(message["files"], message["stylesheets"])
+            case "inspect-now" if self._recorder is not None:
+                channel.send(event="inspected-now", **self._recorder.now())
             case "broken":
                 self._page.report = message["report"]
 

@@ -6,12 +6,15 @@ A block says by its language what it is:
     A program. One whose first line is a comment that names a file (``# shop.py``) is that file, and
     later blocks of the page find it; ``# shop.py, continued`` is more of it. Any other is a
     fragment: it may use what `tests/docs/given` has for its page. If it has tests, pytest runs it.
+``ipython``
+    A cell of a notebook, with the magic of this package.
 ``sh``
     Commands. ``pip install`` says what is installed for the whole page, in blocks as in sentences.
 ``ini``, ``nginx``, ``toml``
-    Configuration.
+    Configuration: of pytest, or of ``pserve`` if its section is that of a server; of nginx; of this
+    package.
 ``json``
-    A file for ``--log-config``.
+    A file for ``--log-config``; or an entry of ``examples/vscode/launch.json``.
 ``text``
     What something shows.
 

@@ -51,7 +51,9 @@ class Environment:
     def _link(self, found: Distribution) -> None:
         tops = {file.parts[0] for file in found.files or ()}
         for top in tops - {"..", "__pycache__"}:
-            self._packages.joinpath(top).symlink_to(str(found.locate_file(top)))
+            link = self._packages / top
+            if not link.is_symlink():  # of distributions that share it, as a namespace
+                link.symlink_to(str(found.locate_file(top)))
         self._write_scripts(found.entry_points)
 
     def _install_clone(self) -> None:

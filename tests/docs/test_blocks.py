@@ -8,11 +8,12 @@ from __future__ import annotations
 import ast
 import configparser
 import dataclasses
+import json
 import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ import pytest
 from asyncwsgi.command.settings_file import read_settings
 from asyncwsgi.testing import Authority, LiveServer
 from tests.apps import show_environ
-from tests.client import connect
+from tests.client import TIMEOUT, connect
 from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block, blocks_of, installed_by
 from tests.docs.environment import Environment
 from tests.doors.conftest import Start
@@ -37,6 +38,7 @@ PLACES = {
     # Tests run side by side, and not as the user who may listen there.
     "port=8000": "port=0",
     "--port 80 ": "--port 0 ",
+    ":6543": ":0",
     "unix:/run/": "unix:",
     "uwsgi://:3031": "uwsgi://:0",
 }
@@ -72,9 +74,10 @@ class Project:
         """Do with the block what its language says."""
         by_language: dict[str, Callable[[], None]] = {
             "python": self._run_python,
+            "ipython": self._run_cell,
             "sh": self._run_commands,
-            "ini": self._configure_pytest,
-            "json": self._configure_log,
+            "ini": self._configure,
+            "json": self._read_json,
             "nginx": self._read_nginx,
             "toml": self._read_settings,
         }
@@ -86,7 +89,7 @@ class Project:
         if _has_tests(self._block.source):
             self._run_pytest("-o", "asyncwsgi_leaks=error", path.name)
         elif self._block.file is not None:
-            self._finish(self._start("python", path.name), serves=serves)
+            self._finish(self._start("python", self._block.file), serves=serves)
         else:
             options = ["--serves"] if serves else []
             shutil.copy(RUNNER, self._folder)
@@ -95,6 +98,14 @@ class Project:
 
     def _run_pytest(self, *arguments: str) -> None:
         self._end(self._start("python", "-m", "pytest", *arguments))
+
+    def _run_cell(self) -> None:
+        source = f"from given import *\n{self._block.source}"
+        (self._folder / "cell.ipy").write_text(source)
+        home = {"IPYTHONDIR": str(self._folder / "ipython")}
+        process = self._start("python", "-m", "IPython", "cell.ipy", environment=home)
+        self._end(process)
+        assert "is served on http" in process.output
 
     def _write(self, block: Block) -> Path:
         source = block.source
@@ -116,13 +127,17 @@ class Project:
                 subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, check=True)
             elif command in ("asyncwsgi", "gunicorn"):
                 self._finish(self._start(command, *arguments), serves=True)
+            elif arguments[:1] == ["manage.py"]:
+                self._ask_django(self._start(command, *_on_free_port(arguments)))
             elif command == "uvicorn":
                 self._ask_uvicorn(self._start(command, *arguments, "--port", "0"))
             else:
                 # The environment has been made by it.
                 assert [command, *arguments][:2] == ["pip", "install"]
 
-    def _start(self, command: str, *arguments: str) -> Process:
+    def _start(
+        self, command: str, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> Process:
         return self._start_process(
             *arguments,
             executable=str(self._environment.scripts / command),
@@ -132,6 +147,7 @@ class Project:
                 "XDG_STATE_HOME": str(self._folder),
                 # A worker that was forked this moment does not hear of a stop; it is killed then.
                 "GUNICORN_CMD_ARGS": "--bind 127.0.0.1:0 --no-control-socket --graceful-timeout 5",
+                **(environment or {}),
             },
         )
 
@@ -140,6 +156,13 @@ class Project:
             answer = self._ask(process.urls()[0])
             assert answer.status_code < 400, answer.text
             process.send_signal(signal.SIGINT)
+        self._end(process)
+
+    def _ask_django(self, process: Process) -> None:
+        url = process.read_until("development server at ").rpartition(" ")[2]
+        process.read_until("Served by asyncwsgi")
+        assert self._ask(url).status_code == 200
+        process.send_signal_to_group(signal.SIGINT)
         self._end(process)
 
     def _ask_uvicorn(self, process: Process) -> None:
@@ -156,11 +179,14 @@ class Project:
             return self._ask_as_proxy(url, path)
         if url.startswith("unix:"):
             transport = httpx.HTTPTransport(uds=str(self._folder / url.removeprefix("unix:")))
-            with httpx.Client(transport=transport, base_url="http://localhost") as client:
+            with httpx.Client(
+                transport=transport, base_url="http://localhost", timeout=TIMEOUT
+            ) as client:
                 return client.get(path)
         port = urlsplit(url).port
-        with httpx.Client(base_url=f"{urlsplit(url).scheme}://127.0.0.1:{port}", verify=False) as c:
-            return c.get(path)
+        base = f"{urlsplit(url).scheme}://127.0.0.1:{port}"
+        with httpx.Client(base_url=base, verify=False, timeout=TIMEOUT) as client:
+            return client.get(path)
 
     def _ask_as_proxy(self, url: str, path: str) -> httpx.Response:
         address = address_of(url)
@@ -178,11 +204,29 @@ class Project:
         (self._folder / "log.json").write_text(self._block.source)
         self._finish(self._start("asyncwsgi", "--log-config", "log.json", "app:app"), serves=True)
 
+    def _configure(self) -> None:
+        if self._block.source.startswith("[server:main]"):
+            self._run_pserve()
+        else:
+            self._configure_pytest()
+
+    def _run_pserve(self) -> None:
+        with (self._folder / "development.ini").open("a") as file:
+            file.write(self._block.source)
+        self._finish(self._start("pserve", "development.ini"), serves=True)
+
     def _configure_pytest(self) -> None:
         (self._folder / "pytest.ini").write_text(self._block.source)
         configparser.ConfigParser().read_string(self._block.source)
         (self._folder / "test_nothing.py").write_text("def test_nothing(): pass")
         self._run_pytest("--strict-config", "test_nothing.py")
+
+    def _read_json(self) -> None:
+        if '"handlers"' in self._block.source:
+            self._configure_log()
+            return
+        launch = json.loads(ROOT.joinpath("examples/vscode/launch.json").read_text())
+        assert json.loads(self._block.source) in launch["configurations"]
 
     def _read_settings(self) -> None:
         (self._folder / "pyproject.toml").write_text(self._block.source)
@@ -193,6 +237,12 @@ class Project:
         assert rest.count("{") == rest.count("}")
         for line in filter(None, map(str.strip, rest.splitlines())):
             assert re.fullmatch(r"\w+( [^;{}]+)?(;| \{)|\}", line), line
+
+
+def _on_free_port(arguments: list[str]) -> list[str]:
+    """Arguments of ``runserver`` with port 0 in the place of the one that they name, or of 8000."""
+    named = [argument for argument in arguments if argument.endswith(":8000")]
+    return [*(each for each in arguments if each not in named), "127.0.0.1:0"]
 
 
 def _has_tests(source: str) -> bool:

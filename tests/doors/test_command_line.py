@@ -362,6 +362,7 @@ class TestHelp:
         [
             pytest.param(field.name, option.flags, id=field.name)
             for field, option in command_line_options()
+            if not option.hidden
         ],
     )
     def test_every_option_is_there(self, help_text: str, name: str, flags: tuple[str, ...]) -> None:

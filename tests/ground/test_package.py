@@ -45,6 +45,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Environment:
         ("serving.servers", "werkzeug"),
         ("flask", "flask"),
         ("gunicorn", "gunicorn"),
+        ("django", "django"),
     ],
 )
 def test_a_module_that_needs_an_extra_says_which(
@@ -60,6 +61,17 @@ def test_a_module_that_needs_an_extra_says_which(
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"ModuleNotFoundError: asyncwsgi.{module.partition('.')[0]} is ")
     assert f"install it: pip install {wanted} (the extra `{wanted}` does)" in last
+
+
+def test_the_adapter_of_bottle_says_that_it_wants_bottle(bare: Environment) -> None:
+    done = subprocess.run(
+        [bare.python, "-c", "import asyncwsgi.bottle"],
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Bottle is not installed; install it: pip install bottle" in done.stderr
 
 
 def test_the_command_is_the_command_line() -> None:
