@@ -161,7 +161,9 @@ class TestCombinations:
     @pytest.mark.parametrize("name", ["keyfile", "ca_certs"])
     def test_a_context_holds_its_own_files(self, name: str) -> None:
         options = {name: "file.pem", "ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)}
-        message = "keyfile and ca_certs go with certfile; ssl_context holds its own"
+        message = (
+            "keyfile, keyfile_password and ca_certs go with certfile; ssl_context holds its own"
+        )
         assert refusal(**options) == message
 
     def test_a_pool_of_processes_is_refused(self) -> None:

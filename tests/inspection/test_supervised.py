@@ -75,8 +75,9 @@ class TestOptions:
     def test_a_port_that_is_taken_is_named_by_its_option(self, served: Inspected) -> None:
         served.start()
         other = served.project
+        port = str(served.site[1])
         process = other.run(
-            "-m", "asyncwsgi", "--inspect", "--inspect-port", str(served.site[1]), "web:app"
+            "-m", "asyncwsgi", "--port", "0", "--inspect", "--inspect-port", port, "web:app"
         )
         assert process.wait() == 4
         assert "choose another --inspect-port" in process.log
