@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -28,13 +29,18 @@ class Written(EntryHandler):
         self.calls.append("a record")
 
 
-@pytest.fixture
-def written() -> Iterator[Written]:
+@contextmanager
+def only_handler() -> Iterator[Written]:
+    """Nobody else sees access lines; pytest has handlers for them in each test."""
     logger, handler = logging.getLogger("asyncwsgi.access"), Written()
     before = (logger.level, logger.propagate, logger.handlers)
-    logger.level, logger.propagate, logger.handlers = logging.INFO, False, [handler]
-    yield handler
-    logger.level, logger.propagate, logger.handlers = before
+    logger.propagate, logger.handlers = False, [handler]
+    logger.setLevel(logging.INFO)
+    try:
+        yield handler
+    finally:
+        level, logger.propagate, logger.handlers = before
+        logger.setLevel(level)
 
 
 @pytest.fixture
@@ -47,19 +53,21 @@ def factory() -> Iterator[None]:
 
 @pytest.mark.usefixtures("factory")
 class TestAccessLines:
-    def test_they_need_no_record_for_it(self, written: Written) -> None:
+    def test_they_need_no_record_for_it(self) -> None:
         # A record costs a third of a small view.
         lines = LogLines(lambda: None)
         lines.open()
-        AccessLogger().log(ENTRY)
+        with only_handler() as written:
+            AccessLogger().log(ENTRY)
         lines.close()
         assert written.calls == ["an entry"]
 
-    def test_who_made_records_before_sees_them_still(self, written: Written) -> None:
+    def test_who_made_records_before_sees_them_still(self) -> None:
         logging.setLogRecordFactory(lambda *args, **kwargs: logging.LogRecord(*args, **kwargs))
         lines = LogLines(lambda: None)
         lines.open()
-        AccessLogger().log(ENTRY)
+        with only_handler() as written:
+            AccessLogger().log(ENTRY)
         lines.close()
         assert written.calls == ["a record"]
 
