@@ -323,8 +323,13 @@ class TestFaults:
 
 class TestLogLines:
     def test_those_of_a_request_and_no_others(
-        self, serve: Serve, recorded: Recorded, client_of: Open
+        self,
+        serve: Serve,
+        recorded: Recorded,
+        client_of: Open,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
+        caplog.set_level(logging.INFO, "asyncwsgi.access")
         log = logging.getLogger("spam")
 
         def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
