@@ -113,6 +113,8 @@ class Development:
                 values[field.name] = values.get(option.implied_by, False)
             elif field.default == () and field.name in values:
                 values[field.name] = _paths(values[field.name])
+        if options.get("inspect") is None and os.name != "posix":
+            values["inspect"] = False  # --debug does not imply what cannot be had
         values["refresh"] = values["refresh"] and values["reload"]
         values["reload_include"] = values.get("reload_include", ()) + _anchored(values)
         values["reload_exclude"] = values.get("reload_exclude", ()) + values.get(

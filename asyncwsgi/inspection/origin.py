@@ -23,7 +23,7 @@ class Origin(NamedTuple):
         spoken = sorted((one for one in listeners if not one.is_uwsgi), key=lambda one: one.is_unix)
         if not spoken:
             return None
-        return cls(reachable_address(spoken[0].address), config.certfile is not None)
+        return cls(reachable_address(spoken[0].address), config.has_tls)
 
     @property
     def host(self) -> str:

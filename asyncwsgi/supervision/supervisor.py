@@ -120,7 +120,7 @@ class Supervisor:
         self._service = service
         self._identity = identity
         self._listeners = listeners
-        has_tls = service.config.certfile is not None
+        has_tls = service.config.has_tls
         self._listening_on = listening_on(schemes_of(listeners.listeners, has_tls=has_tls))
         # By name: when it is deleted and comes back, new code has to be looked for in the new one.
         self._directory = str(Path.cwd())

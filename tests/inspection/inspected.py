@@ -95,10 +95,10 @@ class Inspected:
         """The supervisor."""
         return self.project.process
 
-    def start(self, *options: str, source: str = APP) -> None:
+    def start(self, *options: str, source: str = APP, **more: Any) -> None:
         """Start it, and wait until the application is served."""
         self.project.write("web.py", source)
-        self.project.start("--inspect", *options)
+        self.project.start("--inspect", *options, **more)
         self.find()
 
     def find(self) -> None:

@@ -162,6 +162,16 @@ class TestListeners:
         assert answer["status"] == 200
         assert seen_by(fresh, answer["id"])["entry"]["scheme"] == "https"
 
+    def test_a_certificate_made_on_the_spot_is_one_too(self, fresh: Inspected) -> None:
+        directory = fresh.project.directory
+        fresh.start("--adhoc-cert", environment={"XDG_STATE_HOME": str(directory / "state")})
+        assert fresh.get("/api/settings")["origin"].startswith("https://")
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with connect(fresh.project.address, context) as client:
+            client.get("/tls")
+        assert replay(fresh, fresh.ended("/tls")["id"])["status"] == 200
+
     def test_at_a_unix_socket(self, fresh: Inspected) -> None:
         fresh.start("--bind", f"unix:{fresh.project.directory / 'socket'}")
         fresh.project.get("/unix")

@@ -74,11 +74,8 @@ class TestOptions:
 
     def test_a_port_that_is_taken_is_named_by_its_option(self, served: Inspected) -> None:
         served.start()
-        other = served.project
-        port = str(served.site[1])
-        process = other.run(
-            "-m", "asyncwsgi", "--port", "0", "--inspect", "--inspect-port", port, "web:app"
-        )
+        taken = f"--inspect-port={served.site[1]}"
+        process = served.project.start("--inspect", taken)
         assert process.wait() == 4
         assert "choose another --inspect-port" in process.log
 

@@ -166,7 +166,7 @@ class TestPlatform:
         options |= {"debug": True, "reload_dir": "a;b"}
         with pytest.raises(ConfigError, match=r"python -m asyncwsgi\.flask run --debug"):
             Development.from_options(options)
-        development = Development.from_options({**options, "reload": False, "inspect": False})
+        development = Development.from_options({**options, "reload": False})
         assert development.reload_dir == ("a", "b")
 
 
