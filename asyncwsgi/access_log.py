@@ -177,7 +177,8 @@ class AccessLogger:
         A record, its way through the handlers and its formatter cost a third of a Flask view that
         says hello. So none is made where that cannot be told: no filter, no other handler and no
         other class or function would ever get it, such as those by which Sentry and OpenTelemetry
-        see what is logged.
+        see what is logged. A factory of records may say by its attribute ``leaves_access_lines``
+        that it would do nothing with it.
         """
         logger = self._logger
         owner = logger.parent if logger.propagate and not logger.handlers else logger
@@ -188,12 +189,10 @@ class AccessLogger:
             return None
         if handler.filters or handler.level > logging.INFO:
             return None
-        is_standard = (
-            cls.handle,
-            cls.callHandlers,
-            cls.makeRecord,
-        ) == _STANDARD and logging.getLogRecordFactory() is logging.LogRecord
-        return handler if is_standard else None
+        factory: object = logging.getLogRecordFactory()
+        is_plain = factory is logging.LogRecord or getattr(factory, "leaves_access_lines", False)
+        is_standard = (cls.handle, cls.callHandlers, cls.makeRecord) == _STANDARD
+        return handler if is_standard and is_plain else None
 
 
 _LINE = AccessLogger.log.__code__.co_firstlineno

@@ -25,7 +25,7 @@ _ACCESS_LOGGER = "asyncwsgi.access"
 
 
 class LogLines:
-    """Keeps log lines of requests. Every method from any thread.
+    """Keeps log lines of requests; called to make a record of each. Used from any thread.
 
     Args:
         on_fault: called where a line could not be kept, with the exception in hand.
@@ -36,20 +36,24 @@ class LogLines:
         self._is_open = False
         self._before: Callable[..., logging.LogRecord] = logging.LogRecord
         self._state = threading.local()
+        self.leaves_access_lines = False
+        """Whether nobody misses an access line of which no record is made."""
 
     def open(self) -> None:
         """Hear of what is logged from now on."""
         self._is_open = True
         self._before = logging.getLogRecordFactory()
-        logging.setLogRecordFactory(self._make)
+        self.leaves_access_lines = self._before is logging.LogRecord
+        logging.setLogRecordFactory(self)
 
     def close(self) -> None:
         """Hear no more."""
         self._is_open = False
-        if logging.getLogRecordFactory() == self._make:  # else somebody's calls ours
+        if logging.getLogRecordFactory() is self:  # else somebody's calls ours
             logging.setLogRecordFactory(self._before)
 
-    def _make(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        """Make a record, as whoever did before."""
         made = self._before(*args, **kwargs)
         if self._is_open:
             try:

@@ -12,7 +12,7 @@ import inspect
 import itertools
 import os
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 from asyncwsgi.clock import clock
@@ -81,6 +81,9 @@ def record(server: Server, outlet: Outlet, *, keeps_secrets: bool = False) -> Re
     return recorder
 
 
+_OWN_PATHS = ("/-/inspect", "/-/refresh", "/-/refresh.js")
+
+
 class Recorder:
     """The records of one server."""
 
@@ -136,6 +139,8 @@ class Recorder:
     def _begin(
         self, exchange: RecordingExchange, head: RequestHead, accepted_at: float | None
     ) -> Record | None:
+        if "/-/" in exchange.target and _is_of_server(exchange.target):
+            return None
         if not self._reporter.admits(exchange.dispatcher.mailbox):
             if self._connected and not self._records:
                 self._rest()
@@ -173,6 +178,12 @@ class Recorder:
 
     def _forget(self, reported: Record) -> None:
         self._records.pop(reported.id, None)
+
+
+def _is_of_server(target: str) -> bool:
+    """Whether a request is one of the pages and scripts that the server itself has made."""
+    path = target.partition("?")[0]
+    return path.endswith(_OWN_PATHS) or "/-/debugger/" in path
 
 
 def _headers_of(fields: HeaderFields, environ: dict[str, Any]) -> Headers:
@@ -254,10 +265,26 @@ class RecordingResponder(HttpResponder):
 
     inspected: Record | None = None
 
-    def head(self, *args: Any, **kwargs: Any) -> bytes:
-        head = super().head(*args, **kwargs)
+    def head(
+        self,
+        status: str,
+        headers: Iterable[tuple[str, str]],
+        *,
+        is_open_ended: bool,
+        server: str = "",
+        date: str = "",
+        keep_alive: bool,
+    ) -> bytes:
+        head = super().head(
+            status,
+            headers,
+            is_open_ended=is_open_ended,
+            server=server,
+            date=date,
+            keep_alive=keep_alive,
+        )
         if self.inspected is not None:
-            self.inspected.head_leaves(head, is_open_ended=kwargs["is_open_ended"])
+            self.inspected.head_leaves(head, is_open_ended=is_open_ended)
         return head
 
     def block(self, data: bytes) -> bytes:

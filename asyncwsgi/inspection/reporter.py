@@ -30,7 +30,7 @@ INTERVAL = 0.05
 """Seconds between news and its report: nobody sees them, and most requests have ended by then."""
 MOST_AT_ONCE = 500
 """Requests of a moment that are recorded, as when a page with many pictures is loaded."""
-MOST_A_SECOND = 200
+MOST_A_SECOND = 100
 """Requests that are recorded for long."""
 _LEAST_AT_ONCE = 20
 _MOST_IN_A_ROUND = 32

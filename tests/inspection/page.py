@@ -20,6 +20,12 @@ return Array.from(document.querySelectorAll("#rows .row:not([hidden])"))
   .sort((one, other) => one.ariaRowIndex - other.ariaRowIndex)
   .map((row) => row.querySelector(".target").textContent);
 """
+CLICK = """
+const row = Array.from(document.querySelectorAll("#rows .row:not([hidden])"))
+  .find((row) => row.querySelector(".target").textContent === arguments[0]);
+row?.click();
+return row !== undefined;
+"""
 
 
 class Page:
@@ -73,22 +79,10 @@ class Page:
         """Wait until these are all rows, in this order."""
         self.until(lambda: self.targets() == list(targets))
 
-    def row(self, target: str) -> WebElement:
-        """Wait for the first row with this target; it."""
-
-        def found() -> WebElement | None:
-            for row in self.driver.find_elements(By.CSS_SELECTOR, "#rows .row:not([hidden])"):
-                if row.find_element(By.CLASS_NAME, "target").text == target:
-                    return row
-            return None
-
-        row = self.until(found)
-        assert row is not None
-        return row
-
     def choose(self, target: str) -> None:
-        """Click on a row, and wait for what is shown about it."""
-        self.row(target).click()
+        """Click on a row with this target, and wait for what is shown about it."""
+        # At once: a row that was found may have become another one's when it is clicked on.
+        self.until(lambda: self.run(CLICK, target))
         self.until(lambda: self.detail() == target)
 
     def detail(self) -> str:

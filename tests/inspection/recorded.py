@@ -22,11 +22,18 @@ class Reports:
 
     def __init__(self) -> None:
         self.largest_size = 1024 * 1024
-        self.is_congested = False
+        self.congested = False
+        self.looks = threading.Semaphore(0)
+        """Released whenever it is asked whether it is congested."""
         self.messages: list[dict[str, Any]] = []
         """All, as they came."""
         self._store = Store()
         self._changed = threading.Condition()
+
+    @property
+    def is_congested(self) -> bool:
+        self.looks.release()
+        return self.congested
 
     def send_encoded(self, messages: list[str]) -> None:
         with self._changed:

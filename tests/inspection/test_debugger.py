@@ -34,6 +34,17 @@ def test_an_application_without_a_framework_has_its_traceback_and_the_way_to_the
         assert client.get(entry["debugger"], Host="localhost").body == shown
 
 
+def test_requests_of_what_the_server_itself_has_shown_are_left_out(served: Inspected) -> None:
+    served.start("--debugger", source=FAILS)
+    with served.project.connect() as client:
+        client.get("/", Host="localhost")
+        debugger = served.ended("/")["debugger"]
+        for target in (debugger, "/-/refresh.js", "/-/inspect", "/last/-/refreshed"):
+            client.get(target, Host="localhost")
+    served.ended("/last/-/refreshed")
+    assert [one["target"] for one in served.entries()] == ["/", "/last/-/refreshed"]
+
+
 def test_settings_say_where_the_project_is_and_which_editor_opens_it(served: Inspected) -> None:
     served.start("--editor", "code")
     settings = served.get("/api/settings")

@@ -41,6 +41,11 @@ def echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     return [body or b"nothing"]
 
 
+def answer(start_response: Any) -> list[bytes]:
+    start_response("200 OK", PLAIN)
+    return [b"done"]
+
+
 class Held:
     """An application that goes on when it is told to."""
 
@@ -50,8 +55,7 @@ class Held:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         self.wait_in_view()
-        start_response("200 OK", PLAIN)
-        return [b"done"]
+        return answer(start_response)
 
     def wait_in_view(self) -> None:
         self.has_begun.set()
@@ -319,8 +323,13 @@ class TestFaults:
 
 class TestLogLines:
     def test_those_of_a_request_and_no_others(
-        self, serve: Serve, recorded: Recorded, client_of: Open
+        self,
+        serve: Serve,
+        recorded: Recorded,
+        client_of: Open,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
+        caplog.set_level(logging.INFO, "asyncwsgi.access")
         log = logging.getLogger("spam")
 
         def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -337,7 +346,8 @@ class TestLogLines:
                 thread.join()
             return echo(environ, start_response)
 
-        client_of(serve(app, server_class=recorded.server_class)).get("/")
+        server = serve(app, server_class=recorded.server_class, access_log=True)
+        client_of(server).get("/")
         logs = recorded.reports.entry("/")["logs"]
         assert [(line["level"], line["logger"], line["text"]) for line in logs] == [
             ("WARNING", "spam", "hello world"),
@@ -441,12 +451,14 @@ class TestBounds:
     ) -> None:
         monkeypatch.setattr(reporter, "MOST_AT_ONCE", 3)
         monkeypatch.setattr(reporter, "MOST_A_SECOND", 0)
-        recorded.reports.is_congested = True
+        recorded.reports.congested = True
         client = client_of(serve(echo, server_class=recorded.server_class))
         for number in range(5):
             assert client.get(f"/{number}").status == 200
+        for _ in range(2):  # what follows the first look is over when it looks again
+            assert recorded.reports.looks.acquire(timeout=TIMEOUT)
         assert recorded.reports.messages == []
-        recorded.reports.is_congested = False
+        recorded.reports.congested = False
         for number in range(3):
             recorded.reports.entry(f"/{number}")
         assert recorded.reports.wait_for("inspected-dropped")["count"] == 2
@@ -497,8 +509,19 @@ class TestSurviving:
             "failure_of": "asyncwsgi.inspection.records.failure_of",
             "current_record": "asyncwsgi.inspection.log_lines.current_record",
         }
+
+        def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            logging.getLogger("spam").warning("hello")
+            return (
+                fails(environ, start_response)
+                if environ["QUERY_STRING"]
+                else answer(start_response)
+            )
+
         monkeypatch.setattr(places[name], broken)
-        assert client_of(serve(fails, server_class=recorded.server_class)).get("/").status == 500
+        client = client_of(serve(app, server_class=recorded.server_class))
+        assert client.get("/").body == b"done"
+        assert client.get("/?fail").status == 500
 
 
 def test_a_server_that_does_not_record_is_made_of_its_own_classes() -> None:
