@@ -13,11 +13,11 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asyncwsgi.app_loading import directory_of
 from asyncwsgi.clock import clock
 from asyncwsgi.development.report import Report, report_of_text
-from asyncwsgi.inspection.inspector import Inspector
 from asyncwsgi.log_setup import flush_log
 from asyncwsgi.reloading.page_files import PAGE_SUFFIXES, STYLESHEET_SUFFIX
 from asyncwsgi.reloading.reloader import Reloader
@@ -38,6 +38,9 @@ from asyncwsgi.supervision.sharing import SharedListeners, close_all, open_share
 from asyncwsgi.supervision.stand_in import StandIn
 from asyncwsgi.supervision.terminal import Terminal
 from asyncwsgi.words import counted
+
+if TYPE_CHECKING:
+    from asyncwsgi.inspection.inspector import Inspector
 
 SHORTEST_LIFE = 1.0
 """Seconds that a worker has to serve; one that has ended earlier is not replaced at once."""
@@ -613,6 +616,9 @@ class Supervisor:
     def _make_inspector(self) -> Inspector | None:
         if not self._service.development.inspect:
             return None
+        # Here, since production does without it.
+        from asyncwsgi.inspection.inspector import Inspector
+
         return Inspector(self._service, self._listeners.listeners, self._ask_for_requests)
 
     def _ask_for_requests(self, pid: int | None) -> None:

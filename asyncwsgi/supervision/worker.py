@@ -26,7 +26,6 @@ from asyncwsgi.development.report import report_of
 from asyncwsgi.errors import AsyncWSGIError, BindError, ConfigError
 from asyncwsgi.event_loops import loop_factory
 from asyncwsgi.inspection.door import with_door
-from asyncwsgi.inspection.recording import Recorder, record
 from asyncwsgi.log_setup import configure_logging, flush_log
 from asyncwsgi.own_process import own_process
 from asyncwsgi.reloading.imports import LateImports, SourceRoots, files_of, with_causes
@@ -42,6 +41,7 @@ from asyncwsgi.supervision.state import describe
 
 if TYPE_CHECKING:
     from asyncwsgi.development.refresh import Refresh
+    from asyncwsgi.inspection.recording import Recorder
 
 WEAR_INTERVAL = 0.5
 """Seconds between looks at how many requests it has served, and at its memory."""
@@ -232,6 +232,9 @@ class _SupervisedServer:
     async def _serve(self, channel: Channel) -> None:
         reports = [asyncio.create_task(self._say_alive(channel))]
         if self._inspects:
+            # Here, since production does without it.
+            from asyncwsgi.inspection.recording import record
+
             self._recorder = record(self._server, channel, keeps_secrets=self._keeps_secrets)
         async with self._server:
             for listener in self._listeners:
