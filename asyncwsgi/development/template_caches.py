@@ -31,8 +31,8 @@ def _forget_jinja() -> None:
 
 def _forget_django() -> None:
     if "django.template" in sys.modules:
-        from django.conf import settings  # type: ignore[import-untyped]
+        from django.apps import apps  # type: ignore[import-untyped]
         from django.template.autoreload import reset_loaders  # type: ignore[import-untyped]
 
-        if settings.configured:
+        if apps.ready:  # else nobody has read a template
             reset_loaders()

@@ -64,8 +64,6 @@ from asyncwsgi.wsgi.suspended_call import SuspendedCall
 
 T = TypeVar("T")
 
-LARGE_SIZE = 256 * 1024
-"""Bytes of a response behind which its thread sends what follows itself, if it can."""
 # nginx's status for a client that left before there was one.
 CLIENT_CLOSED_REQUEST = 499
 
@@ -645,8 +643,11 @@ class Exchange:
             data = self._send_directly(self._output, data)
             if not len(data):
                 return
-        if not self.is_writable():
+        elif not self.is_writable():
             self._wait_until_writable()
+            if self._output is not None:
+                self._post(data)
+                return
         if self.is_connection_lost or self._is_over:
             raise ClientDisconnected("the client left, or the response is over")
         self._posted_size += len(data)
@@ -655,8 +656,6 @@ class Exchange:
             self._write(data)  # all that was posted before has been written
         else:
             self.dispatcher.mailbox.post(self._write, data)
-            if self._posted_size >= LARGE_SIZE and isinstance(data, bytes | memoryview):
-                self._ask_for_output()
 
     def _send_directly(self, output: Output, data: Any) -> Any:
         """Send by the client's socket; what is left of `data` goes through the loop."""
@@ -668,14 +667,8 @@ class Exchange:
         self._output = None
         return memoryview(data)[sent:]
 
-    def _ask_for_output(self) -> None:
-        """Have the client's socket for the blocks that follow, once these are sent.
-
-        Not what has no end of its own: that is cut between two blocks, which the loop has to see.
-        """
-        transport = self.connection.file_transport
-        if transport is None or self.iteration is not None or self.is_endless:
-            return
+    def _wait_for_output(self, transport: FileTransport) -> None:
+        """Wait until all is sent, and have the client's socket for what follows."""
         self._awaits_output = lent = threading.Event()
         if not self.is_connection_lost:
             self.dispatcher.mailbox.post(self._lend_output, transport)
@@ -685,6 +678,13 @@ class Exchange:
     def _wait_until_writable(self) -> None:
         if self.iteration is not None:
             return  # it waits between blocks, as the loop must not here
+        # A response that may fit the buffer waits for nothing but room in it. What has no end of
+        # its own is cut between two blocks, which the loop has to see.
+        is_large = self._posted_size >= self.dispatcher.config.response_buffer_size
+        transport = self.connection.file_transport if is_large and not self.is_endless else None
+        if transport is not None:
+            self._wait_for_output(transport)
+            return
         writable = threading.Event()
         self._writable = writable
         if not (self.is_writable() or self.is_connection_lost):

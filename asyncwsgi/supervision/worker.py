@@ -69,6 +69,25 @@ def _stay_superseded(*_: object) -> None:
     pass
 
 
+class _EarlyEnd:
+    """Remembers that SIGTERM came while the loop was being made.
+
+    What a handler raises there would leave a loop that can neither run nor be closed.
+    """
+
+    def __init__(self) -> None:
+        self.has_come = False
+        if signal.getsignal(signal.SIGTERM) is _supersede:
+            signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, *_: object) -> None:
+        self.has_come = True
+
+    def is_handler(self, handler: object) -> bool:
+        """Whether `handler` of SIGTERM is this one, and not one of the application's."""
+        return handler == self._note
+
+
 def _is_superseded() -> bool:
     """Whether the import was told to end; what it was told by, it may have caught."""
     return signal.getsignal(signal.SIGTERM) is _stay_superseded
@@ -109,8 +128,11 @@ def serve_for_supervisor(inheritance: Inheritance) -> int:
         server.on_serving = _leave_it_to_supervisor
         if service.processes.workers is not None:
             _make_one_of_several(server, service)
+        early_end = _EarlyEnd()
         with asyncio.Runner(loop_factory=loop_factory(service.config.loop)) as runner:
-            supervised = _SupervisedServer(server, service, page, refresh, inheritance.listeners)
+            supervised = _SupervisedServer(
+                server, service, page, refresh, inheritance.listeners, early_end
+            )
             runner.run(supervised.serve(control))
     except AsyncWSGIError as error:
         _report_failure(control, error, watches=service.development.reload)
@@ -185,7 +207,9 @@ class _SupervisedServer:
         page: ErrorPage,
         refresh: Refresh | None,
         listeners: Sequence[socket.socket],
+        early_end: _EarlyEnd,
     ) -> None:
+        self._early_end = early_end
         self._server = server
         self._listeners = listeners
         self._watches = service.development.reload
@@ -204,11 +228,14 @@ class _SupervisedServer:
         """To serve; or, if it is stopping, to end without having served."""
 
     async def serve(self, control: socket.socket) -> None:
-        if (handler := signal.getsignal(signal.SIGTERM)) is not _supersede:
+        handler = signal.getsignal(signal.SIGTERM)
+        if not self._early_end.is_handler(handler):
             own_process.give_back(signal.SIGTERM, handler)  # it is the application's
         own_process.keep(lambda: self._server.sockets)
         # A service manager may signal every process of its service.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._announce_end)
+        if self._early_end.has_come:
+            self._announce_end()
         end = control.dup()
         own_process.keep(lambda: [end])
         channel = await Channel.open(end)

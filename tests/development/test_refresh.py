@@ -48,7 +48,10 @@ def loaded(serve: Serve) -> Load:
     def loaded(application: Any, target: str = "/", validate: bool = False, **more: str) -> Reply:
         refresh = Refresh(application)
         refresh.begin(*STATE)
-        return load(serve(refresh, validate=validate), target, **more)
+        server = serve(refresh, validate=validate)
+        reply = load(server, target, **more)
+        server.close()  # the last of what is logged comes behind the reply
+        return reply
 
     return loaded
 

@@ -130,8 +130,8 @@ def served(start: Start, shared: Path, redis_url: str) -> Iterator[tuple[list[Pr
     ]
     urls = [server.urls()[0] for server in servers]
     for server in servers:
-        for _ in range(WORKERS - 1):
-            server.read_until("listening on ")
+        for _ in range(WORKERS):
+            server.read_until(" serves\n")
     first = address_of(urls[0])
     assert not isinstance(first, str)
     # A browser that closes its tab, or a worker that is killed, is no reason to shut out a server.

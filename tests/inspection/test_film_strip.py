@@ -141,7 +141,7 @@ def test_the_film_strip(page: Page, picture: Callable[..., None], bikes: Shop) -
     # A slow query.
     bikes.request("GET", "/api/sales?days=400000")
     page.choose("/api/sales?days=400000")
-    assert "SQL: 2 statements" in page.tab("timeline")
+    page.until(lambda: "SQL: 2 statements" in page.tab("timeline"))
     assert "WITH RECURSIVE sale" in page.text(".statements")
     picture("slow-query")
     assert "no index helps" in page.tab("logs")

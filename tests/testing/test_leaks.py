@@ -152,7 +152,7 @@ class TestWhatIsNamed:
         class TellingExchange(Exchange):
             def __setattr__(self, name: str, value: object) -> None:
                 super().__setattr__(name, value)
-                if name == "_writable":
+                if name in ("_writable", "_awaits_output"):
                     with change:
                         change.notify_all()
 
@@ -168,8 +168,8 @@ class TestWhatIsNamed:
                 (exchange,) = server.server._dispatcher.exchanges
 
                 def waits() -> bool:
-                    room: Any = exchange._writable  # type: ignore[attr-defined]
-                    return room is not None and not room.is_set()
+                    rooms: Any = (exchange._writable, exchange._awaits_output)  # type: ignore[attr-defined]
+                    return any(room is not None and not room.is_set() for room in rooms)
 
                 # This holds the loop: nothing is sent meanwhile, so its thread comes to wait.
                 with change:
