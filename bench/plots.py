@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import svg
 from results import RATE, CaseReport, Row
-from servers import DROP_IN, LOGGED, NATIVE, OVERRIDE, OWN
+from servers import DROP_IN, INSPECTED, LOGGED, NATIVE, OVERRIDE, OWN
 from traffic import Client
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ COLOURS = {
     DROP_IN: "#56b4e9",
     OVERRIDE: "#56b4e9",
     LOGGED: "#8fb8d6",
+    INSPECTED: "#8fb8d6",
     "waitress": "#e69f00",
     "cheroot": "#009e73",
     "gunicorn": "#cc79a7",

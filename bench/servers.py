@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 OWN = "asyncwsgi"
 LOGGED = "access log"
+INSPECTED = "inspector"
 DROP_IN = "drop-in"
 OVERRIDE = "override"
 NATIVE = "granian"
@@ -41,6 +42,7 @@ COMMANDS = {
     DROP_IN: _LAUNCH,
     OVERRIDE: _LAUNCH,
     LOGGED: _OWN_COMMAND,
+    INSPECTED: f"{_OWN_COMMAND} --no-access-log --inspect",
     "waitress": _LAUNCH,
     "cheroot": _LAUNCH,
     # gthread keeps at most worker-connections open; the control socket would outlive the run.
@@ -63,10 +65,11 @@ TLS_OPTIONS = {
 }
 TLS_SERVERS = tuple(TLS_OPTIONS)
 """waitress speaks no TLS, and werkzeug keeps no connection."""
-PACKAGES = {DROP_IN: OWN, OVERRIDE: OWN, LOGGED: OWN}
+PACKAGES = {DROP_IN: OWN, OVERRIDE: OWN, LOGGED: OWN, INSPECTED: OWN}
 """Of servers that are not called as their package is."""
 VARIANTS = {
     LOGGED: "access log on",
+    INSPECTED: "request inspector on",
     OVERRIDE: "asyncwsgi.async_to_sync in place of asgiref",
 }
 """asyncwsgi otherwise, in single cases."""

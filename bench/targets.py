@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bodies import WAIT
 from results import IDLE, P50, P99, PEAK, RATE, Row, Spread, spread
-from servers import DROP_IN, LOGGED, NATIVE, OWN, PYTHON_PEERS
+from servers import DROP_IN, INSPECTED, LOGGED, NATIVE, OWN, PYTHON_PEERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -164,6 +164,10 @@ TARGETS = (
     Target(
         "Flask view, access log on (to a file)", "access log off",
         Figure(FLASK, LOGGED), Figure(FLASK), 0.85,
+    ),
+    Target(
+        "Flask view, request inspector on", "inspector off",
+        Figure(FLASK, INSPECTED), Figure(FLASK), 0.85,
     ),
     Target(
         "50 ms of waiting, 500 connections, 64 threads", f"{WAIT_BOUND:,.0f} requests/s",

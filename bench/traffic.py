@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from bodies import BLOCK, FILE_BLOCKS, GREETING, KIB, STREAM_BLOCKS, UPLOAD_SIZE
-from servers import DROP_IN, LOGGED, NATIVE, OVERRIDE, OWN, TLS_SERVERS
+from servers import DROP_IN, INSPECTED, LOGGED, NATIVE, OVERRIDE, OWN, TLS_SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,7 +120,7 @@ def _traffics() -> Iterator[Traffic]:
     )  # fmt: skip
     yield Traffic(
         "plain-differ", "plain application, a header differs", "plain",
-        get(USER, *BROWSER, DIFFERING), GREETING, (64,), FASTEST,
+        get(USER, *BROWSER, DIFFERING), GREETING, (64,), (*FASTEST, INSPECTED),
     )  # fmt: skip
     yield Traffic(
         "plain-post", "plain application, POST of 1 KiB", "post",
@@ -132,7 +132,7 @@ def _traffics() -> Iterator[Traffic]:
     )  # fmt: skip
     yield Traffic(
         "flask-repeat", "Flask view, headers repeat", "flask_app",
-        get(USER), HELLO, (64,), (*FLASK, "gunicorn", "werkzeug", LOGGED),
+        get(USER), HELLO, (64,), (*FLASK, "gunicorn", "werkzeug", LOGGED, INSPECTED),
     )  # fmt: skip
     yield Traffic(
         "flask-differ", "Flask view, a header differs", "flask_app",

@@ -378,3 +378,32 @@ def test_a_directory_that_is_deleted_and_comes_back_is_looked_for_by_its_name(
     assert is_bare(project.get())
     mend(project)
     assert project.answers("one")
+
+
+def test_a_signal_while_the_loop_is_made_ends_the_process_as_one_that_comes_later(
+    project: Project,
+) -> None:
+    project.write(
+        "web.py",
+        """
+        import asyncio
+        import os
+        import signal
+
+        run = asyncio.Runner.run
+
+        def interrupted(self, *args, **kwargs):
+            self.get_loop().call_soon(os.kill, os.getpid(), signal.SIGTERM)
+            return run(self, *args, **kwargs)
+
+        asyncio.Runner.run = interrupted
+
+        def app(environ, start_response):
+            start_response("200 OK", [])
+            return [b""]
+        """,
+    )
+    process = project.run("-m", "asyncwsgi", "--port", "0", "--workers", "1", "web:app")
+    process.read_until("the new process ended with code 0 before it served")
+    assert process.wait() == 1
+    assert "Traceback" not in process.log
