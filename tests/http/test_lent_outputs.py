@@ -16,7 +16,7 @@ from asyncwsgi import Server
 from asyncwsgi.errors import ClientDisconnected
 from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.frontends.socket_loan import LentOutput
-from asyncwsgi.testing import Authority, HungApplication
+from asyncwsgi.testing import Authority, HungApplication, LiveServer
 from tests.client import Client, connect
 from tests.conftest import Serve
 from tests.http.helpers import (
@@ -71,6 +71,16 @@ def loans(monkeypatch: pytest.MonkeyPatch) -> Loans:
     monkeypatch.setattr(LentOutput, "send", note)
     monkeypatch.setattr(LentOutput, "__init__", note_begin)
     return loans
+
+
+def until_held_up(server: LiveServer, loans: Loans) -> None:
+    """Wait until the client, which reads nothing, holds up its response, whoever sends that."""
+
+    def is_held_up() -> bool:
+        exchanges = list(server.server._dispatcher.exchanges)
+        return loans.was_refused.is_set() or any(each.waits_until_writable for each in exchanges)
+
+    until(server, is_held_up)
 
 
 class Streams:
@@ -173,9 +183,10 @@ def test_nothing_is_lent_where_somebody_else_has_to_see_the_bytes(
 def test_a_client_that_pauses_gets_the_rest_when_it_reads_on(
     serve: Serve, client_of: ClientOf, loans: Loans
 ) -> None:
-    client = client_of(serve(Streams()))
+    server = serve(Streams())
+    client = client_of(server)
     client.request()
-    wait_for(loans.was_refused)
+    until_held_up(server, loans)
     assert client.reply().body == BODY
 
 
@@ -186,7 +197,7 @@ def test_a_client_that_reads_no_more_is_cut_after_send_timeout(
     server = serve(app, send_timeout=60.0)
     client = client_of(server)
     client.request()
-    wait_for(loans.was_refused)
+    until_held_up(server, loans)
     until(server, lambda: passed(clock, server, 61.0) and app.has_ended.is_set())
     assert isinstance(app.error, ClientDisconnected | GeneratorExit)
 
@@ -200,7 +211,7 @@ def test_who_leaves_in_the_middle_is_missed_and_leaves_nothing_open(
     before = sockets()
     client = connect(server.addresses[0])
     client.request()
-    wait_for(loans.was_refused)
+    until_held_up(server, loans)
     leave(client)
     client.close()
     wait_for(app.has_ended)
@@ -214,7 +225,7 @@ def test_a_stop_that_cuts_ends_who_sends(
     server = serve(app, graceful_timeout=0)
     client = client_of(server)
     client.request()
-    wait_for(loans.was_refused)
+    until_held_up(server, loans)
     with contextlib.suppress(HungApplication):  # which is how it came to be cut
         server.close()
     assert app.has_ended.is_set()
