@@ -98,7 +98,8 @@ class Option:
     """Whether it is left out of ``--help``, since it is there for who knows it from before."""
 
 
-def _option(default: Any, text: str, *flags: str, **more: Any) -> Any:
+def declared(default: Any, text: str, *flags: str, **more: Any) -> Any:
+    """A field of options, with its `Option`."""
     option = Option(text, flags, **more)
     return dataclasses.field(
         default=default, metadata={"option": option}, repr=not option.is_secret
@@ -113,8 +114,8 @@ class Config:
         ConfigError: a value, or a combination of values, that cannot be served.
     """
 
-    host: str = _option("127.0.0.1", "Host name or address to listen on.", "-h")
-    port: int | str = _option(
+    host: str = declared("127.0.0.1", "Host name or address to listen on.", "-h")
+    port: int | str = declared(
         FIRST_PORT,
         "Port to listen on; 0 takes any free one, auto the first free one from 8000 upwards.",
         "-p",
@@ -122,7 +123,7 @@ class Config:
         words=(AUTO,),
         metavar="INTEGER|auto",
     )
-    bind: tuple[str, ...] = _option(
+    bind: tuple[str, ...] = declared(
         (),
         "Listener in place of host and port: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N; for "
         "proxies that speak uwsgi: uwsgi://HOST:PORT, uwsgi+unix:PATH, uwsgi+fd://N. May be given "
@@ -130,213 +131,215 @@ class Config:
         "-b",
         metavar="ADDRESS",
     )
-    uwsgi_allow_ips: str = _option(
+    uwsgi_allow_ips: str = declared(
         "",
         "Proxies that may connect to uwsgi:// listeners: addresses, networks, '*' for everybody; "
         "separated by commas. Needed unless only this machine can connect.",
     )
-    socket_mode: str | None = _option(
+    socket_mode: str | None = declared(
         None, "Mode of the files of Unix sockets, octal: 660 for instance; else the umask decides."
     )
-    backlog: int = _option(2048, "Connections the kernel may hold before accept.", minimum=1)
+    backlog: int = declared(2048, "Connections the kernel may hold before accept.", minimum=1)
 
-    threads: int = _option(40, "Most worker threads; they start on demand.", minimum=1)
-    queue_size: int = _option(
+    threads: int = declared(40, "Most worker threads; they start on demand.", minimum=1)
+    queue_size: int = declared(
         2048, "Most requests waiting for a worker thread; beyond it 503.", minimum=1
     )
-    thread_idle_timeout: float = _option(
+    thread_idle_timeout: float = declared(
         60.0, "Seconds after which worker threads without work end.", minimum=0.01
     )
-    executor: Executor | None = _option(
+    executor: Executor | None = declared(
         None, "Runs the application in place of the worker threads.", on_command_line=False
     )
-    cancel_on_disconnect: bool = _option(
+    cancel_on_disconnect: bool = declared(
         False, "Cancel async views whose client has left before they have answered."
     )
-    async_views_on_loop: bool = _option(
+    async_views_on_loop: bool = declared(
         True,
         "Run async views (what asgiref runs for Flask and Django) on the server's loop; off: each "
         "on a loop of its own.",
     )
-    park_async_views: bool = _option(
+    park_async_views: bool = declared(
         False,
         "Let the threads of requests that wait for a coroutine run others meanwhile (needs "
         "greenlet).",
     )
-    max_parked: int = _option(
+    max_parked: int = declared(
         10000,
         "Most requests that wait without a thread (park_async_views); beyond it each keeps its "
         "thread while it waits.",
         minimum=0,
     )
-    lifespan: Callable[[], contextlib.AbstractAsyncContextManager[object]] | None = _option(
+    lifespan: Callable[[], contextlib.AbstractAsyncContextManager[object]] | None = declared(
         None,
         "Makes the async context manager inside which the server serves: MODULE:NAME, or the "
         "callable itself.",
     )
-    context: Callable[[], Context] | None = _option(
+    context: Callable[[], Context] | None = declared(
         None,
         "Called once, when the server is made; each request runs in a copy of the Context it "
         "returns, and not in an empty one.",
         on_command_line=False,
     )
 
-    certfile: str | None = _option(
+    certfile: str | None = declared(
         None, "TLS certificate chain (PEM); turns TLS on.", holds_paths=True
     )
-    keyfile: str | None = _option(
+    keyfile: str | None = declared(
         None, "TLS private key (PEM), if not in the certificate's file.", holds_paths=True
     )
-    ca_certs: str | None = _option(
+    ca_certs: str | None = declared(
         None,
         "Authorities (PEM) that must have signed the client's certificate (mutual TLS).",
         holds_paths=True,
     )
-    keyfile_password: str | None = _option(
+    keyfile_password: str | None = declared(
         None,
         "Passphrase of the private key, or file:PATH for the first line of a file, which no list "
         "of processes shows; without it, whoever starts the server on a terminal is asked.",
         metavar="PASSWORD",
         is_secret=True,
     )
-    adhoc_cert: bool = _option(
+    adhoc_cert: bool = declared(
         False,
         "Serve TLS with a certificate for localhost, 127.0.0.1 and ::1, for development: made by "
         "trustme, and kept for this user.",
     )
-    ssl_context: SSLContext | None = _option(
+    ssl_context: SSLContext | None = declared(
         None, "A TLS context in place of certificate files.", on_command_line=False
     )
 
-    head_timeout: float = _option(
+    head_timeout: float = declared(
         15.0, "Seconds for a whole request head, from its first byte (408).", minimum=0.01
     )
-    body_timeout: float = _option(
+    body_timeout: float = declared(
         30.0, "Seconds without a byte of a request body that is awaited (408).", minimum=0.01
     )
-    keep_alive_timeout: float = _option(
+    keep_alive_timeout: float = declared(
         75.0, "Seconds a connection may wait for its next request.", minimum=0.01
     )
-    send_timeout: float = _option(
+    send_timeout: float = declared(
         60.0,
         "Seconds without progress after which a client that does not read is cut.",
         minimum=0.01,
     )
-    drain_timeout: float = _option(
+    drain_timeout: float = declared(
         5.0,
         "Seconds spent on reading what a client still sends after its response.",
         minimum=0.01,
     )
-    tls_handshake_timeout: float = _option(10.0, "Seconds for the TLS handshake.", minimum=0.01)
-    graceful_timeout: float = _option(
+    tls_handshake_timeout: float = declared(10.0, "Seconds for the TLS handshake.", minimum=0.01)
+    graceful_timeout: float = declared(
         10.0, "Seconds that requests in flight get at shutdown before they are cut.", minimum=0
     )
 
-    max_head_size: int = _option(
+    max_head_size: int = declared(
         64 * KIB, "Most bytes of a request line and its headers (431).", minimum=256
     )
-    max_headers: int = _option(200, "Most header lines of a request (431).", minimum=1)
-    max_target_size: int = _option(16 * KIB, "Most bytes of a request target (414).", minimum=1)
-    max_body_size: int = _option(0, "Most bytes of a request body (413); 0 is no limit.", minimum=0)
-    max_connections: int = _option(
+    max_headers: int = declared(200, "Most header lines of a request (431).", minimum=1)
+    max_target_size: int = declared(16 * KIB, "Most bytes of a request target (414).", minimum=1)
+    max_body_size: int = declared(
+        0, "Most bytes of a request body (413); 0 is no limit.", minimum=0
+    )
+    max_connections: int = declared(
         0,
         "Most connections at a time; beyond it 503. 0 is as many as the process may have files "
         "open, less a reserve for the application.",
         minimum=0,
     )
-    max_buffered_size: int = _option(
+    max_buffered_size: int = declared(
         64 * KIB * KIB,
         "Bytes of request bodies in transit, of messages of WebSockets and of unsent responses, of "
         "all connections together, beyond which new bodies are not read until there is room. 0 is "
         "no limit.",
         minimum=0,
     )
-    body_buffer_size: int = _option(
+    body_buffer_size: int = declared(
         256 * KIB, "Bytes of a request body held before (and while) a thread reads it.", minimum=1
     )
-    max_spool_size: int = _option(
+    max_spool_size: int = declared(
         256 * KIB * KIB,
         "Most bytes of a chunked request body that is collected, on disk beyond body_buffer_size, "
         "before the application is called (413).",
         minimum=0,
     )
-    stream_chunked_bodies: bool = _option(
+    stream_chunked_bodies: bool = declared(
         False,
         "Call the application before a chunked request body is complete: it has no CONTENT_LENGTH "
         "then, only wsgi.input_terminated.",
     )
-    response_buffer_size: int = _option(
+    response_buffer_size: int = declared(
         256 * KIB, "Unsent bytes of a response above which its worker thread waits.", minimum=1
     )
-    drain_size: int = _option(
+    drain_size: int = declared(
         KIB * KIB,
         "Bytes of an unread request body that are read to keep the connection.",
         minimum=0,
     )
 
-    shutdown_delay: float = _option(
+    shutdown_delay: float = declared(
         0.0,
         "Seconds for which SIGTERM lets the server go on to serve, though not ready any more "
         "(ready_path), before its listeners close; a second signal skips them.",
         minimum=0,
     )
-    health_path: str = _option(
+    health_path: str = declared(
         "", "Path answered with 200 by the loop itself, also while all threads are busy."
     )
-    ready_path: str = _option(
+    ready_path: str = declared(
         "", "Path answered with 200 by the loop itself, and with 503 once the server stops."
     )
-    metrics_bind: str = _option(
+    metrics_bind: str = declared(
         "", "HOST:PORT at which Prometheus finds metrics; needs the package prometheus_client."
     )
-    count_requests: bool = _option(
+    count_requests: bool = declared(
         False,
         "Count requests and how long they take, for Server.stats(); metrics_bind implies it.",
     )
 
-    root_path: str = _option("", "SCRIPT_NAME: the path at which a proxy mounts the application.")
-    forwarded_allow_ips: str = _option(
+    root_path: str = declared("", "SCRIPT_NAME: the path at which a proxy mounts the application.")
+    forwarded_allow_ips: str = declared(
         "",
         "Proxies whose forwarding headers are believed: addresses, networks, 'unix' for whoever "
         "connects to a Unix socket, '*' for everybody; separated by commas.",
     )
-    forwarded_headers: str = _option(
+    forwarded_headers: str = declared(
         "x-forwarded-for,x-forwarded-proto",
         "The forwarding headers that these proxies write; only those are believed. "
         f"Of {', '.join(FORWARDED_HEADERS)}; the last one excludes the others.",
     )
-    strip_forwarded: bool = _option(
+    strip_forwarded: bool = declared(
         False, "Take forwarding headers that are not believed out of all requests."
     )
-    proxy_protocol: bool = _option(
+    proxy_protocol: bool = declared(
         False,
         "Have every connection begin with a header of the PROXY protocol (v1 or v2), which tells "
         "the client's address.",
     )
-    proxy_protocol_allow_ips: str = _option(
+    proxy_protocol_allow_ips: str = declared(
         "",
         "Proxies that write these headers, in the form of forwarded_allow_ips; all others are "
         "refused.",
     )
-    server_header: bool = _option(True, "Say in the header Server that this is asyncwsgi.")
-    access_log: bool = _option(True, "Log every request.")
-    access_log_format: str = _option(DEFAULT_FORMAT, "Format of an access line, %(name)s style.")
-    access_log_file: str | None = _option(
+    server_header: bool = declared(True, "Say in the header Server that this is asyncwsgi.")
+    access_log: bool = declared(True, "Log every request.")
+    access_log_format: str = declared(DEFAULT_FORMAT, "Format of an access line, %(name)s style.")
+    access_log_file: str | None = declared(
         None,
         "File to which access lines are appended, and not to standard error; opened anew when it "
         "was rotated.",
         metavar="FILE",
     )
-    log_config: str | None = _option(
+    log_config: str | None = declared(
         None,
         "File that says where and how log lines are written, as logging.config takes it: TOML, "
         "JSON or INI, by its suffix. It takes the place of log_format, log_level and "
         "access_log_file.",
         metavar="FILE",
     )
-    log_format: LogFormat = _option("text", "Form of log lines.", choices=get_args(LogFormat))
-    log_level: LogLevel = _option("info", "Least level logged.", choices=get_args(LogLevel))
-    loop: Loop = _option(
+    log_format: LogFormat = declared("text", "Form of log lines.", choices=get_args(LogFormat))
+    log_level: LogLevel = declared("info", "Least level logged.", choices=get_args(LogLevel))
+    loop: Loop = declared(
         "auto",
         "Event loop; auto is uvloop where it is installed and gevent has patched nothing.",
         choices=get_args(Loop),

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asyncwsgi.config import Config, Option, option_fields
+from asyncwsgi.config import Config, Option, declared, option_fields
 from asyncwsgi.development.options import Development
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.reloading.sources import is_directory
 from asyncwsgi.supervision.options import ProcessOptions
-
-
-def _option(default: Any, text: str, **more: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"option": Option(text, **more)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,14 +22,14 @@ class ApplicationOptions:
         ConfigError: a directory that is none.
     """
 
-    app_dir: str = _option(
+    app_dir: str = declared(
         "",
         "Directory in which modules are looked for, before all others and in place of the current "
         "one.",
         metavar="DIRECTORY",
         holds_paths=True,
     )
-    env_file: tuple[str, ...] = _option(
+    env_file: tuple[str, ...] = declared(
         (),
         "File of environment variables for the application and for this command, besides .env and "
         ".flaskenv; needs python-dotenv. May be given several times.",

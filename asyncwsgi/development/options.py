@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncwsgi.app_loading import load_application
-from asyncwsgi.config import LARGEST_PORT, Option, option_fields
+from asyncwsgi.config import LARGEST_PORT, declared, option_fields
 from asyncwsgi.development.debugger import has_werkzeug, with_debugger
 from asyncwsgi.development.editor import editor_template
 from asyncwsgi.errors import ConfigError
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
     from asyncwsgi.config import Config
-
-
-def _option(default: Any, text: str, **more: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"option": Option(text, **more)})
 
 
 def _flag(name: str) -> str:
@@ -47,56 +43,56 @@ def _paths(value: str | Iterable[str]) -> tuple[str, ...]:
 class Development:
     """Whether to reload, what to watch besides the code, and whether to debug."""
 
-    reload: bool = _option(
+    reload: bool = declared(
         False, "Take up changed code while the listeners stay open.", implied_by="debug"
     )
-    debug: bool = _option(False, "For development: --reload and --debugger, and FLASK_DEBUG=1.")
-    refresh: bool = _option(
+    debug: bool = declared(False, "For development: --reload and --debugger, and FLASK_DEBUG=1.")
+    refresh: bool = declared(
         False,
         "Have open pages load again when code, templates or static files have changed.",
         implied_by="reload",
     )
-    debugger: bool = _option(
+    debugger: bool = declared(
         False, "Show Werkzeug's interactive debugger for exceptions.", implied_by="debug"
     )
-    inspect: bool = _option(
+    inspect: bool = declared(
         False,
         "Show each request as it comes, on a page of its own at this machine alone.",
         implied_by="debug",
     )
-    inspect_port: int = _option(0, "Port of that page; 0 is a free one.", minimum=0)
-    inspect_secrets: bool = _option(
+    inspect_port: int = declared(0, "Port of that page; 0 is a free one.", minimum=0)
+    inspect_secrets: bool = declared(
         False, "Keep cookies, passwords and tokens for it as they are, instead of masking them."
     )
-    editor: str = _option(
+    editor: str = declared(
         "",
         "The editor in which error pages open files: its command, such as code, or a link with "
         "{path} and {line} in it; none for no links.  [default: as VISUAL or EDITOR says]",
     )
-    reload_dir: tuple[str, ...] = _option(
+    reload_dir: tuple[str, ...] = declared(
         (),
         "Directory of which --reload watches the Python files, in place of those that the "
         "application is imported from. May be given several times.",
         metavar="DIR",
         holds_paths=True,
     )
-    reload_include: tuple[str, ...] = _option(
+    reload_include: tuple[str, ...] = declared(
         (),
         "What --reload watches besides: '*.toml', 'templates/**', './site.cfg'. May be given "
         "several times.",
         metavar="GLOB",
         holds_paths=True,
     )
-    reload_exclude: tuple[str, ...] = _option(
+    reload_exclude: tuple[str, ...] = declared(
         (),
         "What --reload does not watch: '*/migrations/*', 'build'. May be given several times.",
         metavar="GLOB",
         holds_paths=True,
     )
-    extra_files: tuple[str, ...] = _option(
+    extra_files: tuple[str, ...] = declared(
         (), "What reload_include is called now.", metavar="PATHS", holds_paths=True, hidden=True
     )
-    exclude_patterns: tuple[str, ...] = _option(
+    exclude_patterns: tuple[str, ...] = declared(
         (), "What reload_exclude is called now.", metavar="PATTERNS", holds_paths=True, hidden=True
     )
 

@@ -57,7 +57,7 @@ RETRY_AFTER = ("Retry-After", "1")
 ALLOW_PROBES = ("Allow", "GET, HEAD")
 VARY_PROBES = ("Vary", "Accept")
 OPEN_FILES = "the limit of open files (ulimit -n, LimitNOFILE= of systemd) or max_connections"
-SHORTEST_LOAN = 128 * 1024
+LEAST_LENT_SIZE = 128 * 1024
 """Bytes that have to be missing of a body, so that to lend its socket costs less than it saves."""
 MOST_PIECES = 256
 """Pieces of a chunked body that are parsed before other connections have their turn."""
@@ -716,7 +716,7 @@ class HttpConnection(asyncio.Protocol):
     def _lend_socket(self, body: RequestBody) -> None:
         """Let who reads a large body read the rest of it from the socket."""
         size = self._parser.missing_size
-        if size > SHORTEST_LOAN and self.lends_socket and body.takes_source:
+        if size > LEAST_LENT_SIZE and self.lends_socket and body.takes_source:
             self._loan = loan = self.client.lend_input(size)
             if loan is not None:
                 body.read_from(loan)

@@ -24,7 +24,7 @@ import os
 import select
 import threading
 
-SHORTEST_WAIT = 10
+LONGEST_WAIT = 10
 """Milliseconds for which a thread waits before it gives the socket back: a client that sends, or
 reads, all the time is not ahead in each moment."""
 
@@ -58,7 +58,7 @@ class SocketLoan:
             return False
         poll = select.poll()
         poll.register(descriptor, event)
-        return bool(poll.poll(SHORTEST_WAIT))
+        return bool(poll.poll(LONGEST_WAIT))
 
 
 class LentInput(SocketLoan):
@@ -95,7 +95,7 @@ class LentInput(SocketLoan):
             return size
 
     def wait(self) -> None:
-        """Wait for `SHORTEST_WAIT`, or until there is something."""
+        """Wait for `LONGEST_WAIT`, or until there is something."""
         self._wait_for(select.POLLIN)
 
 

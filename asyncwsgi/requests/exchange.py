@@ -23,6 +23,10 @@ each way from one writer to the next passes a queue or the mailbox:
   ``is_taken_over`` is the loop's. Who takes the socket as the request ends sees that it has ended,
   or is seen: the one sets ``taken_socket`` and then asks ``has_ended``, the other does it the other
   way round.
+- ``_output`` is put there by the loop while the worker waits in ``_awaits_output`` for it. From
+  then on it is the worker's, with ``_direct_size``, until the worker posts the next block, the loop
+  begins to send the body itself, or the exchange ends. While it is there nothing is under way by
+  the loop, so that what is sent by either stays in order.
 - ``_writable`` is set and taken away by whoever waits in it. So the loop takes a local of it before
   it asks whether it is None, as it does of every field that a worker may change meanwhile.
 

@@ -15,7 +15,7 @@ def extend(base: object, extension: type, **attributes: object) -> Any:
     """
     if not isinstance(base, type):
         raise ConfigError(
-            f"a live server extends the classes that its server_class names, and {base!r} is none; "
+            f"the classes that a server names are extended to record it, and {base!r} is none; "
             "name a class instead of a function or a partial"
         )
     return type(base.__name__, (extension, base), attributes)

@@ -8,16 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from asyncwsgi.config import AUTO, Option, octal
+from asyncwsgi.config import AUTO, Option, declared, octal
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.supervision.cores import usable_cores
 
 WEB_CONCURRENCY = "WEB_CONCURRENCY"
 """How platforms that run many kinds of programs say how many processes there shall be."""
-
-
-def _option(default: Any, text: str, **more: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"option": Option(text, **more)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,44 +24,44 @@ class ProcessOptions:
         ConfigError: a value, or a combination of values, that cannot be had.
     """
 
-    workers: int | str | None = _option(
+    workers: int | str | None = declared(
         None,
         "Processes that serve; auto is one for each core that may be used. Without it this process "
         "serves itself.",
         words=(AUTO,),
         metavar="INTEGER|auto",
     )
-    preload: bool = _option(
+    preload: bool = declared(
         False, "Import the application once, in a process that forks the workers."
     )
-    max_requests: int = _option(
+    max_requests: int = declared(
         0, "Requests after which a worker is replaced by a new one; 0 is never.", minimum=0
     )
-    max_requests_jitter: int = _option(
+    max_requests_jitter: int = declared(
         0,
         "Most requests that are added to max_requests, for each worker another number, so that not "
         "all are replaced at once.",
         minimum=0,
     )
-    max_worker_memory: int = _option(
+    max_worker_memory: int = declared(
         0, "Bytes of resident memory beyond which a worker is replaced; 0 is no limit.", minimum=0
     )
-    worker_timeout: float = _option(
+    worker_timeout: float = declared(
         0.0,
         "Seconds for which the loop of a worker may not answer before it is killed; 0 is for ever.",
         minimum=0,
     )
 
-    user: str | None = _option(
+    user: str | None = declared(
         None,
         "User, by name or number, as whom the application runs; this process opens the "
         "listeners before.",
     )
-    group: str | None = _option(None, "Group, by name or number; without it, that of the user.")
-    pid: str | None = _option(
+    group: str | None = declared(None, "Group, by name or number; without it, that of the user.")
+    pid: str | None = declared(
         None, "File in which the number of this process stands.", holds_paths=True
     )
-    umask: str | None = _option(
+    umask: str | None = declared(
         None, "File mode creation mask, octal, of all that is created: 027 for instance."
     )
 

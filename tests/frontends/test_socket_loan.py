@@ -51,7 +51,7 @@ def test_what_is_not_there_yet_may_come(pair: Pair) -> None:
 
 def test_the_wait_ends_when_something_comes(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = pair
-    monkeypatch.setattr(socket_loan, "SHORTEST_WAIT", TIMEOUT * 1000)
+    monkeypatch.setattr(socket_loan, "LONGEST_WAIT", TIMEOUT * 1000)
     loan = LentInput(ours.fileno(), 4)
     sender = threading.Thread(target=theirs.sendall, args=[b"spam"])
     sender.start()
