@@ -305,8 +305,24 @@ class TestLife:
         assert importer == parent
 
     def test_reload_takes_up_a_change(self, master: Master) -> None:
-        master.serve("--reload", "--reload-engine", "poll")
+        # What is changed before gunicorn's thread has looked once is not seen to change.
+        conf = """
+import itertools
+import os
+
+def post_worker_init(worker):
+    get_files, looks = worker.reloader.get_files, itertools.count()
+
+    def look_again():
+        if next(looks) == 1:
+            os.write(2, b"the files were looked at once\\n")
+        return get_files()
+
+    worker.reloader.get_files = look_again
+"""
+        master.serve("--reload", "--reload-engine", "poll", conf=conf)
         assert master.get().body == b"one"
+        master.process.read_until("the files were looked at once")
         replace(master.directory / "web.py", 'VERSION = "one"', 'VERSION = "two"')
         master.process.read_until("web.py modified")
         master.process.urls()
