@@ -1,4 +1,4 @@
-"""The client's socket, lent to the worker thread that reads a large body or sends a large response.
+"""The client's socket, lent to the worker thread that reads a large body or sends a response.
 
 What passes the loop is copied or queued once more, and each piece wakes a thread, which then waits
 for the interpreter's lock: of an upload that fills its buffer again and again that is half of its
@@ -8,9 +8,12 @@ takes something. As soon as it does not, the rest is the loop's again, with all 
 looks after: deadlines, disconnects, clients that are slow. What cannot be done here for another
 reason (the end, a reset) is met there, too.
 
-A body is read so if its Content-Length says how much of the connection is its own; what follows it
-is the loop's to parse. A response is sent so behind what was written before. TLS has to see either,
-so nothing is lent below it.
+A body is read so if it is large and its Content-Length says how much of the connection is its own;
+what follows it is the loop's to parse. A response is sent so behind what was written before: a
+large one; and any while hardly another request is in hand, since the loop waits then, and to wake
+it for a small response takes as long as the response itself. With many in hand it is the other way
+round: the loop is awake, and writes all that have come together without a word between threads.
+TLS has to see either, so nothing is lent below it.
 
 The socket is a duplicate: the transport may be closed at any moment, and the number of its socket
 be that of another connection a moment later. A lock sees to it that the duplicate is not closed

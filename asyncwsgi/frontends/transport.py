@@ -248,16 +248,22 @@ class ClientTransport:
         if not self.transport.get_write_buffer_size():
             self._lend_output()
 
+    def lend_output_now(self) -> LentOutput | None:
+        """Lend the socket, as `lend_output`, if all is sent that was written; None: it is not."""
+        self._output = None
+        if not (self.transport.get_write_buffer_size() or self.transport.is_closing()):
+            sock = self.transport.get_extra_info("socket")
+            with contextlib.suppress(OSError):
+                self._output = None if sock is None else LentOutput(sock.fileno())
+        return self._output
+
     def _lend_output(self) -> None:
-        on_lent, self._on_lent, self._output = self._on_lent, None, None
-        sock = self.transport.get_extra_info("socket")
+        on_lent, self._on_lent = self._on_lent, None
         if not self.transport.is_closing():
             self.transport.set_write_buffer_limits(high=self._buffer_size)
-            if sock is not None:
-                with contextlib.suppress(OSError):
-                    self._output = LentOutput(sock.fileno())
+        output = self.lend_output_now()
         if on_lent is not None:
-            on_lent(self._output)
+            on_lent(output)
 
     def _end_loans(self) -> None:
         self._end_input()

@@ -23,10 +23,10 @@ each way from one writer to the next passes a queue or the mailbox:
   ``is_taken_over`` is the loop's. Who takes the socket as the request ends sees that it has ended,
   or is seen: the one sets ``taken_socket`` and then asks ``has_ended``, the other does it the other
   way round.
-- ``_output`` is put there by the loop while the worker waits in ``_awaits_output`` for it. From
-  then on it is the worker's, with ``_direct_size``, until the worker posts the next block, the loop
-  begins to send the body itself, or the exchange ends. While it is there nothing is under way by
-  the loop, so that what is sent by either stays in order.
+- ``_output`` is put there by the loop before the worker begins, or while the worker waits in
+  ``_awaits_output`` for it. From then on it is the worker's, with ``_direct_size``, until the
+  worker posts the next block, the loop begins to send the body itself, or the exchange ends. While
+  it is there nothing is under way by the loop, so that what is sent by either stays in order.
 - ``_writable`` is set and taken away by whoever waits in it. So the loop takes a local of it before
   it asks whether it is None, as it does of every field that a worker may change meanwhile.
 
@@ -204,6 +204,15 @@ class Exchange:
             on_resume=self._resume_reading,
         )
         return body
+
+    def few_run(self) -> None:
+        """Have the worker thread send the response itself, if nothing else is being sent just now.
+
+        The loop is about to wait, and to wake it takes longer than all that it would do.
+        """
+        transport = self.connection.file_transport
+        if transport is not None:
+            self._output = transport.lend_output_now()
 
     def resume_writing(self) -> None:
         """Everything taken so far has been sent, or nearly."""
@@ -643,6 +652,8 @@ class Exchange:
         environ["CONTENT_LENGTH"] = str(size)
 
     def _post(self, data: Any) -> None:
+        if self._output is not None and self.is_endless:
+            self._end_output()  # it is cut between two blocks, which the loop has to see
         if self._output is not None:
             data = self._send_directly(self._output, data)
             if not len(data):
@@ -663,12 +674,12 @@ class Exchange:
 
     def _send_directly(self, output: Output, data: Any) -> Any:
         """Send by the client's socket; what is left of `data` goes through the loop."""
+        self.dispatcher.mailbox.refuse_in_fork()  # which has the socket, too
         sent = output.send(data)
         self._direct_size += sent
         if sent == len(data):
             return b""
-        output.end()
-        self._output = None
+        self._end_output()
         return memoryview(data)[sent:]
 
     def _wait_for_output(self, transport: FileTransport) -> None:
@@ -682,8 +693,7 @@ class Exchange:
     def _wait_until_writable(self) -> None:
         if self.iteration is not None:
             return  # it waits between blocks, as the loop must not here
-        # A response that may fit the buffer waits for nothing but room in it. What has no end of
-        # its own is cut between two blocks, which the loop has to see.
+        # A response that may fit the buffer waits for nothing but room in it.
         is_large = self._posted_size >= self.dispatcher.config.response_buffer_size
         transport = self.connection.file_transport if is_large and not self.is_endless else None
         if transport is not None:
@@ -704,7 +714,7 @@ class Exchange:
 
     def _status_of(self, response: Response) -> int:
         """The status that the client got; 499 if it got none, because it had left."""
-        was_begun = response.head_was_sent and self._posted_size
+        was_begun = response.head_was_sent and self._posted_size + self._direct_size > 0
         return self.own_status or (response.status if was_begun else CLIENT_CLOSED_REQUEST)
 
     def _log(self, response: Response) -> None:
@@ -744,6 +754,9 @@ class _RestOfCall:
         suspended.tell_error(None if is_cut else error)
         del error  # it knows the frames that know this: no cycle outlives the request
         exchange.run_rest(suspended, self._context, is_cut=is_cut)
+
+    def few_run(self) -> None:
+        """It goes on with a response that the loop has begun."""
 
     def cancel(self) -> None:
         """Do the rest in a thread of its own: whoever was begun is closed."""

@@ -25,10 +25,13 @@ class Output(Protocol):
 
 
 class FileTransport(Protocol):
-    """What sends bytes that the connection need not see: it, and large blocks."""
+    """What sends bytes that the connection need not see."""
 
     def lend_output(self, on_lent: Callable[[Output | None], None]) -> None:
         """Lend the socket, when all is sent that was written; None: it cannot be lent."""
+
+    def lend_output_now(self) -> Output | None:
+        """Lend the socket if all is sent that was written; None: it is not, or cannot be lent."""
 
     def send_file(self, part: FilePart, on_end: Callable[[], None]) -> None:
         """Send `part` behind what was written; nothing else is written meanwhile.

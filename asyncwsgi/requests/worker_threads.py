@@ -42,6 +42,9 @@ END_TIMEOUT = 3.0
 LOOK_INTERVAL = 0.001
 """Seconds between looks whether they have."""
 
+FEW_JOBS = 2
+"""Most jobs in flight of which each is told that they are few."""
+
 _numbers = itertools.count(1)
 
 
@@ -49,6 +52,9 @@ class Job(Protocol):
     """Something to run in a worker thread. It keeps its exceptions to itself."""
 
     def run(self) -> None: ...
+
+    def few_run(self) -> None:
+        """Be told that hardly any other job runs. On the loop, before `run`."""
 
     def cancel(self) -> None:
         """Be told that `run` will never be called. From any thread."""
@@ -202,9 +208,14 @@ class WorkerThreads:
         return ()
 
     def _hand_over(self) -> None:
-        for job in self._batch:
-            self._queue.put(job)
-        self._batch.clear()
+        try:
+            if self._unfinished <= FEW_JOBS:
+                for job in self._batch:
+                    job.few_run()
+        finally:  # what one of them raises keeps no other waiting
+            for job in self._batch:
+                self._queue.put(job)
+            self._batch.clear()
 
     def job_ended(self) -> None:
         self._unfinished -= 1

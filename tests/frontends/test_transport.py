@@ -56,6 +56,31 @@ def test_the_bound_of_what_is_unsent_holds_again_when_the_socket_was_lent(loop: 
         runner.run(lend())
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_the_socket_is_not_lent_ahead_of_what_is_unsent(loop: Loop) -> None:
+    async def lend() -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            running = asyncio.get_running_loop()
+            made, _ = await running.connect_accepted_socket(asyncio.Protocol, ours)
+            transport = ClientTransport(made, 1000, BufferBudget())
+            while not transport.unsent_size:
+                transport.write(b"x" * 65536)
+            assert transport.lend_output_now() is None
+            theirs.setblocking(False)
+            while transport.unsent_size:
+                with contextlib.suppress(BlockingIOError):
+                    theirs.recv(65536)
+                await asyncio.sleep(0)
+            assert (output := transport.lend_output_now()) is not None
+            output.end()
+            transport.abort()
+            assert transport.lend_output_now() is None
+
+    with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
+        runner.run(lend())
+
+
 @pytest.mark.parametrize(
     ("address", "name"),
     [

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from asyncwsgi.clock import clock as server_clock
+from asyncwsgi.requests.exchange import Exchange
 from asyncwsgi.testing import Authority
+from asyncwsgi.testing.live.recording import RecordingExchange
 from tests.conftest import Serve, serve_on
 from tests.http.helpers import Clock
 from tests.loops import LOOPS
@@ -31,6 +33,12 @@ def unix(tmp_path: Path) -> dict[str, Any]:
 def where(request: pytest.FixtureRequest, unix: dict[str, Any]) -> dict[str, Any]:
     """Options of a server on each kind of listener."""
     return {} if request.param == "TCP" else unix
+
+
+@pytest.fixture
+def lent_to_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have worker threads of live servers answer themselves, as those of other servers do."""
+    monkeypatch.setattr(RecordingExchange, "few_run", Exchange.few_run)
 
 
 @pytest.fixture

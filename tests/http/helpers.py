@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -258,7 +259,7 @@ def nothing_came(client: Client, turn: Callable[[], object]) -> bool:
     client.sock.setblocking(False)
     try:
         client.sock.recv(1)
-    except BlockingIOError:
+    except (BlockingIOError, ssl.SSLWantReadError):
         return True
     finally:
         client.sock.setblocking(True)

@@ -24,6 +24,8 @@ from tests.http.helpers import (
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
+pytestmark = pytest.mark.usefixtures("lent_to_few")
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 

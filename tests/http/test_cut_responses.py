@@ -24,6 +24,8 @@ from tests.http.wire import PLAIN
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
+pytestmark = pytest.mark.usefixtures("lent_to_few")
+
 OLD = b"GET / HTTP/1.0\r\n\r\n"
 
 

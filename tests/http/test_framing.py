@@ -32,6 +32,8 @@ from tests.http.wire import (
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
+pytestmark = pytest.mark.usefixtures("lent_to_few")
+
 Feed = Callable[[Client, bytes], None]
 
 feedings = pytest.mark.parametrize("feed", [whole, bytewise])

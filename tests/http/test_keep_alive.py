@@ -10,6 +10,8 @@ from tests.conftest import Serve
 from tests.http.helpers import MIB, Blocks, ClientOf, Gate, Paths, answer, messages
 from tests.http.wire import PLAIN, read_head
 
+pytestmark = pytest.mark.usefixtures("lent_to_few")
+
 
 def test_a_connection_is_kept_for_the_next_request(serve: Serve, client_of: ClientOf) -> None:
     client = client_of(serve(hello))

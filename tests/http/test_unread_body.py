@@ -16,6 +16,8 @@ from tests.http.helpers import MIB, ClientOf, Clock, Paths, come_round, messages
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
+pytestmark = pytest.mark.usefixtures("lent_to_few")
+
 
 def first_byte(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
     """Reads one byte of the body and answers with it."""

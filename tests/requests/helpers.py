@@ -100,6 +100,10 @@ class PoolJob:
         self._ended = asyncio.Event()
         self.thread: threading.Thread | None = None
         self.was_cancelled = False
+        self.was_one_of_few = False
+
+    def few_run(self) -> None:
+        self.was_one_of_few = True
 
     def run(self) -> None:
         self.thread = threading.current_thread()

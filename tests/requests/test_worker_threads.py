@@ -12,6 +12,7 @@ import pytest
 
 from asyncwsgi.coroutines.asgiref_loop import AsgirefLoop
 from asyncwsgi.errors import WorkersBusy
+from asyncwsgi.requests.worker_threads import FEW_JOBS
 from tests.client import TIMEOUT
 from tests.requests.helpers import Pool, broken_logging
 
@@ -74,6 +75,21 @@ class TestStart:
         release.set()
         await jobs[-1].has_ended()
         assert order == list(range(20))
+        await pool.workers.stop()
+
+    async def test_jobs_are_told_whether_they_are_few(self) -> None:
+        pool = Pool()
+        release = threading.Event()
+        few = await pool.hold(FEW_JOBS, release)
+        many = await pool.hold(2, release)
+        release.set()
+        for job in (*few, *many):
+            await job.has_ended()
+        again = pool.submit()
+        await again.has_ended()
+        assert [job.was_one_of_few for job in (*few, *many, again)] == [
+            *[True] * FEW_JOBS, False, False, True,
+        ]  # fmt: skip
         await pool.workers.stop()
 
     async def test_threads_do_not_keep_the_process_alive(self) -> None:
