@@ -8,7 +8,6 @@ time of the fork is its own affair, but a warning says so.
 
 from __future__ import annotations
 
-import gc
 import os
 import select
 import signal
@@ -48,8 +47,6 @@ def fork_workers(
         it is not needed any more and all of its workers have ended.
     """
     _warn_of_what_is_shared({0, 1, 2, control.fileno(), asking.fileno()})
-    gc.collect()
-    gc.freeze()  # the collector writes to what it looks at, and what is written to is copied
     return _Forker(control, asking, listeners).run()
 
 

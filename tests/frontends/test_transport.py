@@ -72,7 +72,8 @@ def test_the_socket_is_not_lent_ahead_of_what_is_unsent(loop: Loop) -> None:
                 with contextlib.suppress(BlockingIOError):
                     theirs.recv(65536)
                 await asyncio.sleep(0)
-            assert (output := transport.lend_output_now()) is not None
+            output = transport.lend_output_now()
+            assert output is not None
             output.end()
             transport.abort()
             assert transport.lend_output_now() is None
