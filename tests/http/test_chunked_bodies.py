@@ -116,6 +116,7 @@ def test_what_is_larger_than_max_spool_size_is_refused(
     begin(client)
     client.send(chunk(b"x" * 101))
     assert client.reply().status == 413
+    client.close()  # which the server waits for: the client may still be sending
     server.close()
     assert len(calls) == 1
     assert "raise max_spool_size" in caplog.text

@@ -125,7 +125,7 @@ class TestWhatIsNamed:
         assert "kept open after its last response" in leaks_of(server)
 
     def test_a_websocket_that_is_not_closed(self, left: ExitStack) -> None:
-        with LiveServer(WebSocket(echo), leaks="warn") as server:
+        with LiveServer(WebSocket(echo, close_timeout=0.1), leaks="warn") as server:
             left.enter_context(raw_websocket(server)).exchange()
             assert ", a WebSocket; close the client" in leaks_of(server)
 

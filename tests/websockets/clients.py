@@ -89,10 +89,15 @@ class RawWebSocket:
             self._events = list(self._frames.events())
         return self._events.pop(0)
 
-    def receive_close(self) -> tuple[int, str]:
-        """Skip to the Close frame of the server, and to the end of the connection behind it."""
+    def receive_close(self, *, answers: bool = False) -> tuple[int, str]:
+        """Skip to the Close frame of the server, and to the end of the connection behind it.
+
+        A server that did not fail the connection waits for an answer, or for its timeout.
+        """
         while not isinstance(event := self.receive(), CloseConnection):
             pass
+        if answers:
+            self.send(close_frame(event.code))
         assert self.client.read_all() == b""
         return event.code, event.reason or ""
 

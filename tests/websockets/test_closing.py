@@ -293,7 +293,7 @@ class TestByTheHandler:
 
         server = serve(WebSocket(handler), validate=False)
         with raw_websocket(server) as client:
-            client.receive_close()
+            client.receive_close(answers=True)
         with pytest.raises(LookupError, match="a fault of the application"):
             server.raise_errors()
 
@@ -418,11 +418,16 @@ class TestByTheServer:
             closing.start()
             until(server, lambda: server.server.snapshot().is_draining)
             release.set()
-            received = client.read_all()
+            received = b""
+            while not received.endswith(b"\x03\xe9the server stops"):
+                byte = client.read(1)
+                assert byte, "the connection has ended"
+                received += byte
+            client.send(close_frame(1001))
+            assert client.read_all() == b""
             closing.join()
         assert received.startswith(b"HTTP/1.1 101 ")
         assert b"Connection: close" not in received
-        assert received.endswith(b"\x03\xe9the server stops")
         assert told.wait() == (1001, "the server stops")
 
     def test_a_connection_is_known_until_it_ends(self, serve: Serve) -> None:
@@ -473,7 +478,7 @@ def test_nothing_of_a_websocket_outlives_it(loop: Loop, monkeypatch: pytest.Monk
             client.send(close_frame(1000))
             client.receive_close()
         with raw_websocket(server, "/fails") as client:
-            client.receive_close()
+            client.receive_close(answers=True)
         with connect(server.addresses[0]) as plain:  # the thread has let go of the last request
             assert plain.get(Connection="close").status == 426
             plain.read_all()

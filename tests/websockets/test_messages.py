@@ -25,6 +25,8 @@ from tests.websockets.clients import (
     PING,
     PONG,
     TEXT,
+    RawWebSocket,
+    close_frame,
     frame,
     open_websocket,
     raw_websocket,
@@ -198,6 +200,7 @@ def test_a_handler_that_sends_without_end_leaves_turns_to_others(serve: Serve) -
 
     application = WebSocket(eager)
     opened = threading.Event()
+    clients: list[RawWebSocket] = []
 
     def app(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"] == "/plain":
@@ -208,6 +211,7 @@ def test_a_handler_that_sends_without_end_leaves_turns_to_others(serve: Serve) -
 
     def read() -> None:
         with raw_websocket(server) as client:
+            clients.append(client)
             opened.set()
             while client.client.sock.recv(65536):
                 pass
@@ -220,6 +224,7 @@ def test_a_handler_that_sends_without_end_leaves_turns_to_others(serve: Serve) -
             assert client.get("/plain").status == 200
     finally:
         is_over.set()
+        clients[0].send(close_frame(1000))  # which the server waits for
         server.close()
         reader.join()
 
