@@ -130,7 +130,8 @@ def _message(fields: HeaderFields) -> HTTPMessage:
         # length that was none (RFC 9112 6.3).
         if fields.is_chunked and name.lower() in (b"transfer-encoding", b"content-length"):
             continue
-        message[name.decode("ascii")] = value.decode("latin-1")
+        # By the way that is there for parsers: h11 has checked what is checked otherwise.
+        message.set_raw(name.decode("ascii"), value.decode("latin-1"))
     return message
 
 

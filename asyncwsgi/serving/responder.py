@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 from asyncwsgi.frontends.http_response import HttpResponder
@@ -43,4 +44,7 @@ class WerkzeugResponder(HttpResponder):
             return super().sign(status)
         # Werkzeug logs a request when the head of its response leaves.
         handler.log_request(int(status[:3]))
-        return handler.version_string().strip(), handler.date_time_string()
+        # The standard library formats the time for each response anew.
+        is_its_own = type(handler).date_time_string is BaseHTTPRequestHandler.date_time_string
+        date = self._signature.date() if is_its_own else handler.date_time_string()
+        return handler.version_string().strip(), date
