@@ -21,37 +21,32 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from asyncwsgi.clock import clock
 from asyncwsgi.config import Config
 from asyncwsgi.errors import RequestBodyError, RequestRefused, WorkersBusy
 from asyncwsgi.frontends.buffer_budget import UNCLAIMED_SIZE, Claim
 from asyncwsgi.frontends.client_socket import ClientSocket, status_of
+from asyncwsgi.frontends.frontend import Environs, Frontend, RequestReader
 from asyncwsgi.frontends.http_response import HttpResponder
-from asyncwsgi.frontends.little_reads import LittleReads, ReadBuffers
+from asyncwsgi.frontends.little_reads import LittleReads
 from asyncwsgi.frontends.probes import Probes
 from asyncwsgi.frontends.proxy_protocol import Ends
-from asyncwsgi.frontends.registry import UPGRADED, ConnectionSnapshot, DrainPhase, Registry
+from asyncwsgi.frontends.registry import UPGRADED, ConnectionSnapshot, DrainPhase
 from asyncwsgi.frontends.relay import Relay
-from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.frontends.socket_loan import LentInput
 from asyncwsgi.frontends.states import State
 from asyncwsgi.frontends.transport import ClientTransport
 from asyncwsgi.frontends.upgrade import WEBSOCKET_OFFER, SocketTaker, Successor, UpgradeOffer
 from asyncwsgi.http1.encoder import own_response
 from asyncwsgi.http1.head import RequestHead
-from asyncwsgi.http1.memory import SharedLines
-from asyncwsgi.http1.parser import END_OF_BODY, NEED_DATA, HeadLimits, ParserEvent, RequestParser
-from asyncwsgi.requests.dispatcher import Dispatcher
-from asyncwsgi.requests.exchange import Exchange, ExchangeFactory
+from asyncwsgi.http1.parser import END_OF_BODY, NEED_DATA, ParserEvent, RequestParser
+from asyncwsgi.requests.exchange import Exchange
 from asyncwsgi.requests.request_body import RequestBody
 from asyncwsgi.server_log import logger
-from asyncwsgi.trusted_peers import TrustedPeers
 from asyncwsgi.wsgi.environ import EnvironBuilder
-from asyncwsgi.wsgi.forwarded import Forwarding
 
 RETRY_AFTER = ("Retry-After", "1")
 ALLOW_PROBES = ("Allow", "GET, HEAD")
@@ -63,47 +58,6 @@ MOST_PIECES = 256
 """Pieces of a chunked body that are parsed before other connections have their turn."""
 PIPELINED_SIZE = 64 * 1024
 """Bytes behind the request being answered from which on the client is not read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frontend:
-    """What all connections of a server share."""
-
-    dispatcher: Dispatcher
-    registry: Registry
-    limits: HeadLimits
-    environ: dict[str, Any]
-    forwarding: Forwarding | None = None
-    exchange_class: ExchangeFactory = Exchange
-    responder_class: type[HttpResponder] = HttpResponder
-    signature: Signature = field(default_factory=Signature)
-    probes: Probes | None = None
-    """What the loop answers itself, if anything."""
-    header_lines: SharedLines = field(default_factory=SharedLines)
-    read_buffers: ReadBuffers = field(default_factory=ReadBuffers)
-    uwsgi_peers: TrustedPeers | None = None
-    """Who may speak uwsgi by TCP; None for whoever can connect."""
-
-
-class RequestReader(Protocol):
-    """Requests out of bytes; `asyncwsgi.http1.parser.RequestParser` says more of each."""
-
-    @property
-    def is_in_head(self) -> bool: ...
-    @property
-    def unread_size(self) -> int: ...
-    @property
-    def missing_size(self) -> int: ...
-    def skip(self, size: int) -> None: ...
-    def receive(self, data: bytes) -> None: ...
-    def take_unread(self) -> bytes: ...
-    def next_event(self) -> ParserEvent: ...
-
-
-class Environs(Protocol):
-    """Request heads into environs; as `asyncwsgi.wsgi.environ.EnvironBuilder`."""
-
-    def build(self, head: RequestHead) -> dict[str, Any]: ...
 
 
 class HttpConnection(asyncio.Protocol):

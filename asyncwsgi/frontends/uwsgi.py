@@ -15,7 +15,8 @@ import asyncio
 from typing import Any
 
 from asyncwsgi.errors import RequestRefused
-from asyncwsgi.frontends.http import Environs, Frontend, HttpConnection, RequestReader
+from asyncwsgi.frontends.frontend import Environs, Frontend, RequestReader
+from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.frontends.states import State
 from asyncwsgi.uwsgi.environ import PacketEnvirons
 from asyncwsgi.uwsgi.packet import PacketParser

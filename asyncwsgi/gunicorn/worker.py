@@ -26,7 +26,8 @@ from gunicorn.workers import base
 
 from asyncwsgi.errors import ConfigError
 from asyncwsgi.event_loops import loop_factory
-from asyncwsgi.frontends.http import Frontend, HttpConnection
+from asyncwsgi.frontends.frontend import Frontend
+from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.frontends.uwsgi import UwsgiConnection
 from asyncwsgi.gunicorn.exchange import HookedExchange, WorkerResponder
 from asyncwsgi.gunicorn.settings import config_of, speaks_uwsgi

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 from asyncwsgi.access_log import AccessLogger
 from asyncwsgi.config import Config
 from asyncwsgi.errors import BindError, ConfigError
-from asyncwsgi.frontends.http import Frontend, HttpConnection
+from asyncwsgi.frontends.frontend import Frontend
+from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.probes import Probes
 from asyncwsgi.frontends.proxy_protocol import Ends

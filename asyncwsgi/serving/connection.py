@@ -7,7 +7,8 @@ from typing import Any
 
 from asyncwsgi.errors import RequestRefused
 from asyncwsgi.frontends.client_socket import ClientSocket
-from asyncwsgi.frontends.http import Frontend, HttpConnection
+from asyncwsgi.frontends.frontend import Frontend
+from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.http1.head import RequestHead
 from asyncwsgi.requests.exchange import Exchange
 from asyncwsgi.serving.exchange import WerkzeugExchange

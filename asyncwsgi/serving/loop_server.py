@@ -25,7 +25,7 @@ from asyncwsgi.serving.handler import WerkzeugServer
 if TYPE_CHECKING:
     import socket
 
-    from asyncwsgi.frontends.http import Frontend
+    from asyncwsgi.frontends.frontend import Frontend
     from asyncwsgi.server.listeners import Listener
 
 MOST_THREADS = 1024

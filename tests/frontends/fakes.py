@@ -12,7 +12,8 @@ from asyncwsgi.config import Config
 from asyncwsgi.coroutines.tasks import LoopTasks
 from asyncwsgi.coroutines.watch import LoopWatch
 from asyncwsgi.errors import WorkersBusy
-from asyncwsgi.frontends.http import Frontend, HttpConnection
+from asyncwsgi.frontends.frontend import Frontend
+from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.frontends.registry import DrainPhase, Registry
 from asyncwsgi.frontends.upgrade import WEBSOCKET_OFFER
 from asyncwsgi.http1.parser import HeadLimits

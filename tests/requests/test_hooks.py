@@ -13,7 +13,8 @@ import pytest
 
 from asyncwsgi import Server, ServerThread, from_thread
 from asyncwsgi.errors import RequestRefused
-from asyncwsgi.frontends.http import Frontend, HttpConnection
+from asyncwsgi.frontends.frontend import Frontend
+from asyncwsgi.frontends.http import HttpConnection
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.http1.head import RequestHead
 from asyncwsgi.requests.exchange import Exchange

@@ -21,7 +21,7 @@ from asyncwsgi.wsgi.application import run_application
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
-    from asyncwsgi.frontends.http import Frontend
+    from asyncwsgi.frontends.frontend import Frontend
     from asyncwsgi.requests.exchange import Exchange
 
 _END_OF_HEAD = b"\r\n\r\n"
