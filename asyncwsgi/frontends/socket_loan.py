@@ -19,6 +19,9 @@ The socket is a duplicate: the transport may be closed at any moment, and the nu
 be that of another connection a moment later. A lock sees to it that the duplicate is not closed
 while it is in use. The loop may wait for that lock as long as the kernel copies a block, and no
 longer, as the socket does not block.
+
+A process that a view forks has the duplicate, too, and the bytes of its parent's client are not its
+own: there nothing can be done by it, and who asks the loop instead is told what is wrong.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from __future__ import annotations
 import os
 import select
 import threading
+
+from asyncwsgi.requests import forks
 
 LONGEST_WAIT = 10
 """Milliseconds for which a thread waits before it gives the socket back: a client that sends, or
@@ -44,6 +49,7 @@ class SocketLoan:
 
     def __init__(self, descriptor: int) -> None:
         self._lock = threading.Lock()
+        self._forks = forks.count
         self._descriptor = os.dup(descriptor)
 
     def end(self) -> None:
@@ -52,6 +58,10 @@ class SocketLoan:
             descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+    @property
+    def _is_usable(self) -> bool:
+        return self._descriptor >= 0 and forks.count == self._forks
 
     def _wait_for(self, event: int) -> bool:
         # It may be closed meanwhile, and its number be another's: then this was a short wait for
@@ -86,7 +96,7 @@ class LentInput(SocketLoan):
     def read_into(self, view: memoryview) -> int:
         """Read what is there."""
         with self._lock:
-            if self._descriptor < 0 or not self.left_size:
+            if not (self._is_usable and self.left_size):
                 return 0
             try:
                 size = os.readv(self._descriptor, [view[: self.left_size]])
@@ -119,7 +129,7 @@ class LentOutput(SocketLoan):
 
     def _write(self, data: memoryview) -> int:
         with self._lock:
-            if self._descriptor < 0:
+            if not self._is_usable:
                 return 0
             try:
                 return os.write(self._descriptor, data)

@@ -674,7 +674,6 @@ class Exchange:
 
     def _send_directly(self, output: Output, data: Any) -> Any:
         """Send by the client's socket; what is left of `data` goes through the loop."""
-        self.dispatcher.mailbox.refuse_in_fork()  # which has the socket, too
         sent = output.send(data)
         self._direct_size += sent
         if sent == len(data):

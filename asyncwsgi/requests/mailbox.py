@@ -62,19 +62,6 @@ class Mailbox:
         """Whether this process was forked from the loop's, and its calls reach nobody."""
         return forks.count != self._forks
 
-    def refuse_in_fork(self) -> None:
-        """See to it that this is no fork of the loop's process.
-
-        Raises:
-            RuntimeError: it is.
-        """
-        if forks.count != self._forks:
-            raise RuntimeError(
-                "this process was forked from the server's, and the loop and its clients are the "
-                "parent's: nothing that is sent or asked for here reaches them; end the child "
-                "where its work is done, by sys.exit() or os._exit()"
-            )
-
     def post(self, call: Callable[[Any], object], argument: Any) -> None:
         """Have the loop run ``call(argument)`` soon. From any thread; never blocks.
 
@@ -84,7 +71,11 @@ class Mailbox:
             RuntimeError: this process is a fork of the loop's.
         """
         if forks.count != self._forks:
-            self.refuse_in_fork()
+            raise RuntimeError(
+                "this process was forked from the server's, and the loop and its clients are the "
+                "parent's: nothing that is sent or asked for here reaches them; end the child "
+                "where its work is done, by sys.exit() or os._exit()"
+            )
         self._calls.append((call, argument))
         if not self._is_scheduled:
             try:

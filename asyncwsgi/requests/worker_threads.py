@@ -43,7 +43,11 @@ LOOK_INTERVAL = 0.001
 """Seconds between looks whether they have."""
 
 FEW_JOBS = 2
-"""Most jobs in flight of which each is told that they are few."""
+"""Most jobs in flight of which each is told that they are few.
+
+What an exchange makes of it was measured with a plain application: with one connection there are
+two thirds more requests a second, with two a third more; with four there is nothing to win, and
+with eight, if all of them are told, a tenth is lost."""
 
 _numbers = itertools.count(1)
 

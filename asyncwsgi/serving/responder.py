@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 from asyncwsgi.frontends.http_response import HttpResponder
 from asyncwsgi.frontends.signature import Signature
 from asyncwsgi.http1.head import RequestHead
 from asyncwsgi.requests.dispatcher import Dispatcher
+from asyncwsgi.serving.overrides import is_overridden
 
 if TYPE_CHECKING:
     from werkzeug.serving import WSGIRequestHandler
@@ -45,6 +45,6 @@ class WerkzeugResponder(HttpResponder):
         # Werkzeug logs a request when the head of its response leaves.
         handler.log_request(int(status[:3]))
         # The standard library formats the time for each response anew.
-        is_its_own = type(handler).date_time_string is BaseHTTPRequestHandler.date_time_string
-        date = self._signature.date() if is_its_own else handler.date_time_string()
+        has_own = is_overridden(type(handler), "date_time_string")
+        date = handler.date_time_string() if has_own else self._signature.date()
         return handler.version_string().strip(), date

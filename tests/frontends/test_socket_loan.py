@@ -1,4 +1,4 @@
-"""A socket in the hands of who reads a body."""
+"""A socket in the hands of who reads a body or sends a response."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from asyncwsgi.frontends import socket_loan
-from asyncwsgi.frontends.socket_loan import LentInput
+from asyncwsgi.frontends.socket_loan import LentInput, LentOutput
 from tests.client import TIMEOUT
 
 Pair = tuple[socket.socket, socket.socket]
@@ -39,6 +39,24 @@ def test_no_more_is_read_than_belongs_to_the_body(pair: Pair) -> None:
     assert [read(loan, 3), read(loan), read(loan)] == [b"bod", b"y", 0]
     assert (loan.taken_size, loan.left_size) == (4, 0)
     assert ours.recv(100) == b"GET / HTTP/1.1"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_is_forked_takes_nothing_and_sends_nothing(pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.sendall(b"spam")
+    loan, output = LentInput(ours.fileno(), 4), LentOutput(ours.fileno())
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(7 if (read(loan), output.send(b"eggs")) == (0, 0) else 8)
+        finally:
+            os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert read(loan) == b"spam"
+    assert output.send(b"eggs") == 4
+    assert theirs.recv(100) == b"eggs"
 
 
 def test_what_is_not_there_yet_may_come(pair: Pair) -> None:
