@@ -11,9 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from pathlib import Path
 from typing import Any
 
-import django  # type: ignore[import-untyped]
 import pytest
-from django.conf import settings  # type: ignore[import-untyped]
 from django.core.wsgi import get_wsgi_application  # type: ignore[import-untyped]
 from django.http import HttpRequest, StreamingHttpResponse  # type: ignore[import-untyped]
 from django.urls import path  # type: ignore[import-untyped]
@@ -25,6 +23,7 @@ from asyncwsgi.development.refresh import Refresh, hide_from_access_log
 from asyncwsgi.testing import LiveServer
 from tests.client import Client, Reply, connect
 from tests.conftest import Serve
+from tests.django_settings import set_up_django
 
 PAGE = b"<!doctype html><p>page</p>"
 TAG = b'<script async src="/-/refresh.js" data-state="7.2"></script>\n'
@@ -286,9 +285,7 @@ def test_djangos_streams_get_it(loaded: Load) -> None:
     def view(request: HttpRequest) -> StreamingHttpResponse:
         return StreamingHttpResponse(iter([PAGE[:3], PAGE[3:]]))
 
-    if not settings.configured:
-        settings.configure(ALLOWED_HOSTS=["*"], SECRET_KEY="k")
-        django.setup()
+    set_up_django()
     urls = type(sys)("refresh_urls")
     urls.urlpatterns = [path("", view)]  # type: ignore[attr-defined]
     from django.test import override_settings  # type: ignore[import-untyped]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import django  # type: ignore[import-untyped]
 import jinja2
-from django.conf import settings  # type: ignore[import-untyped]
 from django.template import engines  # type: ignore[import-untyped]
 from django.template.loader import render_to_string  # type: ignore[import-untyped]
 from django.test import override_settings  # type: ignore[import-untyped]
 from flask import Flask, render_template
 
 from asyncwsgi.development.template_caches import forget_templates
+from tests.django_settings import set_up_django
 
 
 def test_flasks_without_its_debugging(tmp_path: Path) -> None:
@@ -34,9 +33,7 @@ def test_an_environment_without_a_cache_is_no_obstacle() -> None:
 
 
 def test_djangos(tmp_path: Path) -> None:
-    if not settings.configured:
-        settings.configure(ALLOWED_HOSTS=["*"], SECRET_KEY="k")
-        django.setup()
+    set_up_django()
     template = tmp_path / "a.html"
     backend = {"BACKEND": "django.template.backends.django.DjangoTemplates"}
     with override_settings(TEMPLATES=[{**backend, "DIRS": [str(tmp_path)]}]):

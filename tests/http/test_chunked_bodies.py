@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import bottle
 import falcon
 import pytest
-from django.conf import settings  # type: ignore[import-untyped]
 from django.core.handlers.wsgi import WSGIRequest  # type: ignore[import-untyped]
 from flask import Flask, request
 
 from tests.client import Client
 from tests.conftest import Serve
+from tests.django_settings import set_up_django
 from tests.http.helpers import ClientOf, Environ, Gate
 from tests.http.wire import CHUNKED, LAST_CHUNK, PLAIN, chunk
 
@@ -24,8 +24,7 @@ BODY = bytes(range(256)) * 400
 
 
 def of_django() -> WSGIApplication:
-    if not settings.configured:
-        settings.configure()
+    set_up_django()
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         body = WSGIRequest(environ).body
