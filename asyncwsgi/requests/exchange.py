@@ -24,9 +24,10 @@ each way from one writer to the next passes a queue or the mailbox:
   or is seen: the one sets ``taken_socket`` and then asks ``has_ended``, the other does it the other
   way round.
 - ``_output`` is put there by the loop before the worker begins, or while the worker waits in
-  ``_awaits_output`` for it. From then on it is the worker's, with ``_direct_size``, until the
-  worker posts the next block, the loop begins to send the body itself, or the exchange ends. While
-  it is there nothing is under way by the loop, so that what is sent by either stays in order.
+  ``_awaits_output`` for it; so is ``_was_lent_ahead``. From then on they are the worker's, with
+  ``_direct_size``, until the worker posts the next block, the loop begins to send the body itself,
+  or the exchange ends. While it is there nothing is under way by the loop, so that what is sent by
+  either stays in order.
 - ``_writable`` is set and taken away by whoever waits in it. So the loop takes a local of it before
   it asks whether it is None, as it does of every field that a worker may change meanwhile.
 
@@ -146,6 +147,8 @@ class Exchange:
     """What the client got, if anybody counts that; settled when the exchange has ended."""
     _output: Output | None = None
     """The client's socket, while nothing is under way by the loop: the worker's to use."""
+    _was_lent_ahead = False
+    """Whether that is so since before anybody knew what the response would be."""
     _awaits_output: threading.Event | None = None
     """In which the worker waits for it."""
     _direct_size = 0
@@ -213,6 +216,7 @@ class Exchange:
         transport = self.connection.file_transport
         if transport is not None:
             self._output = transport.lend_output_now()
+            self._was_lent_ahead = self._output is not None
 
     def resume_writing(self) -> None:
         """Everything taken so far has been sent, or nearly."""
@@ -652,8 +656,8 @@ class Exchange:
         environ["CONTENT_LENGTH"] = str(size)
 
     def _post(self, data: Any) -> None:
-        if self._output is not None and self.is_endless:
-            self._end_output()  # it is cut between two blocks, which the loop has to see
+        if self._was_lent_ahead:
+            self._look_at_response()
         if self._output is not None:
             data = self._send_directly(self._output, data)
             if not len(data):
@@ -671,6 +675,17 @@ class Exchange:
             self._write(data)  # all that was posted before has been written
         else:
             self.dispatcher.mailbox.post(self._write, data)
+
+    def _look_at_response(self) -> None:
+        """Give the client's socket back if the response, whose head is about to leave, is endless.
+
+        Such a one is cut between two blocks, which the loop has to see.
+        """
+        response = self._response
+        if response is not None and response.head_was_sent:  # else this is a 100 (Continue)
+            self._was_lent_ahead = False
+            if response.is_endless:
+                self._end_output()
 
     def _send_directly(self, output: Output, data: Any) -> Any:
         """Send by the client's socket; what is left of `data` goes through the loop."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from asyncwsgi.frontends.socket_loan import LentOutput
+from asyncwsgi.http1.encoder import CONTINUE
 from asyncwsgi.requests.worker_threads import FEW_JOBS
 from asyncwsgi.testing import Authority, LiveServer
 from tests.client import TIMEOUT, connect
@@ -120,3 +122,29 @@ def test_among_many_the_loop_answers(
     loop_held.let_go()
     gate.open()
     assert [each.reply().body for each in (client, *others)] == [b"spam"] * (1 + FEW_JOBS)
+
+
+@pytest.mark.usefixtures("lent_to_few")
+def test_an_event_stream_is_the_loops_though_a_100_was_not(
+    serve: Serve, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes | memoryview] = []
+    send = LentOutput.send
+
+    def note(self: LentOutput, data: bytes | memoryview) -> int:
+        sent.append(data)
+        return send(self, data)
+
+    monkeypatch.setattr(LentOutput, "send", note)
+
+    def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(4)
+        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        return [b"data: ", body, b"\n\n"]
+
+    client = client_of(serve(app))
+    client.request("POST", Expect="100-continue", Content_Length="4")
+    assert client.read(len(CONTINUE)) == CONTINUE
+    client.send(b"spam")
+    assert client.reply().body == b"data: spam\n\n"
+    assert sent == [CONTINUE]
