@@ -24,7 +24,7 @@ from asyncwsgi.development.options import (
     OPTIONS_OF_RELOAD,
     Development,
 )
-from asyncwsgi.env_files import EnvFiles
+from asyncwsgi.env_files import EnvFiles, are_found_files_skipped
 from asyncwsgi.errors import AppImportError, AsyncWSGIError, BindError, ConfigError, LifespanError
 from asyncwsgi.log_setup import configure_logging, finish_log, write_error
 from asyncwsgi.running import run_service
@@ -140,7 +140,7 @@ def _fill_in(options: dict[str, Any], settings: Mapping[str, Any]) -> None:
 def _env_files(application: ApplicationOptions, development: Development) -> EnvFiles:
     named = application.env_file
     finds = development.reload or development.debug or bool(named)
-    return EnvFiles(named, finds=finds)
+    return EnvFiles(named, finds=finds and not are_found_files_skipped())
 
 
 def _take(options: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ they say nothing of the server itself, which variables of its own do.
 from __future__ import annotations
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +79,12 @@ class EnvFiles:
 
     def _is_named(self, path: str) -> bool:
         return os.path.realpath(path) in map(os.path.realpath, self.named)
+
+
+def are_found_files_skipped(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether FLASK_SKIP_DOTENV forbids the files that are not named, as to Flask's own command."""
+    value = environ.get("FLASK_SKIP_DOTENV", "")
+    return value != "" and value.lower() not in ("0", "false", "no")
 
 
 def _has_dotenv() -> bool:

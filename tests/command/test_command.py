@@ -176,6 +176,14 @@ class TestEnvFiles:
         write(".env", "GREETING=hello")
         assert ask(run("--port", "0", *flags, "web:app")) == f"{greeting} None"
 
+    def test_are_not_found_where_flasks_own_command_is_told_to_skip_them(
+        self, run: Run, write: Write
+    ) -> None:
+        write(".env", "GREETING=hello")
+        skips = {"FLASK_SKIP_DOTENV": "1"}
+        process = run("--port", "0", "--reload", "web:app", environment=skips)
+        assert ask(process) == "None None"
+
     def test_that_are_found_say_nothing_of_the_server(self, run: Run, write: Write) -> None:
         write(".env", "ASYNCWSGI_THREADS=7")
         process = run("--port", "0", "--reload", "web:app")

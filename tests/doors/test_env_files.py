@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from asyncwsgi import ConfigError
-from asyncwsgi.env_files import EnvFiles
+from asyncwsgi.env_files import EnvFiles, are_found_files_skipped
 
 Variables = dict[str, str]
 
@@ -61,6 +61,15 @@ def test_nothing_is_found_unless_asked_for(here: Path) -> None:
     (here / ".env").write_text("A=file")
     assert load(EnvFiles()) == {}
     assert EnvFiles().watched == []
+
+
+@pytest.mark.parametrize(
+    ("value", "are_skipped"),
+    [("1", True), ("true", True), ("", False), ("0", False), ("False", False), ("no", False)],
+)
+def test_flasks_variable_skips_those_that_are_found(value: str, are_skipped: bool) -> None:
+    assert are_found_files_skipped({"FLASK_SKIP_DOTENV": value}) == are_skipped
+    assert not are_found_files_skipped({})
 
 
 def test_only_files_that_are_named_say_what_the_server_does(here: Path) -> None:
