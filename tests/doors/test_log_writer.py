@@ -246,6 +246,7 @@ def test_what_a_program_writes_when_it_was_served_comes_behind_the_log(
     process = start("-c", f"import asyncwsgi, sys, web\nasyncwsgi.run(web.app, port=0)\n{end}")
     with process.connect() as client:
         assert client.get().status == 200
+    process.read_until('"GET / HTTP/1.1" 200')
     process.interrupt()
     _, behind = re.split(r"stopping; \d requests? in flight\n", process.log)
     assert behind.startswith(("behind", "Traceback"))

@@ -176,7 +176,8 @@ async def test_timeouts_that_were_not_reached_are_forgotten(pool: ParkingPool) -
     for _ in range(3 * MOST_SPARE):
         await pool.wait_in(soon, timeout=3600.0).has_ended()
     (hub,) = pool.workers._hubs
-    assert len(hub._deadlines) <= MOST_SPARE + 1
+    # Looked through when there are more than two for each that is parked, of which there was one.
+    assert len(hub._deadlines) <= 2 + MOST_SPARE + 1
 
 
 class TestTheLimit:
