@@ -61,12 +61,23 @@ class Page:
         )
         return wait.until(lambda _: condition())
 
+    def steadily(self, look: Callable[[], T]) -> T:
+        """What `look` returns, once nothing is drawn anew between its finding and its reading."""
+        seen: list[T] = []
+
+        def has_looked() -> bool:
+            seen.append(look())
+            return True
+
+        self.until(has_looked)
+        return seen[0]
+
     def find(self, selector: str) -> WebElement:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
     def text(self, selector: str) -> str:
         """What an element says, seen or not."""
-        return str(self.find(selector).get_property("textContent"))
+        return self.steadily(lambda: str(self.find(selector).get_property("textContent")))
 
     def count(self, selector: str) -> int:
         return len(self.driver.find_elements(By.CSS_SELECTOR, selector))
@@ -87,13 +98,17 @@ class Page:
 
     def detail(self) -> str:
         """The target of the request that is shown; nothing if none is."""
-        shown = self.driver.find_elements(By.CSS_SELECTOR, "#detail:not([hidden]) h2 .target")
-        return shown[0].text if shown else ""
+
+        def look() -> str:
+            shown = self.driver.find_elements(By.CSS_SELECTOR, "#detail:not([hidden]) h2 .target")
+            return shown[0].text if shown else ""
+
+        return self.steadily(look)
 
     def tab(self, name: str) -> str:
         """Show a tab of it; what stands there."""
         self.until(lambda: self.count(f"#tab-{name}") == 1)
-        self.find(f"#tab-{name}").click()
+        self.steadily(lambda: self.find(f"#tab-{name}").click())
         # Bodies are unpacked first, which takes a moment.
         self.until(
             lambda: (
@@ -103,7 +118,7 @@ class Page:
         return self.panel()
 
     def panel(self) -> str:
-        return self.find("#panel").text
+        return self.steadily(lambda: self.find("#panel").text)
 
     def says(self, text: str) -> None:
         """Wait until the line at the bottom says this."""

@@ -71,11 +71,12 @@ def debug(site: Path, browser: Chrome, url: str, pin: str) -> None:
 def load_page(browser: Chrome, url: str) -> None:
     """Load the page and everything on it."""
     browser.get(url)
-    scripts, styles, images = browser.execute_script(
-        "return [loaded, document.styleSheets.length,"
+    look = (
+        "return [window.loaded, document.styleSheets.length,"
         " Array.from(document.images).filter(image => image.naturalWidth == 10).length];"
     )
-    assert (scripts, styles, images) == (13, 13, 14)
+    wait = WebDriverWait(browser, PATIENCE)
+    wait.until(lambda _: browser.execute_script(look) == [13, 13, 14])
 
 
 def fetched(browser: Chrome, url: str, target: str) -> Any:
