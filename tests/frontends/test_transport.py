@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -37,14 +38,21 @@ def test_what_the_loop_holds_below_tls_is_told_by_the_kernel_that_takes_no_more(
         assert not transport.has_unsent
 
 
+@contextlib.asynccontextmanager
+async def connected() -> AsyncIterator[tuple[ClientTransport, socket.socket]]:
+    """A transport of the running loop that may hold 1,000 bytes, and the socket of its client."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        running = asyncio.get_running_loop()
+        made, _ = await running.connect_accepted_socket(asyncio.Protocol, ours)
+        yield ClientTransport(made, 1000, BufferBudget()), theirs
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_the_bound_of_what_is_unsent_holds_again_when_the_socket_was_lent(loop: Loop) -> None:
     async def lend() -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            running = asyncio.get_running_loop()
-            made, _ = await running.connect_accepted_socket(asyncio.Protocol, ours)
-            transport = ClientTransport(made, 1000, BufferBudget())
+        async with connected() as (transport, _):
+            made = transport.transport
             lent: list[LentOutput | None] = []
             transport.lend_output(lent.append)
             assert lent[0] is not None
@@ -59,11 +67,7 @@ def test_the_bound_of_what_is_unsent_holds_again_when_the_socket_was_lent(loop: 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_the_socket_is_not_lent_ahead_of_what_is_unsent(loop: Loop) -> None:
     async def lend() -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            running = asyncio.get_running_loop()
-            made, _ = await running.connect_accepted_socket(asyncio.Protocol, ours)
-            transport = ClientTransport(made, 1000, BufferBudget())
+        async with connected() as (transport, theirs):
             while not transport.unsent_size:
                 transport.write(b"x" * 65536)
             assert transport.lend_output_now() is None
