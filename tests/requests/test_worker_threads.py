@@ -14,7 +14,7 @@ from asyncwsgi.coroutines.asgiref_loop import AsgirefLoop
 from asyncwsgi.errors import WorkersBusy
 from asyncwsgi.requests.worker_threads import FEW_JOBS
 from tests.client import TIMEOUT
-from tests.requests.helpers import Pool, broken_logging
+from tests.requests.helpers import Pool, PoolJob, broken_logging
 
 
 async def have_ended(threads: Iterable[threading.Thread]) -> bool:
@@ -90,6 +90,23 @@ class TestStart:
         assert [job.was_one_of_few for job in (*few, *many, again)] == [
             *[True] * FEW_JOBS, False, False, True,
         ]  # fmt: skip
+        await pool.workers.stop()
+
+    async def test_what_one_raises_when_it_is_told_keeps_no_job_waiting(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_: PoolJob) -> None:
+            raise LookupError("a hook of the program")
+
+        monkeypatch.setattr(PoolJob, "few_run", fail)
+        raised: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, told: raised.append(told["exception"])
+        )
+        pool = Pool()
+        for _ in range(2):
+            await pool.submit().has_ended()
+        assert [type(each) for each in raised] == [LookupError] * 2
         await pool.workers.stop()
 
     async def test_threads_do_not_keep_the_process_alive(self) -> None:
